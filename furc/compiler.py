@@ -1,0 +1,73 @@
+"""furc.compile: a model in, a binary out, with the intermediate levels for whoever wants to look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from furc.compiler_config import CompilerConfig, compiler_config
+from furc.frontend import load_onnx
+from furc.version import __version__
+from isa import npu as npus
+from isa.enf import Enf
+from isa.npu import NpuConfig
+from passes import pipeline
+from passes.ir.graph import Graph, Level
+from passes.ir.lir import Program
+from passes.options import CompileOptions
+from passes.pipeline import Listener
+
+DEFAULT_TARGET = "warboy-2pe"
+Model = str | Path | bytes | onnx.ModelProto
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """A binary and what it was made from: gir graph and lir program."""
+
+    enf: Enf
+    program: Program
+    options: CompileOptions
+
+
+def compile(
+    model: Model,
+    *,
+    target_npu: str = DEFAULT_TARGET,
+    batch_size: int = 1,
+    compiler_config: Mapping[str, object] | None = None,
+    npu: NpuConfig | None = None,
+    input_shapes: Mapping[str, tuple[int, ...]] | None = None,
+) -> Enf:
+    """Compile a quantized ONNX model (a path, its bytes or a ModelProto) for a target.
+
+    batch_size: images a run takes. compiler_config: the keys of `furc compile -c`. npu: a what-if machine instead of
+    the target. input_shapes: shapes of inputs that the model leaves open. Raises FurcError.
+    """
+    options = compile_options(target_npu, batch_size, compiler_config or {}, npu)
+    graph = load_onnx(model, input_shapes=input_shapes)
+    return compile_graph(graph, options).enf
+
+
+def compile_options(
+    target_npu: str, batch_size: int, config: Mapping[str, object], npu: NpuConfig | None = None
+) -> CompileOptions:
+    """What the passes need, from what a user says."""
+    checked: CompilerConfig = compiler_config(config)
+    return CompileOptions(
+        npu=npu if npu is not None else npus.target(target_npu),
+        batch=batch_size,
+        use_program_loading=checked.use_program_loading,
+    )
+
+
+def compile_graph(graph: Graph, options: CompileOptions, listener: Listener | None = None) -> Compiled:
+    """Compile a graph of any level down to a binary."""
+    listener = listener if listener is not None else Listener()
+    gir = pipeline.lower(graph, options, Level.GIR, listener)
+    program = pipeline.assemble(gir, options, listener)
+    enf = pipeline.link(program, options, __version__, listener)
+    return Compiled(enf=enf, program=program, options=options)

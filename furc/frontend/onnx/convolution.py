@@ -1,0 +1,228 @@
+"""Conv, ConvTranspose, Gemm and MatMul: int8 activations against constant int8 weights."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from furc.frontend.onnx.entries import Constant, Entry, Pending, QuantizedConstant
+from furc.frontend.onnx.node import Node
+from furc.frontend.onnx.registry import operator
+from furc.frontend.onnx.windows import auto_pad, lifted, lowered_shape, read_window
+from isa.errors import LowerError
+from passes.ir import dfg
+from passes.ir.graph import Array, Value
+from passes.ir.types import DType, Quant, TensorType, float32
+
+if TYPE_CHECKING:
+    from furc.frontend.onnx.importer import Importer
+
+INT32 = np.iinfo(np.int32)
+SCALE_TOLERANCE = 2.0**-20  # what rounding of sx * sw in float32 may explain
+SYMMETRIC = "quantize again with symmetric int8 weights: furc quantize, or weight_type=QuantType.QInt8 in onnxruntime"
+
+
+class Weights(NamedTuple):
+    """Constant int8 weights with zero point 0."""
+
+    name: str
+    stored: NDArray[np.int8]
+    scale: NDArray[np.float32]  # one, or one for each output channel
+    axis: int | None
+
+    def value(self, imp: Importer, stored: Array, axis: int) -> Value:
+        """The weights as a constant of the graph, in the order the op wants. axis: of the output channels there."""
+        scale = tuple(float(s) for s in self.scale)
+        quant = Quant(scale, (0,) * len(scale), None if self.axis is None else axis)
+        return imp.builder.constant(self.name, stored, TensorType(tuple(stored.shape), DType.I8, quant))
+
+
+def read_weights(imp: Importer, node: Node, index: int, axis: int) -> Weights:
+    """The weights of a node. axis: the one that per-channel scales must follow."""
+    entry, name = imp.entry(node, index), node.inputs[index]
+    if isinstance(entry, Constant):
+        raise node.unquantized(f"the weights '{name}' are {entry.array.dtype}, not quantized")
+    if not isinstance(entry, QuantizedConstant):
+        raise node.unsupported(f"{node.op} with weights that are computed ('{name}') does not run on the NPU")
+    stored, zero = entry.stored, entry.zero
+    if stored.dtype == np.uint8:
+        stored, zero = (stored ^ np.uint8(0x80)).view(np.int8), zero - 128
+    if stored.dtype != np.int8:
+        raise node.unsupported(f"the weights '{name}' are {stored.dtype}, the NPU has int8", "quantize to int8")
+    if np.any(zero):
+        first = int(entry.zero[np.flatnonzero(zero)[0]])
+        message = f"the weights '{name}' have zero point {first} as {entry.stored.dtype}, the NPU needs symmetric ones"
+        raise LowerError("AsymmetricWeights", message, at=node.loc, hint=SYMMETRIC)
+    if entry.axis not in (None, axis):
+        message = f"the weights '{name}' have scales along axis {entry.axis}, expected the output channels, axis {axis}"
+        raise node.unsupported(message, "quantize per output channel or per tensor")
+    return Weights(entry.name, stored.astype(np.int8), entry.scale, entry.axis)
+
+
+def read_bias(imp: Importer, node: Node, index: int, x: Value, weights: Weights, channels: int) -> Value | None:
+    """The bias as int32 [channels] of scale sx * sw; None where the node has none."""
+    if not node.has_input(index):
+        return None
+    entry, name = imp.entry(node, index), node.inputs[index]
+    if not isinstance(entry, Constant | QuantizedConstant):
+        raise node.unsupported(f"{node.op} with a bias that is computed ('{name}') does not run on the NPU")
+    scale = np.broadcast_to(np.float32(x.type.q.s) * weights.scale, (channels,))
+    shape = entry.shape
+    if math.prod(shape) not in (1, channels) or (shape and shape[-1] not in (1, channels)):
+        raise node.unsupported(f"a bias of {list(shape)} for {channels} output channels does not run on the NPU")
+    stored = np.broadcast_to(_bias_integers(entry, scale), (channels,)).astype(np.int32)
+    scales = tuple(float32(s) for s in scale)
+    quant = Quant(scales, (0,) * channels, 0) if len(weights.scale) > 1 else Quant(scales[:1], (0,))
+    hint = entry.name if isinstance(entry, QuantizedConstant) else name
+    return imp.builder.constant(hint, stored, TensorType((channels,), DType.I32, quant))
+
+
+def _bias_integers(entry: Constant | QuantizedConstant, scale: NDArray[np.float32]) -> Array:
+    """int32 of the wanted scale: as stored where its own scale is that one, else rounded from the real values."""
+    if isinstance(entry, QuantizedConstant) and entry.stored.dtype == np.int32 and not entry.zero.any():
+        own = np.broadcast_to(entry.scale, scale.shape)
+        if np.allclose(own, scale, rtol=SCALE_TOLERANCE, atol=0):
+            return entry.stored.reshape(-1)
+    real = entry.array.astype(np.float32).reshape(-1)
+    with np.errstate(over="ignore"):
+        return np.clip(np.rint(real / scale).astype(np.float64), INT32.min, INT32.max)
+
+
+@operator("Conv")
+def conv(imp: Importer, node: Node) -> Entry:
+    original = imp.activation(node)
+    x = lifted(imp.builder, node, original)
+    weights = read_weights(imp, node, 1, axis=0)
+    kernel = weights.stored.shape[2:]
+    spatial = original.type.shape[2:]
+    if node.ints("kernel_shape", kernel) != list(kernel):
+        raise node.invalid(f"kernel_shape is {node.ints('kernel_shape', kernel)}, the weights have {list(kernel)}")
+    window, group = read_window(node, spatial, kernel), node.int("group", 1)
+    stored = weights.stored.reshape(*weights.stored.shape[:2], *window.kernel)
+    channels = stored.shape[0]
+    _check_groups(node, group, x.type.shape[1], stored.shape[1] * group, channels)
+    w = weights.value(imp, stored, 0)
+    bias = read_bias(imp, node, 2, x, weights, channels)
+    (t, l, b, r), (kh, kw), (sh, sw), (dh, dw) = window.pads, window.kernel, window.stride, window.dilation  # noqa: E741
+    n, _, height, width = x.type.shape
+    inner = (n, channels, dfg.slide(height, kh, sh, t, b, dh), dfg.slide(width, kw, sw, l, r, dw))
+    fields = {"x": x, "w": w, "bias": bias, "stride": window.stride, "pads": window.pads}
+    return Pending(
+        op=dfg.Conv2d,
+        fields={**fields, "dilation": window.dilation, "group": group},
+        inner=inner,
+        shape=lowered_shape(inner, original.type.rank),
+        loc=node.loc,
+    )
+
+
+def _check_groups(node: Node, group: int, have: int, need: int, out: int) -> None:
+    if group < 1 or have != need or out % group:
+        raise node.invalid(f"{have} input channels, {out} output channels and group {group} do not go with its weights")
+
+
+@operator("ConvTranspose")
+def conv_transpose(imp: Importer, node: Node) -> Entry:
+    original = imp.activation(node)
+    x = lifted(imp.builder, node, original)
+    weights = read_weights(imp, node, 1, axis=1)
+    group = node.int("group", 1)
+    if group > 1 and weights.axis is not None:
+        raise node.unsupported(
+            "a grouped ConvTranspose has one scale for several output channels", "quantize it per tensor"
+        )
+    kernel, spatial = weights.stored.shape[2:], original.type.shape[2:]
+    axes = len(kernel)
+    if len(spatial) != axes or node.ints("kernel_shape", kernel) != list(kernel):
+        raise node.invalid(f"kernel_shape does not go with weights of {list(weights.stored.shape)}")
+    stride, dilation = node.ints("strides", [1] * axes), node.ints("dilations", [1] * axes)
+    extra = node.ints("output_padding", [0] * axes)
+    if min((*stride, *dilation)) < 1:
+        raise node.invalid(f"strides {stride} and dilations {dilation} must be positive")
+    spans = [
+        (size - 1) * s + d * (k - 1) + 1 + e
+        for size, s, d, k, e in zip(spatial, stride, dilation, kernel, extra, strict=True)
+    ]
+    pads = _transposed_pads(node, spatial, stride, spans)
+    missing = [0] * (2 - axes)
+    one = [1] * (2 - axes)
+    before, after, add = missing + pads[:axes], missing + pads[axes:], missing + extra
+    out = one + [span - p - q for span, p, q in zip(spans, pads[:axes], pads[axes:], strict=True)]
+    stored = weights.stored.reshape(*weights.stored.shape[:2], *one, *kernel)
+    channels = stored.shape[1] * group
+    _check_groups(node, group, x.type.shape[1], stored.shape[0], channels)
+    fields = {
+        "x": x,
+        "w": weights.value(imp, stored, 1),
+        "bias": read_bias(imp, node, 2, x, weights, channels),
+        "stride": tuple(one + stride),
+        "pads": (*before, *after),
+        "output_padding": tuple(add),
+        "dilation": tuple(one + dilation),
+        "group": group,
+    }
+    inner = (x.type.shape[0], channels, *out)
+    shape = lowered_shape(inner, original.type.rank)
+    return Pending(op=dfg.ConvTranspose2d, fields=fields, inner=inner, shape=shape, loc=node.loc)
+
+
+def _transposed_pads(
+    node: Node, spatial: tuple[int, ...], stride: list[int], spans: list[int]
+) -> list[int]:  # fmt: skip
+    """Pads before, then after. spans: what the op would make without pads."""
+    axes, mode = len(spatial), auto_pad(node)
+    wanted = node.ints("output_shape", ())[-axes:]
+    if not wanted and mode == "VALID":
+        return [0] * 2 * axes
+    if not wanted and mode == "NOTSET":
+        return node.ints("pads", [0] * 2 * axes)
+    wanted = wanted or [size * s for size, s in zip(spatial, stride, strict=True)]
+    total = [span - want for span, want in zip(spans, wanted, strict=True)]
+    if min(total) < 0:
+        raise node.unsupported(f"it makes {spans}, output_shape asks for {wanted}", "state output_padding instead")
+    less, more = [t // 2 for t in total], [t - t // 2 for t in total]
+    return less + more if mode == "SAME_UPPER" else more + less
+
+
+@operator("Gemm")
+def gemm(imp: Importer, node: Node) -> Entry:
+    if node.int("transA", 0):
+        raise node.unsupported("Gemm with transA does not run on the NPU", "put a Transpose before it")
+    scaled = [name for name in ("alpha", "beta") if node.float(name, 1.0) != 1.0]
+    if scaled and not (scaled == ["beta"] and not node.has_input(2)):
+        raise node.unsupported(f"Gemm with {scaled[0]} other than 1 does not run on the NPU", "fold it into the weights")
+    transposed = bool(node.int("transB", 0))
+    weights = read_weights(imp, node, 1, axis=0 if transposed else 1)
+    return _product(imp, node, weights, weights.stored if transposed else weights.stored.T, bias_index=2)
+
+
+@operator("MatMul")
+def matmul(imp: Importer, node: Node) -> Entry:
+    weights = read_weights(imp, node, 1, axis=1)
+    if weights.stored.ndim != 2:
+        shape = list(weights.stored.shape)
+        raise node.unsupported(f"MatMul with weights of {shape} does not run on the NPU, only with a matrix")
+    return _product(imp, node, weights, weights.stored.T, bias_index=2)
+
+
+def _product(imp: Importer, node: Node, weights: Weights, stored: Array, bias_index: int) -> Entry:
+    """x [..., k] times stored [o, k] transposed: every axis but the last becomes rows of a Gemm."""
+    x = imp.activation(node)
+    shape, (out, inner) = x.type.shape, stored.shape
+    if not shape or shape[-1] != inner:
+        raise node.invalid(f"{list(shape)} times {list(weights.stored.shape)} does not go together")
+    rows = math.prod(shape[:-1])
+    flat = imp.builder.reshape(x, (rows, inner), f"{x.name}.rows", node.loc)
+    bias = read_bias(imp, node, bias_index, flat, weights, out)
+    return Pending(
+        op=dfg.Gemm,
+        fields={"x": flat, "w": weights.value(imp, stored, 0), "bias": bias},
+        inner=(rows, out),
+        shape=(*shape[:-1], out),
+        loc=node.loc,
+    )
+
+

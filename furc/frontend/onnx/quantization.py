@@ -1,0 +1,158 @@
+"""QuantizeLinear and DequantizeLinear: where float tensors become values of the graph and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from furc.frontend.onnx.builder import IDENTITY
+from furc.frontend.onnx.entries import Constant, Entry, GraphInput, Quantized, QuantizedConstant, Stored
+from furc.frontend.onnx.node import Node
+from furc.frontend.onnx.registry import operator
+from isa.errors import LowerError
+from passes.ir.graph import Array
+from passes.ir.types import DType, Quant, per_tensor
+
+if TYPE_CHECKING:
+    from furc.frontend.onnx.importer import Importer
+
+QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+ELEMENT_TYPES = {2: np.dtype(np.uint8), 3: np.dtype(np.int8)}  # by the numbers of TensorProto.DataType
+UINT8 = np.dtype(np.uint8)
+
+
+class Parameters(NamedTuple):
+    """What a QuantizeLinear or DequantizeLinear states. scale, zero: one, or one for each index of axis."""
+
+    scale: NDArray[np.float32]
+    zero: NDArray[np.int64]
+    dtype: np.dtype[np.generic] | None  # of the integers; None where the node leaves it to the tensor
+    axis: int
+
+    @property
+    def per_tensor(self) -> bool:
+        return self.scale.size == 1
+
+
+def read_parameters(imp: Importer, node: Node) -> Parameters:
+    """Scale, zero point and element type. Raises LowerError for forms the NPU does not have."""
+    if node.int("block_size", 0):
+        raise node.unsupported("blocked quantization does not run on the NPU", "quantize per tensor or per channel")
+    scale = imp.known(node, 1).astype(np.float32).reshape(-1)
+    if not np.all(np.isfinite(scale) & (scale > 0)):
+        raise node.invalid(f"a scale is {scale[~(np.isfinite(scale) & (scale > 0))][0]}, expected a positive number")
+    dtype, zero = ELEMENT_TYPES.get(node.int("output_dtype", 0)), np.zeros(scale.shape, np.int64)
+    if node.has_input(2):
+        stored = imp.known(node, 2)
+        dtype, zero = stored.dtype, stored.astype(np.int64).reshape(-1)
+    if zero.shape != scale.shape:
+        raise node.invalid(f"{scale.size} scales but {zero.size} zero points")
+    return Parameters(scale, zero, dtype, node.int("axis", 1))
+
+
+def activation_quant(parameters: Parameters, node: Node) -> Quant:
+    """The quantization of an activation, in int8. Raises LowerError where it is not one of int8 or uint8 per tensor."""
+    dtype = parameters.dtype or UINT8
+    if dtype not in ELEMENT_TYPES.values():
+        raise node.unsupported(f"activations are {dtype}, the NPU computes in int8", "quantize to 8 bits")
+    if not parameters.per_tensor:
+        raise node.unsupported(
+            f"an activation has {parameters.scale.size} scales, the NPU has one a tensor", "quantize per tensor"
+        )
+    return per_tensor(float(parameters.scale[0]), int(parameters.zero[0]) - (128 if dtype == UINT8 else 0))
+
+
+@operator(QUANTIZE)
+def quantize_linear(imp: Importer, node: Node) -> Entry:
+    parameters, entry = read_parameters(imp, node), imp.entry(node, 0)
+    if isinstance(entry, Constant | QuantizedConstant):
+        return Constant(quantize_array(entry.array, parameters, node))
+    if isinstance(entry, Stored):
+        raise node.invalid("its input is quantized already")
+    quant = activation_quant(parameters, node)
+    name = node.inputs[0]
+    value = imp.complete(entry, quant, f"{name}.int8" if isinstance(entry, GraphInput) else name, node.loc)
+    return Stored(value, (parameters.dtype or UINT8) == UINT8)
+
+
+def quantize_array(array: Array, parameters: Parameters, node: Node) -> Array:
+    """Integers of known real values: rint(x / scale) + zero, saturated. Per channel along the node's axis."""
+    dtype = parameters.dtype or UINT8
+    if not np.issubdtype(dtype, np.integer):
+        raise node.unsupported(f"quantization to {dtype} does not run on the NPU", "quantize to int8")
+    shape = _channel_shape(array, parameters, node)
+    limits = np.iinfo(dtype)
+    with np.errstate(over="ignore"):
+        scaled = np.rint(array.astype(np.float32) / parameters.scale.reshape(shape))
+    result: Array = np.clip(scaled.astype(np.float64) + parameters.zero.reshape(shape), limits.min, limits.max)
+    return result.astype(dtype)
+
+
+def _channel_shape(array: Array, parameters: Parameters, node: Node) -> list[int]:
+    """The shape in which scales broadcast against the array."""
+    shape = [1] * array.ndim
+    if not parameters.per_tensor:
+        axis = checked_axis(parameters.axis, array.ndim, node)
+        if array.shape[axis] != parameters.scale.size:
+            raise node.invalid(f"{parameters.scale.size} scales for an axis of {array.shape[axis]}")
+        shape[axis] = -1
+    return shape
+
+
+def checked_axis(axis: int, rank: int, node: Node) -> int:
+    """A possibly negative axis as 0 .. rank - 1."""
+    if not -rank <= axis < rank:
+        raise node.invalid(f"axis {axis} of a tensor of rank {rank}")
+    return axis % rank
+
+
+@operator(DEQUANTIZE)
+def dequantize_linear(imp: Importer, node: Node) -> Entry:
+    parameters, entry = read_parameters(imp, node), imp.entry(node, 0)
+    if isinstance(entry, Constant):
+        _channel_shape(entry.array, parameters, node)
+        if not np.issubdtype(entry.array.dtype, np.integer):
+            raise node.unsupported(f"it reads {entry.array.dtype}, the NPU computes in int8", "quantize to int8")
+        return QuantizedConstant(
+            name=node.inputs[0],
+            stored=entry.array,
+            scale=parameters.scale,
+            zero=parameters.zero,
+            axis=None if parameters.per_tensor else checked_axis(parameters.axis, entry.array.ndim, node),
+        )
+    if isinstance(entry, GraphInput) and entry.value.type.dtype is not DType.F32:
+        return Quantized(imp.bind_input(entry, _input_quant(entry, parameters, node), node.loc))
+    if not isinstance(entry, Stored):
+        raise node.invalid("its input is not quantized")
+    kind = np.dtype(np.uint8 if entry.unsigned else np.int8)
+    quant = activation_quant(parameters._replace(dtype=parameters.dtype or kind), node)
+    if quant == entry.value.type.quant:
+        return Quantized(entry.value)
+    # The same integers read under another scale: a table that changes only what they mean.
+    return Quantized(imp.builder.table(entry.value, IDENTITY, quant, node.output, node.loc))
+
+
+def _input_quant(entry: GraphInput, parameters: Parameters, node: Node) -> Quant:
+    kind = entry.value.type.dtype.numpy
+    if parameters.dtype not in (None, kind):
+        raise node.invalid(f"the input is {kind}, its zero point {parameters.dtype}")
+    return activation_quant(parameters._replace(dtype=kind), node)
+
+
+@operator("Cast")
+def cast(imp: Importer, node: Node) -> Entry:
+    """From float to float nothing changes; an integer graph input becomes float with scale 1."""
+    entry, to = imp.entry(node, 0), node.int("to", 0)
+    if to != 1:
+        raise node.unsupported(f"Cast to element type {to} does not run on the NPU")
+    if isinstance(entry, GraphInput) and entry.value.type.dtype is not DType.F32:
+        zero = -128 if entry.value.type.dtype is DType.U8 else 0
+        return Quantized(imp.bind_input(entry, per_tensor(1.0, zero), node.loc))
+    if isinstance(entry, Stored):
+        raise LowerError(
+            "UnquantizedTensor", "Cast of a quantized tensor to float drops its scale", at=node.loc,
+            hint="use DequantizeLinear",
+        )  # fmt: skip
+    return entry

@@ -1,0 +1,88 @@
+"""The 256 entries of a table: the function of one int8 tensor, computed by ONNX Runtime itself.
+
+The float operators run one by one, without graph optimizations, on all 256 dequantized values. So a table holds
+what ONNX Runtime gives, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Protocol
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from isa.execute import numerics
+from passes.ir.graph import Array
+from passes.ir.types import Quant
+
+Float32 = NDArray[np.float32]
+IR_VERSION = 8
+
+
+class _Session(Protocol):
+    def run(self, outputs: Sequence[str], feeds: Mapping[str, Array]) -> list[Float32]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One float operator of one tensor: a serialized model from 'x' to 'y', both float32 [256]."""
+
+    model: bytes
+
+
+def step(node: onnx.NodeProto, constants: Mapping[int, Array], opset: int) -> Step:
+    """The operator of a node as a function of one operand. constants: what the other inputs hold, by position."""
+    names = ["x"] * len(node.input)
+    for index, name in enumerate(node.input):
+        if index in constants:
+            names[index] = f"c{index}"
+        elif not name:
+            names[index] = ""
+    alone = helper.make_node(node.op_type, names, ["y"], domain=node.domain)
+    alone.attribute.extend(node.attribute)
+    holding = [numpy_helper.from_array(array.reshape(()), f"c{index}") for index, array in constants.items()]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [256]) for name in "xy")
+    graph = helper.make_graph([alone], "step", [x], [y], holding)
+    opsets = [helper.make_opsetid(node.domain, opset)]
+    return Step(helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION).SerializeToString())
+
+
+@cache
+def _session(model: bytes) -> _Session:
+    import onnxruntime  # here, because it takes a quarter of a second and most uses of the importer need no table
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    session: _Session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return session
+
+
+def grid(quant: Quant) -> Float32:
+    """The real values of -128 ... 127, float32 [256]."""
+    return numerics.dequantize(np.arange(-128, 128, dtype=np.int8), quant.s, quant.z)
+
+
+@cache
+def _applied(chain: tuple[Step, ...], quant: Quant) -> bytes:
+    values = grid(quant)
+    for one in chain:
+        values = _session(one.model).run(["y"], {"x": values})[0]
+    return values.astype(np.float32).tobytes()
+
+
+def applied(chain: tuple[Step, ...], quant: Quant) -> Float32:
+    """What the operators give for each of the 256 values, float32 [256]."""
+    return np.frombuffer(_applied(chain, quant), np.float32)
+
+
+def quantized(values: Float32, quant: Quant) -> NDArray[np.int8]:
+    """int8 form; a value that is not a number becomes the lowest, as in ONNX Runtime."""
+    with np.errstate(over="ignore"):
+        return numerics.quantize(np.where(np.isnan(values), np.float32(-np.inf), values), quant.s, quant.z)

@@ -1,0 +1,88 @@
+"""How a kernel slides, read from an ONNX node: strides, dilations, explicit pads or auto_pad, in one or two axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from furc.frontend.onnx.builder import Builder
+from furc.frontend.onnx.node import Node
+from passes.ir.dfg import Pair, Pads
+from passes.ir.graph import Value
+
+AUTO_PADS = ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """Always two axes: one-dimensional kernels get a height of 1."""
+
+    kernel: Pair
+    stride: Pair
+    dilation: Pair
+    pads: Pads
+
+
+def lifted(builder: Builder, node: Node, x: Value) -> Value:
+    """x as [n, c, h, w]: [n, c, w] gets a height of 1. Raises LowerError for volumes."""
+    shape = x.type.shape
+    if len(shape) == 4:
+        return x
+    if len(shape) == 3:
+        return builder.reshape(x, (shape[0], shape[1], 1, shape[2]), f"{x.name}.lifted", node.loc)
+    if len(shape) < 3:
+        raise node.invalid(f"its input is {list(shape)}")
+    raise node.unsupported(f"{node.op} over {len(shape) - 2} axes does not run on the NPU, only over 1 or 2")
+
+
+def lowered_shape(shape: Sequence[int], rank: int) -> tuple[int, ...]:
+    """[n, c, h, w] as the model sees it: without the height that `lifted` gave it."""
+    return tuple(shape) if rank == 4 else (shape[0], shape[1], shape[3])
+
+
+def read_window(node: Node, spatial: Sequence[int], kernel: Sequence[int]) -> Window:
+    """spatial, kernel: extents in the model's own number of axes."""
+    axes = len(spatial)
+    if len(kernel) != axes:
+        raise node.invalid(f"a kernel of {list(kernel)} over {axes} axes")
+    stride, dilation = node.ints("strides", [1] * axes), node.ints("dilations", [1] * axes)
+    if min((*stride, *dilation, *kernel)) < 1:
+        raise node.invalid(f"kernel {list(kernel)}, strides {stride} and dilations {dilation} must be positive")
+    pads = auto_pads(node, spatial, kernel, stride, dilation)
+    if pads is None:
+        pads = node.ints("pads", [0] * 2 * axes)
+    before, after = _pair(pads[:axes], 0), _pair(pads[axes:], 0)
+    return Window(
+        kernel=_pair(kernel, 1),
+        stride=_pair(stride, 1),
+        dilation=_pair(dilation, 1),
+        pads=(before[0], before[1], after[0], after[1]),
+    )
+
+
+def auto_pads(
+    node: Node, spatial: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
+) -> list[int] | None:
+    """Pads that auto_pad asks for, before then after; None where the node states them itself."""
+    mode = auto_pad(node)
+    if mode == "NOTSET":
+        return None
+    if mode == "VALID":
+        return [0] * 2 * len(spatial)
+    total = [
+        max((-(-size // s) - 1) * s + (k - 1) * d + 1 - size, 0)
+        for size, k, s, d in zip(spatial, kernel, stride, dilation, strict=True)
+    ]
+    less, more = [t // 2 for t in total], [t - t // 2 for t in total]
+    return less + more if mode == "SAME_UPPER" else more + less
+
+
+def auto_pad(node: Node) -> str:
+    mode = node.text("auto_pad", "NOTSET")
+    if mode not in AUTO_PADS:
+        raise node.invalid(f"auto_pad is '{mode}', expected one of {', '.join(AUTO_PADS)}")
+    return mode
+
+
+def _pair(values: Sequence[int], missing: int) -> Pair:
+    return (values[0], values[1]) if len(values) == 2 else (missing, values[0])

@@ -1,0 +1,108 @@
+"""Method "auto": ranges tensor by tensor, by the error they cause at the model's outputs on samples held back.
+
+First all ten methods are tried as a whole. Then, from the best of them, each class of tensors in turn tries the other
+methods' ranges and keeps what lowers the output error on half of the held-back samples. What this found is taken only
+if it also is better on the other half.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+from furc.quantizer.calibrator import Observer, Progress, Ranges
+from furc.quantizer.float_run import Feed, RunModel
+from furc.quantizer.graph import Array
+from furc.quantizer.method import CalibrationMethod
+from furc.quantizer.scheme import Scheme, choose_grids
+from furc.quantizer.simulate import Simulation
+from furc.quantizer.sqnr import Noise, mean_ratio
+
+SEARCH_SECONDS = 60.0
+WORTHWHILE = 0.998  # an output error must fall below this part of the best so far, else the difference is noise
+Choice = dict[str, CalibrationMethod]  # by class of tensors
+
+
+def choose_methods(
+    observer: Observer,
+    held: Sequence[Feed],
+    *,
+    percentage: float = 99.99,
+    seconds: float = SEARCH_SECONDS,
+    progress: Progress | None = None,
+) -> Choice:
+    """The method of each class. held: samples that the observer has not seen, at least 2."""
+    search = _Search(observer, held, percentage)
+    deadline = time.monotonic() + seconds
+    start = search.best_method(progress)
+    choice = search.refine(dict.fromkeys(search.leaders, start), deadline, progress)
+    whole = dict.fromkeys(search.leaders, start)
+    return choice if search.error(choice, search.check) < search.error(whole, search.check) else whole
+
+
+def ranges_by_choice(observer: Observer, choice: Choice, percentage: float = 99.99) -> Ranges:
+    """The ranges that the chosen methods give from all that the observer has seen."""
+    by_method = {method: observer.ranges(method, percentage) for method in dict.fromkeys(choice.values())}
+    some = next(iter(by_method.values()))
+    leader = choose_grids(observer.graph, some).leader
+    return {name: by_method[choice[leader[name]]][name] if name in leader else some[name] for name in some}
+
+
+class _Search:
+    """Output errors of choices, on the samples held back."""
+
+    def __init__(self, observer: Observer, held: Sequence[Feed], percentage: float) -> None:
+        self.graph = observer.graph
+        self._ranges = {method: observer.ranges(method, percentage) for method in CalibrationMethod}
+        self.schemes = {method: self._scheme(ranges) for method, ranges in self._ranges.items()}
+        scheme = self.schemes[CalibrationMethod.MIN_MAX_ASYM]
+        self.leaders = list(dict.fromkeys(scheme.leader.values()))
+        self._simulation = Simulation(self.graph, scheme)
+        exact = RunModel(self.graph.model())
+        samples = [(feed, exact(feed)) for feed in held]
+        self.search, self.check = samples[::2], samples[1::2] or samples
+
+    def _scheme(self, ranges: Ranges) -> Scheme:
+        return choose_grids(self.graph, ranges)
+
+    def error(self, choice: Mapping[str, CalibrationMethod], samples: list[tuple[Feed, dict[str, Array]]]) -> float:
+        """Mean noise-to-signal ratio of the outputs."""
+        grids = {leader: self.schemes[method].grids[leader] for leader, method in choice.items()}
+        noises = {name: Noise() for name in self.graph.outputs}
+        for feed, exact in samples:
+            found = self._simulation(feed, grids)
+            for name, noise in noises.items():
+                noise.add(exact[name], found[name])
+        return mean_ratio(noises)
+
+    def best_method(self, progress: Progress | None) -> CalibrationMethod:
+        errors = {}
+        for done, method in enumerate(CalibrationMethod):
+            errors[method] = self.error(dict.fromkeys(self.leaders, method), self.search + self.check)
+            if progress is not None:
+                progress("try methods", done + 1, len(CalibrationMethod))
+        return min(errors, key=lambda method: errors[method])
+
+    def refine(self, choice: Choice, deadline: float, progress: Progress | None) -> Choice:
+        """Coordinate descent over classes until the time is up."""
+        best = self.error(choice, self.search)
+        for done, leader in enumerate(self.leaders):
+            for method in self._alternatives(leader, choice[leader]):
+                if time.monotonic() > deadline:
+                    return choice
+                changed = {**choice, leader: method}
+                error = self.error(changed, self.search)
+                if error < best * WORTHWHILE:
+                    choice, best = changed, error
+            if progress is not None:
+                progress("choose ranges", done + 1, len(self.leaders))
+        return choice
+
+    def _alternatives(self, leader: str, current: CalibrationMethod) -> Iterator[CalibrationMethod]:
+        """Methods that give the class another grid, by more than a hundredth."""
+        tried = [self.schemes[current].grids[leader]]
+        for method, scheme in self.schemes.items():
+            g = scheme.grids[leader]
+            if all(abs(g.scale / t.scale - 1) > 0.01 or abs(g.zero - t.zero) > 1 for t in tried):
+                tried.append(g)
+                yield method

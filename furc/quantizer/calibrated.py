@@ -1,0 +1,60 @@
+"""The form that the vendor's 0.10 quantizer writes: a float model whose metadata holds the calibrated ranges.
+
+The value is YAML, one entry a tensor: its name, then minimum and maximum in a list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import onnx
+import yaml
+
+from furc.quantizer.affine import Range
+from furc.quantizer.graph import Graph, activations
+from isa.errors import Loc, QuantizeError
+
+KEY = "FurisoaAI.CalibrationResult"  # spelled so by the vendor
+
+
+def is_calibrated(model: onnx.ModelProto) -> bool:
+    """Whether a model carries calibrated ranges."""
+    return any(entry.key == KEY for entry in model.metadata_props)
+
+
+def ranges_of(model: onnx.ModelProto) -> dict[str, Range]:
+    """The ranges in a model's metadata. Raises QuantizeError[NoRanges, BadRange]."""
+    return calibrated_ranges(Graph(model))
+
+
+def calibrated_ranges(graph: Graph) -> dict[str, Range]:
+    """As `ranges_of`, of a graph taken apart."""
+    if KEY not in graph.metadata:
+        raise QuantizeError(
+            "NoRanges", "the model's metadata holds no calibrated ranges", hint="pass ranges, or calibrate the model"
+        )
+    try:
+        entries = yaml.safe_load(graph.metadata[KEY])
+    except yaml.YAMLError as error:
+        raise QuantizeError("BadRange", f"the metadata {KEY} is not YAML: {error}", at=Loc(detail=KEY)) from error
+    if not isinstance(entries, dict):
+        raise QuantizeError("BadRange", f"the metadata {KEY} is not a mapping from names to ranges", at=Loc(detail=KEY))
+    return {str(name): _range(str(name), entry) for name, entry in entries.items()}
+
+
+def write_calibrated(graph: Graph, ranges: Mapping[str, Range]) -> onnx.ModelProto:
+    """The float model of `graph` with the ranges of its tensors. Raises QuantizeError[MissingRange]."""
+    names = activations(graph)
+    missing = [name for name in names if name not in ranges]
+    if missing:
+        raise QuantizeError("MissingRange", f"the ranges have no entry for tensor '{missing[0]}'")
+    entries = {name: [float(end) for end in ranges[name]] for name in names}
+    copy = Graph(graph.model())
+    copy.set_metadata(KEY, yaml.safe_dump(entries, explicit_start=True, sort_keys=False, width=2**20))
+    return copy.model()
+
+
+def _range(name: str, entry: object) -> Range:
+    if not isinstance(entry, list) or len(entry) != 2 or not all(isinstance(end, (int, float)) for end in entry):
+        raise QuantizeError("BadRange", f"the metadata gives tensor '{name}' {entry!r}, not two numbers")
+    return float(entry[0]), float(entry[1])

@@ -1,0 +1,171 @@
+"""Calibration: one pass of the float model over sample data, then a range for every tensor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import onnx
+
+from furc.quantizer.affine import Range
+from furc.quantizer.float_run import Feed, FloatRun, feeds
+from furc.quantizer.graph import Array, Graph, activations
+from furc.quantizer.histogram import Histogram
+from furc.quantizer.method import CalibrationMethod, method_named
+from furc.quantizer.operators import FIXED_RANGES
+from furc.quantizer.optimize import optimize_graph
+from furc.quantizer.qdq import check_not_quantized
+from furc.quantizer.range_search import find_range
+from isa.errors import Loc, QuantizeError
+
+Progress = Callable[[str, int, int | None], None]  # what is done, how many are done, of how many if that is known
+Ranges = dict[str, Range]
+
+# The result holds exactly the values of the input, so that one histogram serves both.
+PERMUTES = {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "DepthToSpace", "SpaceToDepth", "Identity"}
+BINNED_VALUES = 1 << 17  # of one tensor in one sample; larger tensors are thinned, their extremes stay exact
+GROUP_BYTES = 768 << 20  # of activations held at once; a model with more is run in several parts
+
+
+class Calibrator:
+    """Collects the values of all float tensors of a model and computes their ranges.
+
+    model: float; it is optimized first, as `quantize` does, so that both see the same tensors.
+    percentage: of PERCENTILE methods, the share of values inside the range.
+    """
+
+    def __init__(
+        self, model: onnx.ModelProto | bytes, calibration_method: CalibrationMethod | str, *, percentage: float = 99.99
+    ) -> None:
+        if not 0 < percentage <= 100:
+            raise QuantizeError("BadPercentage", f"percentage is {percentage}, it must be above 0 and at most 100")
+        self.method = method_named(calibration_method)
+        self.percentage = percentage
+        self.observer = Observer(optimize_graph(model), bins=self.method.criterion != "MIN_MAX")
+
+    def collect_data(self, calibration_dataset: object, progress: Progress | None = None) -> None:
+        """Run the model on every sample and count its values. Can be called again with more.
+
+        calibration_dataset: an iterable, read once; samples are arrays, sequences of arrays in input order, or dicts.
+        Raises QuantizeError[BadCalibrationData, NotFinite].
+        """
+        self.observer.observe(calibration_dataset, progress)
+
+    def compute_range(self, verbose: bool = False) -> Ranges:
+        """A (minimum, maximum) for each tensor. verbose: show a progress bar. Raises QuantizeError[NoData]."""
+        return self.observer.ranges(self.method, self.percentage, verbose=verbose)
+
+
+class Observer:
+    """Histograms of all float tensors of a graph. bins: False keeps only the extremes, which is faster."""
+
+    def __init__(self, graph: Graph, *, bins: bool = True) -> None:
+        check_not_quantized(graph)
+        self.graph, self.samples = graph, 0
+        self.histograms = _histograms(graph)
+        self._bins = bins
+        seen = {id(h): name for name, h in reversed(self.histograms.items())}  # the first tensor of each histogram
+        model = graph.model()
+        self._runs = [
+            FloatRun(model, group) for group in _groups(graph, [n for n in self.histograms if n in seen.values()])
+        ]
+
+    def observe(self, data: object, progress: Progress | None = None, total: int | None = None) -> None:
+        """Count the values of every sample. Raises QuantizeError[BadCalibrationData, NotFinite]."""
+        total = len(data) if hasattr(data, "__len__") else total
+        for last, values in self._activations(data):
+            for name, array in values.items():
+                self._add(name, array)
+            if last:
+                self.samples += 1
+                if progress is not None:
+                    progress("calibrate", self.samples, total)
+
+    def ranges(self, method: CalibrationMethod, percentage: float = 99.99, *, verbose: bool = False) -> Ranges:
+        """Ranges of all tensors. Raises QuantizeError[NoData]."""
+        if not self.samples:
+            raise QuantizeError(
+                "NoData", "no calibration data was collected", hint="call collect_data with at least one sample"
+            )
+        distinct = {id(h): h for h in self.histograms.values()}
+        found = {key: find_range(h, method, percentage) for key, h in _shown(distinct, verbose=verbose)}
+        return {name: found[id(h)] for name, h in self.histograms.items()}
+
+    def _activations(self, data: object) -> Iterator[tuple[bool, dict[str, Array]]]:
+        """The activations of each sample, group by group, and whether the group is the sample's last.
+
+        The next group is computed while the caller counts this one.
+        """
+        work = ((run is self._runs[-1], run, feed) for feed in feeds(self._runs[0].inputs, data) for run in self._runs)
+        with ThreadPoolExecutor(1) as pool:
+            ahead = None
+            for last, run, feed in work:
+                running = last, pool.submit(_run, run, feed)
+                if ahead is not None:
+                    yield ahead[0], ahead[1].result()
+                ahead = running
+            if ahead is not None:
+                yield ahead[0], ahead[1].result()
+
+    def _add(self, name: str, values: Array) -> None:
+        bins, stride = self._bins and not _has_fixed_range(self.graph, name), _stride(values.shape)
+        if not self.histograms[name].add(values, bins=bins, stride=stride, start=self.samples % stride):
+            bad = "NaN" if np.isnan(values).any() else "infinity"
+            node = self.graph.producer(name)
+            raise QuantizeError(
+                "NotFinite",
+                f"sample {self.samples}: tensor '{name}' holds {bad}",
+                at=node.loc if node else Loc(detail=f"graph input '{name}'"),
+                hint="check this sample, and that its preprocessing divides by no zero",
+            )
+
+
+def _run(run: FloatRun, feed: Feed) -> dict[str, Array]:
+    return run(feed)
+
+
+def _histograms(graph: Graph) -> dict[str, Histogram]:
+    """A histogram for every float tensor, shared where one only permutes another."""
+    found: dict[str, Histogram] = {}
+    for name in activations(graph):
+        node = graph.producer(name)
+        source = node.inputs[0] if node is not None and node.op in PERMUTES else ""
+        found[name] = found[source] if source in found else Histogram()
+    return found
+
+
+def _has_fixed_range(graph: Graph, name: str) -> bool:
+    node = graph.producer(name)
+    return node is not None and node.op in FIXED_RANGES
+
+
+def _groups(graph: Graph, names: list[str]) -> list[list[str]]:
+    """The tensors to be seen, in parts that fit in memory."""
+    groups: list[list[str]] = [[]]
+    used = 0
+    for name in names:
+        size = 4 * math.prod(graph.shape(name) or (0,))
+        if used + size > GROUP_BYTES and groups[-1]:
+            groups.append([])
+            used = 0
+        groups[-1].append(name)
+        used += size
+    return groups
+
+
+def _stride(shape: tuple[int, ...]) -> int:
+    """Take every so-manieth value of a large tensor; prime to its rows and planes, so that no column is preferred."""
+    stride = -(-math.prod(shape) // BINNED_VALUES)
+    while stride > 1 and math.gcd(stride, math.prod(shape[-2:])) > 1:
+        stride += 1
+    return stride
+
+
+def _shown(histograms: dict[int, Histogram], *, verbose: bool) -> Iterator[tuple[int, Histogram]]:
+    if not verbose:
+        return iter(histograms.items())
+    from rich.progress import track
+
+    return iter(track(histograms.items(), "ranges", total=len(histograms)))

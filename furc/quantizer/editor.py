@@ -1,0 +1,220 @@
+"""Change the element types of a quantized model's inputs and outputs, and fold pixel normalization into a float model.
+
+A uint8 or int8 input replaces float input, QuantizeLinear and all: stored values are fed as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from furc.quantizer.affine import LOW, Range, grid
+from furc.quantizer.calibrated import is_calibrated
+from furc.quantizer.graph import Graph, Node, make
+from furc.quantizer.optimize.pipeline import load
+from isa.errors import Loc, QuantizeError
+
+UNSIGNED_SHIFT = -LOW  # uint8 = int8 + 128
+
+
+class TensorType(StrEnum):
+    """Element types of a quantized model's inputs and outputs."""
+
+    UINT8 = "uint8"
+    INT8 = "int8"
+    FLOAT32 = "float32"
+
+
+def get_pure_input_names(model: onnx.ModelProto) -> list[str]:
+    """The graph inputs that are not also initializers."""
+    constants = {i.name for i in model.graph.initializer}
+    return [i.name for i in model.graph.input if i.name not in constants]
+
+
+def get_output_names(model: onnx.ModelProto) -> list[str]:
+    return [o.name for o in model.graph.output]
+
+
+class ModelEditor:
+    """Edits a model; `model` is the result so far.
+
+    convert_input_type and convert_output_type want QDQ, fold_normalization wants the float model before calibration.
+    """
+
+    def __init__(self, model: onnx.ModelProto | bytes) -> None:
+        self._graph = Graph(load(model))
+
+    @property
+    def model(self) -> onnx.ModelProto:
+        return self._graph.model()
+
+    def convert_input_type(self, tensor_name: str, tensor_type: TensorType | str) -> None:
+        """Let an input be fed stored values. UINT8: 0..255 stand for the input's calibrated range.
+
+        Raises QuantizeError[UnknownInput, NotQuantized].
+        """
+        graph, wanted = self._graph, TensorType(tensor_type)
+        if tensor_name not in graph.inputs:
+            raise _unknown("UnknownInput", "input", tensor_name, graph.inputs)
+        if wanted is TensorType.FLOAT32:
+            return
+        quantizers = [node for node in graph.readers(tensor_name) if node.op == "QuantizeLinear"]
+        if len(quantizers) != 1 or len(graph.readers(tensor_name)) != 1:
+            raise _not_quantized(f"input '{tensor_name}' is not read by one QuantizeLinear")
+        quantizer = quantizers[0]
+        for reader in graph.readers(quantizer.output):
+            reader.inputs = [tensor_name if name == quantizer.output else name for name in reader.inputs]
+            _retype_zero(graph, reader, wanted)
+        graph.remove([quantizer])
+        graph.set_info(_retyped(graph, tensor_name, wanted))
+        graph.remove_dead()
+
+    def convert_output_type(
+        self, tensor_name: str, tensor_type: TensorType | str, tensor_range: Range | None = None
+    ) -> None:
+        """Let an output be stored values. tensor_range: what they stand for, by default the calibrated range.
+
+        Raises QuantizeError[UnknownOutput, NotQuantized, BadRange].
+        """
+        graph, wanted = self._graph, TensorType(tensor_type)
+        if tensor_name not in graph.outputs:
+            raise _unknown("UnknownOutput", "output", tensor_name, graph.outputs)
+        if wanted is TensorType.FLOAT32:
+            return
+        dequantizer = graph.producer(tensor_name)
+        quantizer = graph.producer(dequantizer.inputs[0]) if dequantizer is not None else None
+        if dequantizer is None or dequantizer.op != "DequantizeLinear" or quantizer is None:
+            raise _not_quantized(f"output '{tensor_name}' is not made by a QuantizeLinear and a DequantizeLinear")
+        if graph.readers(tensor_name) or graph.readers(quantizer.output) != [dequantizer]:
+            quantizer = _own_quantizer(graph, quantizer, dequantizer, tensor_name)
+        if tensor_range is not None:
+            _regrid(graph, quantizer, tensor_name, tensor_range)
+        _retype_zero(graph, quantizer, wanted)
+        if dequantizer.inputs[0] == quantizer.output:
+            graph.remove([dequantizer])
+        quantizer.outputs = [tensor_name]
+        graph.set_info(_retyped(graph, tensor_name, wanted))
+        graph.changed()
+        graph.remove_dead()
+
+    def retype_as(self, tensor_name: str, tensor_type: TensorType | str, tensor_range: Range | None = None) -> None:
+        """convert_input_type or convert_output_type, by what the name is."""
+        if tensor_name in self._graph.inputs:
+            self.convert_input_type(tensor_name, tensor_type)
+        else:
+            self.convert_output_type(tensor_name, tensor_type, tensor_range)
+
+    def fold_normalization(
+        self, tensor_name: str, mean: Sequence[float], std: Sequence[float], scale: float = 1.0
+    ) -> None:
+        """Let a float model take raw pixels p instead of (p * scale - mean) / std; mean, std: a number a channel.
+
+        Exact, and done, only where all readers are Convs over constant weights that pad nothing, or pad where mean is
+        0: padding would else stand for other pixels. Raises QuantizeError[UnknownInput, NotExact].
+        """
+        graph = self._graph
+        if tensor_name not in graph.inputs:
+            raise _unknown("UnknownInput", "input", tensor_name, graph.inputs)
+        factor = np.float64(scale) / np.asarray(std, np.float64)
+        offset = -np.asarray(mean, np.float64) / np.asarray(std, np.float64)
+        for conv in graph.readers(tensor_name):
+            _check_exact(graph, conv, factor, offset)
+        for conv in graph.readers(tensor_name):
+            _fold(graph, conv, factor, offset)
+        graph.remove_dead()
+
+
+def retype_inputs(model: onnx.ModelProto, dtype: str) -> onnx.ModelProto:
+    """All float inputs that a QuantizeLinear reads, as uint8 or int8. float32 leaves the model as it is.
+
+    A calibrated model keeps float inputs: whoever quantizes it retypes them.
+    """
+    wanted = TensorType(dtype)
+    if wanted is TensorType.FLOAT32 or is_calibrated(model):
+        return model
+    editor = ModelEditor(model)
+    for name in get_pure_input_names(model):
+        editor.convert_input_type(name, wanted)
+    return editor.model
+
+
+def _unknown(name: str, what: str, given: str, known: Sequence[str]) -> QuantizeError:
+    return QuantizeError(name, f"there is no {what} '{given}'", hint=f"the model has {', '.join(known) or 'none'}")
+
+
+def _not_quantized(message: str) -> QuantizeError:
+    return QuantizeError("NotQuantized", message, hint="quantize the model first, in QDQ form")
+
+
+def _retype_zero(graph: Graph, node: Node, wanted: TensorType) -> None:
+    """Give a Q or DQ node a zero point of the wanted type, which stands for the same real number."""
+    zero = graph.constants[node.inputs[2]]
+    shifted = zero.astype(np.int32) + (UNSIGNED_SHIFT if zero.dtype == np.int8 else 0)
+    value = shifted.astype(np.uint8) if wanted is TensorType.UINT8 else (shifted - UNSIGNED_SHIFT).astype(np.int8)
+    node.inputs[2] = graph.add_constant(f"{node.inputs[2]}_{wanted}", value)
+    graph.changed()
+
+
+def _retyped(graph: Graph, name: str, wanted: TensorType) -> onnx.ValueInfoProto:
+    kind = TensorProto.UINT8 if wanted is TensorType.UINT8 else TensorProto.INT8
+    return helper.make_tensor_value_info(name, kind, graph.shape(name))
+
+
+def _own_quantizer(graph: Graph, quantizer: Node, dequantizer: Node, name: str) -> Node:
+    """A QuantizeLinear beside one that others read as well; readers of the output read the DequantizeLinear instead."""
+    own = make("QuantizeLinear", list(quantizer.inputs), [f"{name}_stored"], f"{name}/StoredOutput")
+    dequantizer.outputs = [graph.fresh(f"{name}_dequantized")]
+    graph.rename_reads(name, dequantizer.output)
+    at = graph.nodes.index(quantizer)
+    graph.nodes.insert(at + 1, own)
+    graph.changed()
+    return own
+
+
+def _regrid(graph: Graph, quantizer: Node, name: str, wanted: Range) -> None:
+    if not (np.isfinite(wanted).all() and wanted[0] < wanted[1]):
+        raise QuantizeError(
+            "BadRange", f"output '{name}' is given the range {wanted}", at=Loc(detail=f"output '{name}'")
+        )
+    g = grid(*wanted)
+    quantizer.inputs[1] = graph.add_constant(f"{name}_own_scale", np.array(g.scale, np.float32))
+    quantizer.inputs[2] = graph.add_constant(f"{name}_own_zero", np.array(g.zero, np.int8))
+    graph.changed()
+
+
+def _check_exact(graph: Graph, conv: Node, factor: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+                 offset: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> None:  # fmt: skip
+    weight, bias = graph.constants.get(conv.input(1)), conv.input(2)
+    if conv.op != "Conv" or weight is None or int(conv.get("group", 1)) != 1 or (bias and bias not in graph.constants):
+        raise QuantizeError("NotExact", f"{conv.op} is no plain Conv over constant weights", at=conv.loc)
+    if factor.size not in (1, weight.shape[1]) or offset.size not in (1, weight.shape[1]):
+        raise QuantizeError(
+            "NotExact",
+            f"mean has {offset.size} and std {factor.size} numbers for {weight.shape[1]} channels",
+            at=conv.loc,
+        )
+    padded = any(conv.get("pads", [0])) or conv.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
+    if padded and offset.any():
+        raise QuantizeError(
+            "NotExact",
+            "the Conv pads with zeros, which are the mean pixel before folding and black after it",
+            at=conv.loc,
+            hint="fold the scale alone (mean 0), or use convert_input_type: quantization absorbs the mean exactly",
+        )
+
+
+def _fold(graph: Graph, conv: Node, factor: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+          offset: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> None:  # fmt: skip
+    weight = graph.constants[conv.inputs[1]].astype(np.float64)
+    shape = (1, -1, *[1] * (weight.ndim - 2))
+    shift = (weight * offset.reshape(shape)).sum(axis=tuple(range(1, weight.ndim)))
+    bias = graph.constants.get(conv.input(2), np.zeros(weight.shape[0])) + shift
+    stem = conv.name or conv.output
+    names = [graph.add_constant(f"{stem}.weight", (weight * factor.reshape(shape)).astype(np.float32))]
+    names.append(graph.add_constant(f"{stem}.bias", bias.astype(np.float32)))
+    conv.inputs = [conv.inputs[0], *names]
+    graph.changed()

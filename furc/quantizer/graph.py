@@ -1,0 +1,282 @@
+"""A mutable ONNX graph: what the passes of this package edit.
+
+Protobuf messages compare by value and find nothing by name, so a pass over them is either slow or wrong. Here a node is
+an object with an identity, weights are NumPy arrays, and every tensor knows its producer and its readers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from isa.errors import Loc
+
+Array = np.ndarray[Any, np.dtype[Any]]  # an ONNX constant may have any element type
+Float32 = NDArray[np.float32]
+Shape = tuple[int, ...]
+
+
+@dataclass(eq=False, slots=True)
+class Node:
+    """One operator. Inputs may be "" where an optional input is left out."""
+
+    op: str
+    inputs: list[str]
+    outputs: list[str]
+    name: str = ""
+    domain: str = ""
+    attributes: dict[str, onnx.AttributeProto] = field(default_factory=dict)
+
+    @property
+    def loc(self) -> Loc:
+        return Loc(nodes=(self.name or f"{self.op} that makes {self.outputs[0]}",))
+
+    @property
+    def output(self) -> str:
+        return self.outputs[0]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """An attribute's value: int, float, list of them, str or ndarray."""
+        if name not in self.attributes:
+            return default
+        value = helper.get_attribute_value(self.attributes[name])
+        if isinstance(value, bytes):
+            return value.decode()
+        if isinstance(value, onnx.TensorProto):
+            return numpy_helper.to_array(value)
+        return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+
+    def set(self, **attributes: Any) -> None:
+        for name, value in attributes.items():
+            self.attributes[name] = helper.make_attribute(name, value)
+
+    def input(self, index: int) -> str:
+        """The name of an input, "" where it is left out."""
+        return self.inputs[index] if index < len(self.inputs) else ""
+
+
+def make(op: str, inputs: Sequence[str], outputs: Sequence[str], name: str = "", **attributes: Any) -> Node:
+    """A new node of the default domain."""
+    node = Node(op, list(inputs), list(outputs), name)
+    node.set(**attributes)
+    return node
+
+
+class Graph:
+    """A model taken apart; `model()` puts it together again.
+
+    constants: initializers by name. inputs, outputs: names of the graph's own.
+    """
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.nodes = [_node(proto) for proto in model.graph.node]
+        self.constants: dict[str, Array] = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
+        self._head = onnx.ModelProto()
+        self._head.CopyFrom(_without_graph(model))
+        self._name = str(model.graph.name)
+        infos = [i for i in model.graph.input if i.name not in self.constants]
+        self._infos = {i.name: i for i in (*model.graph.value_info, *infos, *model.graph.output)}
+        self.inputs = [str(i.name) for i in infos]
+        self.outputs = [str(o.name) for o in model.graph.output]
+        self._producers: dict[str, Node] | None = None
+        self._readers: dict[str, list[Node]] = {}
+
+    @property
+    def opset(self) -> int:
+        versions = [o.version for o in self._head.opset_import if o.domain in ("", "ai.onnx")]
+        return int(versions[0]) if versions else 1
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        return {p.key: p.value for p in self._head.metadata_props}
+
+    def set_metadata(self, key: str, value: str) -> None:
+        kept = {**self.metadata, key: value}
+        del self._head.metadata_props[:]
+        helper.set_model_props(self._head, kept)
+
+    def producer(self, name: str) -> Node | None:
+        """The node that makes a tensor; None for graph inputs and constants."""
+        return self._index()[0].get(name)
+
+    def readers(self, name: str) -> list[Node]:
+        """The nodes that read a tensor, each once, in order."""
+        return self._index()[1].get(name, [])
+
+    def only_reader(self, name: str) -> Node | None:
+        """The one node that reads a tensor which is not a graph output; else None."""
+        readers = self.readers(name)
+        return readers[0] if len(readers) == 1 and name not in self.outputs else None
+
+    def changed(self) -> None:
+        """To be called after editing `nodes` or the inputs and outputs of one."""
+        self._producers = None
+
+    def _index(self) -> tuple[dict[str, Node], dict[str, list[Node]]]:
+        if self._producers is None:
+            self._producers, self._readers = {}, {}
+            for node in self.nodes:
+                for name in node.outputs:
+                    self._producers[name] = node
+                for name in dict.fromkeys([*node.inputs, *_captured(node)]):
+                    if name:
+                        self._readers.setdefault(name, []).append(node)
+        return self._producers, self._readers
+
+    def is_constant(self, name: str) -> bool:
+        return name in self.constants
+
+    def shape(self, name: str) -> Shape | None:
+        """Extents of a tensor, None where any is unknown."""
+        if name in self.constants:
+            return tuple(self.constants[name].shape)
+        info = self._infos.get(name)
+        if info is None or not info.type.tensor_type.HasField("shape"):
+            return None
+        dims = info.type.tensor_type.shape.dim
+        return tuple(int(d.dim_value) for d in dims) if all(d.HasField("dim_value") for d in dims) else None
+
+    def rank(self, name: str) -> int | None:
+        if name in self.constants:
+            return self.constants[name].ndim
+        info = self._infos.get(name)
+        known = info is not None and info.type.tensor_type.HasField("shape")
+        return len(info.type.tensor_type.shape.dim) if info is not None and known else None
+
+    def is_float(self, name: str) -> bool:
+        """Whether a tensor is float32, as far as shape inference knows."""
+        if name in self.constants:
+            return self.constants[name].dtype == np.float32
+        info = self._infos.get(name)
+        return info is not None and info.type.tensor_type.elem_type == TensorProto.FLOAT
+
+    def add_constant(self, name: str, value: Array) -> str:
+        """Store a constant under a name of its own that starts with `name`."""
+        fresh = self.fresh(name)
+        self.constants[fresh] = value
+        return fresh
+
+    def fresh(self, name: str) -> str:
+        """`name`, or `name` with a number where a tensor already has it."""
+        producers, readers = self._index()
+        taken = {*self.constants, *producers, *readers, *self.inputs}
+        candidates = (name, *(f"{name}_{i}" for i in range(1, len(taken) + 2)))
+        return next(c for c in candidates if c not in taken)
+
+    def rename_reads(self, old: str, new: str) -> None:
+        """Let every reader of `old` read `new`."""
+        for node in self.nodes:
+            node.inputs = [new if name == old else name for name in node.inputs]
+        self.changed()
+
+    def remove(self, dead: Iterable[Node]) -> None:
+        gone = {id(node) for node in dead}
+        self.nodes = [node for node in self.nodes if id(node) not in gone]
+        self.changed()
+
+    def remove_dead(self) -> None:
+        """Drop nodes and constants that no output depends on."""
+        wanted, kept = set(self.outputs), list[Node]()
+        for node in reversed(self.nodes):
+            if wanted.intersection(node.outputs):
+                kept.append(node)
+                wanted.update(name for name in (*node.inputs, *_captured(node)) if name)
+        self.nodes = kept[::-1]
+        self.constants = {name: value for name, value in self.constants.items() if name in wanted}
+        self.changed()
+
+    def insert_before(self, node: Node, new: Sequence[Node]) -> None:
+        at = next(i for i, other in enumerate(self.nodes) if other is node)
+        self.nodes[at:at] = new
+        self.changed()
+
+    def set_info(self, info: onnx.ValueInfoProto) -> None:
+        """Give a tensor another type or shape."""
+        self._infos[info.name] = info
+
+    def model(self) -> onnx.ModelProto:
+        """The model as ONNX, with the value infos of the tensors that still exist."""
+        model = onnx.ModelProto()
+        model.CopyFrom(self._head)
+        made = {name for node in self.nodes for name in node.outputs}
+        model.graph.name = self._name or "graph"
+        model.graph.node.extend(_proto(node) for node in self.nodes)
+        model.graph.initializer.extend(numpy_helper.from_array(v, n) for n, v in self.constants.items())
+        model.graph.input.extend(self._infos[name] for name in self.inputs)
+        model.graph.output.extend(self._output_info(name) for name in self.outputs)
+        inner = made.difference(self.outputs)
+        model.graph.value_info.extend(info for name, info in self._infos.items() if name in inner)
+        return model
+
+    def _output_info(self, name: str) -> onnx.ValueInfoProto:
+        return self._infos.get(name) or helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+
+
+def activations(graph: Graph) -> list[str]:
+    """Float tensors that depend on data: the graph inputs and what every node makes, in order."""
+    names = [*graph.inputs, *(name for node in graph.nodes for name in node.outputs if name)]
+    return [name for name in dict.fromkeys(names) if graph.is_float(name)]
+
+
+def rewrite(graph: Graph, rule: Callable[[Graph, Node], bool]) -> int:
+    """Apply a rule to every node until it changes nothing; how often it did."""
+    count = 0
+    while True:
+        before = count
+        for node in list(graph.nodes):
+            count += rule(graph, node)
+        if count == before:
+            return count
+
+
+def infer_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with every shape that can be known without running it."""
+    return onnx.shape_inference.infer_shapes(model, data_prop=True)
+
+
+def fixed_inputs(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> onnx.ModelProto:
+    """A copy whose graph inputs have these shapes; all shapes that followed from others are forgotten."""
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    for info in fixed.graph.input:
+        if info.name in shapes:
+            dims = [helper.make_tensor_value_info("", TensorProto.FLOAT, list(shapes[info.name]))]
+            info.type.tensor_type.shape.CopyFrom(dims[0].type.tensor_type.shape)
+    for info in fixed.graph.output:
+        info.type.tensor_type.ClearField("shape")
+    del fixed.graph.value_info[:]
+    return fixed
+
+
+def _node(proto: onnx.NodeProto) -> Node:
+    attributes = {a.name: a for a in proto.attribute}
+    return Node(proto.op_type, list(proto.input), list(proto.output), proto.name, proto.domain, attributes)
+
+
+def _proto(node: Node) -> onnx.NodeProto:
+    proto = helper.make_node(node.op, node.inputs, node.outputs, name=node.name, domain=node.domain)
+    proto.attribute.extend(node.attributes.values())
+    return proto
+
+
+def _without_graph(model: onnx.ModelProto) -> onnx.ModelProto:
+    head = onnx.ModelProto()
+    for name in ("ir_version", "producer_name", "producer_version", "domain", "model_version", "doc_string"):
+        if model.HasField(name):
+            setattr(head, name, getattr(model, name))
+    head.opset_import.extend(model.opset_import)
+    head.metadata_props.extend(model.metadata_props)
+    head.functions.extend(model.functions)
+    return head
+
+
+def _captured(node: Node) -> list[str]:
+    """Outer tensors that the bodies of If, Loop and Scan may read."""
+    bodies = [a.g for a in node.attributes.values() if a.type == onnx.AttributeProto.GRAPH]
+    return [name for body in bodies for inner in body.node for name in inner.input]

@@ -1,0 +1,112 @@
+"""A histogram of a stream of numbers in bounded memory, that widens as larger numbers come.
+
+Bins are [i * width, (i + 1) * width) with a width that is a power of two, so widening merges neighbours exactly: the
+result depends on the values, not on their order or how they were cut into pieces.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from furc.quantizer.affine import Range
+from furc.quantizer.graph import Array
+
+HALF = 1 << 14  # bins on each side of 0: at least 8192 over the larger side, 32 a step of int8
+BLOCK = 1 << 16  # values binned at a time, so that they stay in the cache
+SMALLEST_EXPONENT = -100  # of a bin's width; below it float32 cannot hold 1 / width
+
+
+class Bins(NamedTuple):
+    """The bins that hold something. centre, held: [bins], ascending; held: how many values lie in each."""
+
+    centre: NDArray[np.float64]
+    held: NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class Histogram:
+    """Counts, extremes and number of the values added. width is 0 until a value other than 0 comes."""
+
+    width: float = 0.0
+    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(2 * HALF, np.int64))
+    low: float = math.inf
+    high: float = -math.inf
+    total: int = 0
+
+    def add(self, values: Array, *, bins: bool = True, stride: int = 1, start: int = 0) -> bool:
+        """Count values; False, and nothing is counted, where one is NaN or infinite.
+
+        bins: False keeps the extremes alone. stride, start: bin only every so-manieth value; extremes are of all.
+        """
+        if not values.size:
+            return True
+        low, high = float(values.min()), float(values.max())  # NaN wins both
+        if not (math.isfinite(low) and math.isfinite(high)):
+            return False
+        self.low, self.high = min(self.low, low), max(self.high, high)
+        self.total += values.size
+        if bins:
+            self._widen(max(abs(low), abs(high)))
+            self._count(np.ascontiguousarray(np.asarray(values, np.float32).reshape(-1)[start::stride]))
+        return True
+
+    @property
+    def range(self) -> Range:
+        """Smallest and largest value; (0, 0) before any came."""
+        return (self.low, self.high) if self.total else (0.0, 0.0)
+
+    def bins(self, at_most: int = 2 * HALF) -> Bins:
+        """The bins that are not empty, merged until no more than `at_most` are left. Centres lie inside the range.
+
+        What the bin above 0 holds more than its neighbour is zeros, and gets a bin of its own at exactly 0: every grid
+        holds 0 without error, and half the results of a Relu are 0.
+        """
+        counts = self.counts.copy()
+        zeros = max(0, int(counts[HALF]) - int(counts[HALF + 1]))
+        counts[HALF] -= zeros
+        filled = np.flatnonzero(counts)
+        held: NDArray[np.float64] = counts[filled].astype(np.float64)
+        merged = 1
+        while filled.size > at_most:
+            merged *= 2
+            filled, inverse = np.unique(np.floor_divide(filled, 2), return_inverse=True)
+            held = np.bincount(inverse, held).astype(np.float64)
+        centre = np.clip(((filled + 0.5) * merged - HALF) * self.width, *self.range)
+        if not zeros:
+            return Bins(centre, held)
+        at = int(np.searchsorted(centre, 0.0))
+        return Bins(np.insert(centre, at, 0.0), np.insert(held, at, float(zeros)))
+
+    def _widen(self, magnitude: float) -> None:
+        """Make room for a magnitude."""
+        if magnitude < HALF * self.width or magnitude == 0:
+            return
+        exponent = math.frexp(magnitude)[1] - (HALF.bit_length() - 1)
+        width = math.ldexp(1.0, max(exponent, SMALLEST_EXPONENT))
+        if self.width:
+            ratio = min(int(width / self.width), HALF)  # beyond it all lies in the two bins beside 0 anyway
+            merged = self.counts.reshape(-1, ratio).sum(1)
+            self.counts[:] = 0
+            self.counts[HALF - len(merged) // 2 : HALF + len(merged) // 2] = merged
+        self.width = width
+
+    def _count(self, flat: NDArray[np.float32]) -> None:
+        if not self.width:  # nothing but zeros so far
+            self.counts[HALF] += flat.size
+            return
+        inverse = np.float32(1 / self.width)
+        room = np.empty(min(BLOCK, flat.size), np.float32)
+        index = np.empty(room.size, np.intp)
+        for start in range(0, flat.size, BLOCK):
+            part = flat[start : start + BLOCK]
+            scaled, at = room[: part.size], index[: part.size]
+            np.multiply(part, inverse, out=scaled)
+            np.add(scaled, np.float32(HALF), out=scaled)
+            np.minimum(scaled, np.float32(2 * HALF - 1), out=scaled)  # float32 may round the top of the last bin up
+            np.copyto(at, scaled, casting="unsafe")
+            self.counts += np.bincount(at, minlength=2 * HALF)

@@ -1,0 +1,106 @@
+"""Compute once what does not depend on the inputs.
+
+before: Constant -> ConstantOfShape -> Concat -> Cast -> Pad(x, .)      after: Pad(x, constant)
+
+ONNX Runtime computes the values, all of them in one session, so folding is running. Leaves alone: random
+operators, operators with bodies, and results beyond 64 MiB that are larger than what they are made from.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper
+
+from furc.quantizer.graph import Array, Graph, Node
+
+UNSTABLE = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
+KEPT = {"QuantizeLinear", "DequantizeLinear", "If", "Loop", "Scan"}
+LARGE_BYTES = 64 << 20
+
+
+def fold_constants(graph: Graph) -> None:
+    """Replace Constant, Shape of a known shape, and every node whose inputs are all constant."""
+    _take_constant_nodes(graph)
+    _fold_shapes(graph)
+    known, constant = set(graph.constants), list[Node]()
+    for node in graph.nodes:
+        if _foldable(node) and all(not name or name in known for name in node.inputs):
+            constant.append(node)
+            known.update(node.outputs)
+    values = _run(graph, constant) if constant else {}
+    done = [node for node in constant if all(not name or name in values for name in node.outputs)]
+    graph.constants.update(values)
+    graph.remove(node for node in done if not set(node.outputs) & set(graph.outputs))
+    graph.remove_dead()
+
+
+def _foldable(node: Node) -> bool:
+    return node.domain in ("", "ai.onnx") and node.op not in UNSTABLE | KEPT
+
+
+def _take_constant_nodes(graph: Graph) -> None:
+    taken = []
+    for node in graph.nodes:
+        value = _constant_value(node) if node.op == "Constant" and node.output not in graph.outputs else None
+        if value is not None:
+            graph.constants[node.output] = value
+            taken.append(node)
+    graph.remove(taken)
+
+
+def _constant_value(node: Node) -> Array | None:
+    (name,) = node.attributes or ("",)
+    if name not in ("value", "value_float", "value_floats", "value_int", "value_ints"):
+        return None
+    value = node.get(name)
+    if name == "value":
+        return np.asarray(value)
+    return np.asarray(value, np.float32 if "float" in name else np.int64)
+
+
+def _fold_shapes(graph: Graph) -> None:
+    folded = []
+    for node in graph.nodes:
+        shape = graph.shape(node.input(0)) if node.op in ("Shape", "Size") else None
+        if shape is not None and node.output not in graph.outputs:
+            ends = slice(node.get("start"), node.get("end"))
+            whole = np.array(shape, np.int64)
+            graph.constants[node.output] = whole[ends] if node.op == "Shape" else np.array(whole.prod(), np.int64)
+            folded.append(node)
+    graph.remove(folded)
+
+
+def _run(graph: Graph, nodes: list[Node]) -> dict[str, Array]:
+    """The values of all tensors that these nodes make. {} where ONNX Runtime refuses: then nothing is folded."""
+    model = graph.model()
+    names = [name for node in nodes for name in node.outputs if name]
+    ids = {name for node in nodes for name in node.outputs}
+    kept = [proto for proto in model.graph.node if ids.intersection(proto.output)]
+    body = helper.make_graph(kept, "constants", [], [helper.make_empty_tensor_value_info(n) for n in names])
+    read = {name for node in nodes for name in node.inputs}
+    body.initializer.extend(i for i in model.graph.initializer if i.name in read)
+    part = helper.make_model(body, opset_imports=model.opset_import, ir_version=max(model.ir_version, 7))
+    try:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        session = onnxruntime.InferenceSession(_typed(part), options, providers=["CPUExecutionProvider"])
+        values = dict(zip(names, session.run(names, {}), strict=True))
+    except Exception:  # an operator this ONNX Runtime lacks: the model is refused later, where it is run
+        return {}
+    limit = max(LARGE_BYTES, sum(graph.constants[name].nbytes for name in read if name in graph.constants))
+    return {name: value for name, value in values.items() if value.nbytes <= limit}
+
+
+def _typed(model: onnx.ModelProto) -> bytes:
+    """ONNX Runtime wants outputs to have a type; shape inference finds it."""
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    infos = {i.name: i for i in inferred.graph.value_info}
+    for output in model.graph.output:
+        if output.name in infos:
+            output.CopyFrom(infos[output.name])
+        if not output.type.tensor_type.elem_type:
+            output.type.tensor_type.elem_type = TensorProto.UNDEFINED
+    return bytes(model.SerializeToString())

@@ -1,0 +1,80 @@
+"""Bring operators to the one form that later passes and the compiler know.
+
+Clip from 0 without upper bound becomes Relu; Gemm's alpha and beta go into its weights; division by a constant becomes
+multiplication; PRelu with one slope becomes LeakyRelu.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from furc.quantizer.graph import Graph, Node, rewrite
+
+UNBOUNDED = 1e30  # exporters write the largest float for "no bound"
+
+
+def plain_ops(graph: Graph) -> None:
+    for rule in (_clip_to_relu, _plain_gemm, _div_to_mul, _prelu_to_leaky):
+        rewrite(graph, rule)
+    graph.remove_dead()
+
+
+def clip_bounds(graph: Graph, node: Node) -> tuple[float, float] | None:
+    """Lower and upper bound of a Clip or Relu, None where one is computed at run time."""
+    if node.op == "Relu":
+        return 0.0, float("inf")
+    bounds = []
+    for index, missing in ((1, -float("inf")), (2, float("inf"))):
+        name = node.input(index)
+        if name and name not in graph.constants:
+            return None
+        bounds.append(float(graph.constants[name].reshape(())) if name else missing)
+    return bounds[0], bounds[1]
+
+
+def _clip_to_relu(graph: Graph, node: Node) -> bool:
+    bounds = clip_bounds(graph, node) if node.op == "Clip" and graph.is_float(node.output) else None
+    if bounds is None or bounds[0] != 0 or bounds[1] < UNBOUNDED:
+        return False
+    node.op, node.inputs = "Relu", node.inputs[:1]
+    graph.changed()
+    return True
+
+
+def _plain_gemm(graph: Graph, node: Node) -> bool:
+    weight, bias = graph.constants.get(node.input(1)), graph.constants.get(node.input(2))
+    if node.op != "Gemm" or (node.get("alpha", 1.0), node.get("beta", 1.0)) == (1.0, 1.0):
+        return False
+    if weight is None or (node.input(2) and bias is None):
+        return False
+    stem = node.name or node.output
+    scaled = weight * np.float32(node.get("alpha", 1.0))
+    node.inputs[1] = graph.add_constant(f"{stem}.weight", scaled)
+    if bias is not None:
+        node.inputs[2] = graph.add_constant(f"{stem}.bias", bias * np.float32(node.get("beta", 1.0)))
+    node.set(alpha=1.0, beta=1.0)
+    graph.changed()
+    return True
+
+
+def _div_to_mul(graph: Graph, node: Node) -> bool:
+    divisor = graph.constants.get(node.input(1))
+    if node.op != "Div" or divisor is None or divisor.dtype != np.float32 or not divisor.all():
+        return False
+    inverse = (1 / divisor.astype(np.float64)).astype(np.float32)
+    if not np.isfinite(inverse).all():
+        return False
+    node.op = "Mul"
+    node.inputs = [node.inputs[0], graph.add_constant(f"{node.inputs[1]}.inverse", inverse)]
+    graph.changed()
+    return True
+
+
+def _prelu_to_leaky(graph: Graph, node: Node) -> bool:
+    slope = graph.constants.get(node.input(1))
+    if node.op != "PRelu" or slope is None or slope.size == 0 or np.ptp(slope) != 0:
+        return False
+    node.op, node.inputs = "LeakyRelu", node.inputs[:1]
+    node.set(alpha=float(slope.reshape(-1)[0]))
+    graph.changed()
+    return True

@@ -1,0 +1,38 @@
+"""What a quantization can be asked for, in one value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from furc.quantizer.method import AUTO, CalibrationMethod, method_named
+from isa.errors import QuantizeError
+
+Form = Literal["qdq", "calibrated"]
+InputDtype = Literal["float32", "uint8", "int8"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizeOptions:
+    """Options of one quantization. docs/accuracy.md says what each gains and costs.
+
+    method: a CalibrationMethod or "auto". percentage: of PERCENTILE methods. form: QDQ ONNX, or the float model with
+    ranges in its metadata. input_dtype: of every image input of the result. input_shapes: of inputs left open.
+    """
+
+    method: str = CalibrationMethod.MSE_ASYM
+    percentage: float = 99.99
+    equalize: bool = False
+    bias_correction: bool = False
+    adaround: bool = False
+    form: Form = "qdq"
+    input_dtype: InputDtype = "float32"
+    opset: int = 13
+    input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.method != AUTO:
+            method_named(self.method)
+        if not 0 < self.percentage <= 100:
+            raise QuantizeError("BadPercentage", f"percentage is {self.percentage}, it must be above 0 and at most 100")

@@ -1,0 +1,160 @@
+"""Write a float graph and its grids as QDQ ONNX: float operators between QuantizeLinear and DequantizeLinear.
+
+    x -> Q -> DQ -> Conv(., DQ(int8 weights), DQ(int32 bias)) -> Relu -> Q -> DQ -> y
+
+Tensor `t` becomes `t_quantized` (int8) and `t_dequantized`; a graph output keeps its name on the DequantizeLinear, and
+what the operator makes is then called `t_float`. Weights are named `w_quantized`, `w_scale`, `w_zero`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+
+from furc.quantizer.affine import (
+    Grid,
+    grid,
+    quantize_array,
+    quantize_bias,
+    quantize_weights,
+    smallest_weight_scale,
+    weight_scale,
+)
+from furc.quantizer.graph import Array, Float32, Graph, Node, make
+from furc.quantizer.operators import BROADCAST, is_quantized
+from furc.quantizer.scheme import Scheme
+from isa.errors import QuantizeError
+
+
+def check_not_quantized(graph: Graph) -> None:
+    """Raises QuantizeError[AlreadyQuantized] where a model has quantized operators."""
+    for node in graph.nodes:
+        if node.op in ("QuantizeLinear", "DequantizeLinear") or node.op.startswith("QLinear"):
+            raise QuantizeError(
+                "AlreadyQuantized",
+                f"the model already holds {node.op}",
+                at=node.loc,
+                hint="quantize the float model it was made from, or compile this one as it is",
+            )
+
+
+def write_qdq(graph: Graph, scheme: Scheme) -> onnx.ModelProto:
+    """The quantized model. graph: optimized, not changed."""
+    return _Writer(Graph(graph.model()), scheme).write()
+
+
+def weight_axis(node: Node) -> int | None:
+    """The axis of a linear node's weights that has a scale of its own for each entry; None: one scale for all."""
+    return {"Conv": 0, "ConvTranspose": 1}.get(node.op)
+
+
+def scales_of(graph: Graph, node: Node, x_scale: float) -> Float32:
+    """Scales of a linear node's weights, which also keep its bias inside int32."""
+    weight, axis = graph.constants[node.inputs[1]], weight_axis(node)
+    bias = graph.constants.get(node.input(2))
+    if axis is None:
+        largest = None if bias is None or not bias.size else np.abs(bias).max(keepdims=True).reshape(1)
+        return weight_scale(weight, None, smallest_weight_scale(largest, x_scale, np.array([bool(weight.any())])).max())
+    if node.op == "ConvTranspose" and bias is not None:  # the scale of entry j serves channel j of every group
+        bias = np.abs(bias).reshape(-1, weight.shape[1]).max(axis=0)
+    used = np.asarray(np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1).any(axis=1))
+    return weight_scale(weight, axis, smallest_weight_scale(bias, x_scale, used))
+
+
+@dataclass
+class _Writer:
+    graph: Graph
+    scheme: Scheme
+    nodes: list[Node] = field(default_factory=list)
+    read_as: dict[str, str] = field(default_factory=dict)  # what readers of a tensor read instead
+
+    def write(self) -> onnx.ModelProto:
+        graph = self.graph
+        for name in graph.inputs:
+            if name in self.scheme.grids:
+                self._store(name, name)
+        for node in list(graph.nodes):
+            self._node(node)
+        graph.nodes = self.nodes
+        graph.changed()
+        graph.remove_dead()
+        return graph.model()
+
+    def _node(self, node: Node) -> None:
+        graph = self.graph
+        if is_quantized(graph, node):
+            if node.op in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
+                self._weights(node)
+            if node.op in BROADCAST | {"Concat", "MatMul", "Gemm"}:
+                self._constants(node)
+        node.inputs = [self.read_as.get(name, name) for name in node.inputs]
+        self.nodes.append(node)
+        for index, name in enumerate(node.outputs):
+            if name not in self.scheme.grids:
+                continue
+            made = f"{name}_float" if name in graph.outputs else name
+            node.outputs[index] = made
+            self._store(name, made)
+
+    def _store(self, name: str, made: str) -> None:
+        """Q and DQ behind the tensor `made`, which readers know as `name`."""
+        final = name if made != name else f"{name}_dequantized"
+        scale, zero = self._grid(name, self.scheme.grids[name])
+        self.nodes.append(make("QuantizeLinear", [made, scale, zero], [f"{name}_quantized"], f"{name}/QuantizeLinear"))
+        self._dequantize(f"{name}_quantized", scale, zero, final, name)
+        self.read_as[name] = final
+
+    def _grid(self, name: str, g: Grid) -> tuple[str, str]:
+        self.graph.constants[f"{name}_scale"] = np.array(g.scale, np.float32)
+        self.graph.constants[f"{name}_zero"] = np.array(g.zero, np.int8)
+        return f"{name}_scale", f"{name}_zero"
+
+    def _dequantize(self, x: str, scale: str, zero: str, result: str, name: str, axis: int | None = None) -> None:
+        node = make("DequantizeLinear", [x, scale, zero], [result], f"{name}/DequantizeLinear")
+        if axis is not None:
+            node.set(axis=axis)
+        self.nodes.append(node)
+
+    def _weights(self, node: Node) -> None:
+        """Quantize a linear node's weights and bias where both are constant and its input is on a grid."""
+        graph, name = self.graph, node.inputs[1]
+        weight, bias, g = graph.constants.get(name), node.input(2), self.scheme.grids.get(node.inputs[0])
+        if weight is None or weight.dtype != np.float32 or g is None:
+            return
+        scale, axis = scales_of(graph, node, g.scale), weight_axis(node)
+        node.inputs[1] = self._stored_constant(name, quantize_weights(weight, scale, axis).values, scale, axis)
+        if bias in graph.constants:
+            node.inputs[2] = self._bias(node, graph.constants[bias], g, scale)
+
+    def _bias(self, node: Node, bias: Float32, g: Grid, scale: Float32) -> str:
+        channel_scale = scale
+        if node.op == "ConvTranspose":
+            channel_scale = np.tile(scale, bias.size // scale.size)
+        values = quantize_bias(bias, g.scale, channel_scale)
+        axis = 0 if channel_scale.ndim else None
+        return self._stored_constant(node.inputs[2], values, np.float32(g.scale) * channel_scale, axis)
+
+    def _stored_constant(self, name: str, values: Array, scale: Float32, axis: int | None, zero: int = 0) -> str:
+        """An integer constant and the DQ that reads it; a constant that two nodes share is stored once for each."""
+        graph = self.graph
+        stem = name if f"{name}_quantized" not in graph.constants else graph.fresh(f"{name}_copy")
+        while f"{stem}_quantized" in graph.constants:
+            stem += "_"
+        graph.constants[f"{stem}_quantized"] = values
+        graph.constants[f"{stem}_scale"] = np.asarray(scale, np.float32)
+        graph.constants[f"{stem}_zero"] = np.full(np.shape(scale), zero, values.dtype)
+        self._dequantize(f"{stem}_quantized", f"{stem}_scale", f"{stem}_zero", f"{stem}_dequantized", stem, axis)
+        return f"{stem}_dequantized"
+
+    def _constants(self, node: Node) -> None:
+        """Quantize the other constant operands, each on its own grid."""
+        for index, name in enumerate(node.inputs):
+            value = self.graph.constants.get(name)
+            skip = node.op in ("MatMul", "Gemm") and index > 0
+            if value is None or value.dtype != np.float32 or skip:
+                continue
+            g = grid(float(value.min(initial=0.0)), float(value.max(initial=0.0)))
+            scale = np.array(g.scale, np.float32)
+            node.inputs[index] = self._stored_constant(name, quantize_array(value, g), scale, None, g.zero)

@@ -1,0 +1,81 @@
+"""From a float model to an INT8 model, in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import onnx
+
+from furc.quantizer.affine import Range
+from furc.quantizer.auto_ranges import choose_methods, ranges_by_choice
+from furc.quantizer.bias_correction import correct_biases
+from furc.quantizer.calibrated import calibrated_ranges, write_calibrated
+from furc.quantizer.calibrator import Observer, Progress, Ranges
+from furc.quantizer.editor import retype_inputs
+from furc.quantizer.equalize import equalize
+from furc.quantizer.float_run import feeds
+from furc.quantizer.graph import Graph
+from furc.quantizer.held import Kept, keep
+from furc.quantizer.method import AUTO, method_named
+from furc.quantizer.optimize import optimize_graph
+from furc.quantizer.options import Form, QuantizeOptions
+from furc.quantizer.qdq import check_not_quantized, write_qdq
+from furc.quantizer.rounding import reconstruct_rounding
+from furc.quantizer.scheme import choose_grids
+
+HELD_BACK = 8  # samples that method "auto" judges by, at most
+HELD_BACK_SHARE = 4  # at most one in so many
+
+
+def quantize(
+    model: onnx.ModelProto | bytes, tensor_name_to_range: Mapping[str, Range] | None = None, *, form: Form = "qdq"
+) -> bytes:
+    """The model with these ranges, by default those in its metadata. form: see QuantizeOptions.
+
+    Raises QuantizeError[MissingRange, BadRange, AlreadyQuantized].
+    """
+    graph = optimize_graph(model)
+    check_not_quantized(graph)
+    ranges = calibrated_ranges(graph) if tensor_name_to_range is None else tensor_name_to_range
+    return bytes(_written(graph, ranges, form).SerializeToString())
+
+
+def quantize_model(
+    model: onnx.ModelProto | bytes, data: object, options: QuantizeOptions, progress: Progress | None = None
+) -> onnx.ModelProto:
+    """Optimize, calibrate on `data` and quantize. data: dicts by input name, arrays or lists of arrays; read once.
+
+    Raises QuantizeError for a model that cannot be quantized and for data that cannot be used.
+    """
+    graph = optimize_graph(model, options.input_shapes, options.opset)
+    check_not_quantized(graph)
+    kept = keep(feeds(graph.inputs, data))
+    if options.equalize:
+        equalize(graph, kept.samples)
+    ranges = _ranges(graph, kept, options, progress, len(data) if hasattr(data, "__len__") else None)
+    scheme = choose_grids(graph, ranges)
+    if options.adaround:
+        reconstruct_rounding(graph, scheme, kept.samples, progress=progress)
+    if options.bias_correction:
+        correct_biases(graph, scheme, kept.samples)
+    return retype_inputs(_written(graph, ranges, options.form), options.input_dtype)
+
+
+def _ranges(graph: Graph, kept: Kept, options: QuantizeOptions, progress: Progress | None, total: int | None) -> Ranges:
+    observer = Observer(graph, bins=options.method == AUTO or method_named(options.method).criterion != "MIN_MAX")
+    if options.method != AUTO:
+        observer.observe(kept.all(), progress, total)
+        return observer.ranges(method_named(options.method), options.percentage)
+    back = min(HELD_BACK, len(kept.samples) // HELD_BACK_SHARE)
+    held = kept.samples[::HELD_BACK_SHARE][:back] or kept.samples
+    chosen = {id(feed) for feed in held} if back else set()
+    observer.observe((feed for feed in kept.all() if id(feed) not in chosen), progress, total)
+    choice = choose_methods(observer, held, percentage=options.percentage, progress=progress)
+    if back:
+        observer.observe(held)
+    return ranges_by_choice(observer, choice, options.percentage)
+
+
+def _written(graph: Graph, ranges: Mapping[str, Range], form: Form) -> onnx.ModelProto:
+    scheme = choose_grids(graph, ranges)  # also for the calibrated form: it refuses ranges that could not be used
+    return write_qdq(graph, scheme) if form == "qdq" else write_calibrated(graph, ranges)

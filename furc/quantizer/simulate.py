@@ -1,0 +1,86 @@
+"""The float model with quantization simulated in it, its grids being inputs: one session tries any ranges.
+
+Weights are replaced by what their int8 values stand for; behind every tensor that sets a grid stands a QuantizeLinear
+and DequantizeLinear whose scale and zero point are fed in. int32 biases are left in float: their rounding is far finer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from furc.quantizer.affine import Grid, quantize_weights
+from furc.quantizer.float_run import Feed, session
+from furc.quantizer.graph import Array, Graph, Node, make
+from furc.quantizer.operators import LINEAR, is_quantized
+from furc.quantizer.qdq import scales_of, weight_axis
+from furc.quantizer.scheme import Scheme
+
+
+class Simulation:
+    """Runs a graph on grids given at each call."""
+
+    def __init__(self, graph: Graph, scheme: Scheme, outputs: Sequence[str] = ()) -> None:
+        """outputs: tensors to return, by default the graph's outputs."""
+        self._leaders = sorted(set(scheme.leader.values()))
+        self._session = session(_simulating(graph, scheme, outputs))
+        self._outputs = [o.name for o in self._session.get_outputs()]
+        self._fed = {i.name for i in self._session.get_inputs()}
+
+    def __call__(self, feed: Feed, grids: Mapping[str, Grid]) -> dict[str, Array]:
+        """One run. grids: of each tensor, as in Scheme.grids."""
+        full: dict[str, Array] = dict(feed)
+        for name in self._leaders:
+            full[f"{name}/scale"] = np.array(grids[name].scale, np.float32)
+            full[f"{name}/zero"] = np.array(grids[name].zero, np.int8)
+        values = self._session.run(None, {name: full[name] for name in self._fed})
+        return {name.removesuffix("/out"): value for name, value in zip(self._outputs, values, strict=True)}
+
+
+def rounded_weights(graph: Graph, node: Node, x_scale: float) -> Array | None:
+    """What a linear node's int8 weights stand for; None where its weights are not constant."""
+    weight = graph.constants.get(node.input(1))
+    if node.op not in LINEAR or weight is None or weight.dtype != np.float32 or not is_quantized(graph, node):
+        return None
+    return quantize_weights(weight, scales_of(graph, node, x_scale), weight_axis(node)).real()
+
+
+def _simulating(graph: Graph, scheme: Scheme, outputs: Sequence[str]) -> onnx.ModelProto:
+    copy = Graph(graph.model())
+    wanted = list(outputs) or graph.outputs
+    nodes, seen_as = list[Node](), dict[str, str]()
+    for name in graph.inputs:
+        _simulate(nodes, seen_as, scheme, name)
+    for node in copy.nodes:
+        source = scheme.grids.get(node.input(0))
+        rounded = rounded_weights(graph, node, source.scale) if source else None
+        node.inputs = [seen_as.get(name, name) for name in node.inputs]
+        if rounded is not None:
+            node.inputs[1] = f"{node.output}/weight"
+            copy.constants[node.inputs[1]] = rounded
+        nodes.append(node)
+        for name in node.outputs:
+            _simulate(nodes, seen_as, scheme, name)
+    nodes += [make("Identity", [seen_as.get(name, name)], [f"{name}/out"]) for name in wanted]
+    copy.nodes, copy.outputs = nodes, [f"{name}/out" for name in wanted]
+    copy.changed()
+    copy.remove_dead()
+    return _with_inputs(copy.model(), set(scheme.leader.values()))
+
+
+def _simulate(nodes: list[Node], seen_as: dict[str, str], scheme: Scheme, name: str) -> None:
+    if scheme.leader.get(name) == name:  # the rest of the class holds values that this one rounds
+        parameters = [f"{name}/scale", f"{name}/zero"]
+        nodes.append(make("QuantizeLinear", [name, *parameters], [f"{name}/q"]))
+        nodes.append(make("DequantizeLinear", [f"{name}/q", *parameters], [f"{name}/seen"]))
+        seen_as[name] = f"{name}/seen"
+
+
+def _with_inputs(model: onnx.ModelProto, leaders: set[str]) -> onnx.ModelProto:
+    for name in sorted(leaders):
+        scale = helper.make_tensor_value_info(f"{name}/scale", TensorProto.FLOAT, [])
+        model.graph.input.extend([scale, helper.make_tensor_value_info(f"{name}/zero", TensorProto.INT8, [])])
+    return model

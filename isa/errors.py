@@ -1,0 +1,87 @@
+"""Errors a user can act on, and the places they point at.
+
+Every floor raises these; `furc/cli/main.py` is the one place that renders them.
+Any other exception that escapes is a defect of furc.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Loc:
+    """Where something came from, in the user's own words.
+
+    source: a file name or "". nodes: ONNX node names (or "node 42" where a node has none).
+    detail: line and column, byte offset or field, already spelled out.
+    """
+
+    source: str = ""
+    nodes: tuple[str, ...] = ()
+    detail: str = ""
+
+    def merged(self, other: Loc) -> Loc:
+        """Both places: the loc of an op that two ops were fused into."""
+        extra = tuple(n for n in other.nodes if n not in self.nodes)
+        return Loc(self.source or other.source, self.nodes + extra, self.detail or other.detail)
+
+    def __str__(self) -> str:
+        nodes = "node " + ", ".join(f"'{n}'" for n in self.nodes) if self.nodes else ""
+        return ": ".join(part for part in (self.source, nodes, self.detail) if part)
+
+
+NOWHERE = Loc()
+
+
+class FurcError(Exception):
+    """The input is at fault: one message on stderr, no traceback, exit code 1.
+
+    name: what scripts match on, printed as error[name]. message: what is wrong, with the values.
+    at: where. also: other places, each a whole sentence. hint: what to do about it.
+    """
+
+    def __init__(
+        self, name: str, message: str, *, at: Loc = NOWHERE, hint: str = "", also: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(message)
+        self.name, self.message, self.at, self.hint, self.also = name, message, at, hint, also
+
+    def __str__(self) -> str:
+        place = str(self.at)
+        lines = [f"error[{self.name}]: {place}: {self.message}" if place else f"error[{self.name}]: {self.message}"]
+        lines += [f"  also: {line}" for line in self.also]
+        lines += [f"  hint: {self.hint}"] if self.hint else []
+        return "\n".join(lines)
+
+
+class SourceError(FurcError):
+    """A model, an image or IR text cannot be read."""
+
+
+class VerifyError(FurcError):
+    """A rule of an IR level does not hold."""
+
+
+class LowerError(FurcError):
+    """An operator is not supported, or something does not fit the machine."""
+
+
+class ConfigError(FurcError):
+    """A configuration key, value or file is wrong."""
+
+
+class EncodeError(FurcError):
+    """An instruction cannot be encoded, decoded or assembled."""
+
+
+class EnfError(FurcError):
+    """A binary is damaged, or made for another machine."""
+
+
+class RunError(FurcError):
+    """A program, or the data it was given, cannot run."""
+
+
+class QuantizeError(FurcError):
+    """A model cannot be quantized, or its calibration data cannot be used."""

@@ -1,0 +1,166 @@
+"""The constants of the machine: one frozen record, read from isa/targets/*.toml.
+
+A target file gives each constant as a table {value, source}; `base = "warboy"` inherits what it does not
+name, so a what-if file (`--npu-config`) is as short as the question.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+from isa.errors import ConfigError, Loc
+
+TARGETS = ("warboy", "warboy-2pe")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NpuConfig:
+    """One NPU. Units are in the names; bytes and cycles are per slice where the name says so or [cfg] does.
+
+    Where each value comes from stands in its target file. Rates without "second" are per cycle of clock_hz.
+    """
+
+    name: str
+    num_pes: int
+    clock_hz: int
+    profiler_clock_hz: int
+    num_slices: int
+    sram_bytes_per_slice: int
+    sram_access_bytes: int
+    slice_hop_cycles: int
+    mac_width: int
+    mac_height: int
+    shift_register_width: int
+    fetch_bytes_per_cycle: int
+    weight_register_bytes: int
+    fetch_reuse_groups: int
+    vector_register_bytes: int
+    vector_lanes: int
+    table_ports: int
+    te_io_bytes_per_cycle: int
+    sfr_bytes_per_cycle: int
+    pipeline_warmup_cycles: int
+    control_delay_cycles: int
+    operand_queue_depth: int
+    io_queue_depth: int
+    completion_tags: int
+    instruction_memory_bytes: int
+    dram_bytes: int
+    dram_bytes_per_second: int
+    dram_bulk_bytes: int
+    dram_alignment_bytes: int
+    host_link_bytes_per_second: int
+    host_quantize_ns_per_element: float
+    host_copy_ns_per_element: float
+    mac_issue_cycles: float
+    exec_overhead_cycles: float
+    dma_latency_cycles: float
+    dram_efficiency: float
+    move_bytes_per_cycle: float
+
+    @property
+    def sram_bytes(self) -> int:
+        """All slices together, in bytes."""
+        return self.num_slices * self.sram_bytes_per_slice
+
+    @property
+    def macs_per_cycle(self) -> int:
+        """Peak multiply-accumulates a cycle over all slices."""
+        return self.num_slices * self.mac_width * self.mac_height
+
+    @property
+    def dram_bytes_per_cycle(self) -> float:
+        """Peak DRAM rate in bytes a cycle; what a transfer reaches is this times dram_efficiency."""
+        return self.dram_bytes_per_second / self.clock_hz
+
+    @property
+    def weight_bank_bytes(self) -> int:
+        """Half the weight register file: one bank computes while the other is filled."""
+        return self.weight_register_bytes // 2
+
+    @property
+    def channels_per_pass(self) -> int:
+        """Output channels a slice computes for one fetched row: the reuse groups times the array's height."""
+        return self.fetch_reuse_groups * self.mac_height
+
+    def fingerprint(self) -> str:
+        """Twelve hex digits that change with any constant; an ENF carries it."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def milliseconds(self, cycles: float) -> float:
+        """Cycles of clock_hz in ms."""
+        return cycles / self.clock_hz * 1e3
+
+
+@cache
+def target(name: str) -> NpuConfig:
+    """A target by its name. Raises ConfigError UnknownTarget."""
+    return _build(_target_values(name))
+
+
+def load_config(path: Path) -> NpuConfig:
+    """A what-if configuration from a TOML file. Raises ConfigError naming the key that is wrong."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError("NpuConfigUnreadable", str(error), at=Loc(str(path))) from error
+    return _build(_resolve(text, str(path)))
+
+
+def sources(name: str) -> dict[str, str]:
+    """Where each constant of a target comes from, by key."""
+    return {key: source for key, (_, source) in _target_values(name).items()}
+
+
+_Values = dict[str, tuple[object, str]]
+
+
+def _target_values(name: str) -> _Values:
+    if name not in TARGETS:
+        raise ConfigError("UnknownTarget", f"no target '{name}'", hint=f"use one of {', '.join(TARGETS)}")
+    file = resources.files("isa") / "targets" / f"{name}.toml"
+    return _resolve(file.read_text(), f"isa/targets/{name}.toml")
+
+
+def _resolve(text: str, where: str) -> _Values:
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError("NpuConfigUnreadable", f"not TOML: {error}", at=Loc(where)) from error
+    base = table.pop("base", None)
+    values: _Values = dict(_target_values(str(base))) if base is not None else {}
+    known = {f.name: f.type for f in fields(NpuConfig)}
+    for key, entry in table.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"did you mean '{near[0]}'?" if near else "`furc info --npu` lists every constant"
+            raise ConfigError("UnknownNpuConstant", f"no constant '{key}'", at=Loc(where), hint=hint)
+        value, source = (entry.get("value"), entry.get("source", where)) if isinstance(entry, dict) else (entry, where)
+        _check(key, known[key], value, where)
+        values[key] = (value, str(source))
+    return values
+
+
+def _check(key: str, kind: object, value: object, where: str) -> None:
+    wanted: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
+    if isinstance(value, bool) or not isinstance(value, wanted[str(kind)]):
+        raise ConfigError("BadNpuConstant", f"{key}: expected {kind}, got {value!r}", at=Loc(where))
+    if isinstance(value, int | float) and not value > 0:
+        raise ConfigError("BadNpuConstant", f"{key}: {value} is not positive", at=Loc(where))
+
+
+def _build(values: _Values) -> NpuConfig:
+    missing = [f.name for f in fields(NpuConfig) if f.name not in values]
+    if missing:
+        raise ConfigError(
+            "MissingNpuConstant", f"no value for {', '.join(missing)}", hint='start the file with base = "warboy"'
+        )
+    return NpuConfig(**{key: value for key, (value, _) in values.items()})  # type: ignore[arg-type]

@@ -1,0 +1,159 @@
+"""The event-driven clock: when each instruction is issued, starts and ends. Sees no data.
+
+The command processor issues in program order into the queues of the units and stalls on a full queue. A unit
+takes its instructions in order; each starts when it is issued, the one before it is done, and the tags it waits
+for are complete. The two DMA directions share the DRAM interface: a transfer starts when the interface is free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from isa.instructions import Instruction, Unit
+from isa.npu import NpuConfig
+from isa.timing.cost import Cost, cost, issue_cycles
+
+UNITS = (Unit.DMA_IN, Unit.DMA_OUT, Unit.SUB, Unit.MAIN)
+_DMA = (Unit.DMA_IN, Unit.DMA_OUT)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One executed instruction: cycles at which it was issued, started and ended, and its cost."""
+
+    index: int
+    instruction: Instruction
+    issued: float
+    start: float
+    end: float
+    cost: Cost
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """A program's events in program order, and its length in cycles."""
+
+    events: tuple[Event, ...]
+    cycles: float
+
+
+@dataclass(slots=True)
+class _Queue:
+    """Instructions of one unit: waiting to start, and the start times that free queue places."""
+
+    depth: int
+    waiting: list[int] = field(default_factory=list)
+    next: int = 0
+    free: float = 0.0
+
+    def head(self) -> int | None:
+        return self.waiting[self.next] if self.next < len(self.waiting) else None
+
+
+def simulate(program: Sequence[Instruction], npu: NpuConfig) -> Timeline:
+    """Run the clock over instructions in the order the command processor meets them."""
+    return _Clock(program, npu).run()
+
+
+class _Clock:
+    def __init__(self, program: Sequence[Instruction], npu: NpuConfig) -> None:
+        self.program, self.npu = program, npu
+        self.costs = [cost(insn, npu) for insn in program]
+        count = len(program)
+        self.issued, self.start, self.end = [0.0] * count, [-1.0] * count, [-1.0] * count
+        self.awaited: list[list[int]] = [[] for _ in program]
+        self.queues = {u: _Queue(npu.io_queue_depth if u in _DMA else npu.operand_queue_depth) for u in UNITS}
+        self.dram_free = 0.0
+        self.issue_free = 0.0
+        self.next_issue = 0
+        self.latest: dict[int, int] = {}
+
+    def run(self) -> Timeline:
+        while True:
+            issue = self._issue_time()
+            known = ((self._start_time(unit), order) for order, unit in enumerate(UNITS))
+            first = min(((time, order) for time, order in known if time is not None), default=None)
+            if first is not None and (issue is None or first[0] <= issue):
+                self._begin(UNITS[first[1]], first[0])
+            elif issue is not None:
+                self._issue(issue)
+            else:
+                break
+        assert self.next_issue == len(self.program), "the clock stopped before the program"
+        events = tuple(
+            Event(i, insn, self.issued[i], self.start[i], self.end[i], self.costs[i])
+            for i, insn in enumerate(self.program)
+        )
+        return Timeline(events, max(self.end, default=0.0))
+
+    def _issue_time(self) -> float | None:
+        """When the next instruction can be issued; None while that is not known yet."""
+        if self.next_issue >= len(self.program):
+            return None
+        insn = self.program[self.next_issue]
+        if insn.unit is Unit.CONTROL:
+            return self._control_time(insn)
+        queue = self.queues[insn.unit]
+        if len(queue.waiting) - queue.next < queue.depth:
+            behind = len(queue.waiting) - queue.depth
+            freed = self.start[queue.waiting[behind]] if behind >= 0 else 0.0
+            return max(self.issue_free, freed)
+        return None
+
+    def _control_time(self, insn: Instruction) -> float | None:
+        if insn.mnemonic == "end":
+            if any(queue.head() is not None for queue in self.queues.values()):
+                return None
+            # Not when the queues are free: the last transfer of a DMA queue is then still in flight.
+            return max([self.issue_free, *self.end])
+        ends = [self.end[i] for i in self._awaited(insn)]
+        return max([self.issue_free, *ends]) if all(end >= 0 for end in ends) else None
+
+    def _awaited(self, insn: Instruction) -> list[int]:
+        mask, awaited = insn.wait, []
+        while mask:
+            tag = (mask & -mask).bit_length() - 1
+            mask &= mask - 1
+            if tag in self.latest:
+                awaited.append(self.latest[tag])
+        return awaited
+
+    def _issue(self, time: float) -> None:
+        index = self.next_issue
+        insn = self.program[index]
+        done = time + issue_cycles(insn, self.npu)
+        self.issued[index] = self.issue_free = done
+        if insn.unit is Unit.CONTROL:
+            self.start[index], self.end[index] = time, done
+        else:
+            self.awaited[index] = self._awaited(insn)
+            self.queues[insn.unit].waiting.append(index)
+        if insn.signal is not None:
+            self.latest[insn.signal] = index
+        self.next_issue += 1
+
+    def _start_time(self, unit: Unit) -> float | None:
+        """When the head of a unit's queue can start; None where it is empty or waits for something unknown."""
+        queue = self.queues[unit]
+        head = queue.head()
+        if head is None:
+            return None
+        start = max(self.issued[head], queue.free)
+        for other in self.awaited[head]:
+            if self.end[other] < 0:
+                return None
+            start = max(start, self.end[other])
+        return max(start, self.dram_free) if unit in _DMA else start
+
+    def _begin(self, unit: Unit, start: float) -> None:
+        queue = self.queues[unit]
+        index = queue.waiting[queue.next]
+        queue.next += 1
+        spent = self.costs[index]
+        self.start[index], self.end[index] = start, start + spent.cycles
+        queue.free = start + spent.cycles
+        if unit in _DMA:
+            # The latency of a transfer overlaps the data of the next one: only the data holds the interface.
+            self.dram_free = start + spent.transfer
+            queue.free = start + spent.transfer

@@ -1,0 +1,259 @@
+"""Text of the graph levels: show(parse(text)) == text, and parse(show(graph)) equals the graph.
+
+    dfg "digits" batch=1 {
+      in %images : f32[1,1,8,8]
+      const %w : i8[4,1,3,3] q([0.5,0.25,0.5,1.0],0,axis=0)
+      %q = quantize(x=%images) : i8[1,1,8,8] q(0.007843138,-128) loc("images")
+      out %q
+    }
+
+Defaults are left out, one op a line, `//` starts a comment. Constants are in a side file (.npz) by value name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import typing
+from dataclasses import MISSING, fields
+from functools import cache
+from importlib import resources
+
+import numpy as np
+from lark import Lark, Token, Tree, UnexpectedInput
+
+from isa.errors import Loc, SourceError
+from isa.layout import Layout, LayoutKind
+from passes.ir.graph import REGISTRY, Array, Graph, Level, Op, Value, op_fields
+from passes.ir.types import DType, InDram, InSram, Place, Quant, Striped, TensorType
+
+_PLAIN = re.compile(r"[A-Za-z0-9_./]+")
+
+
+def show(graph: Graph) -> str:
+    """The text of a graph, without what its constants hold."""
+    lines = [f'{graph.level} {json.dumps(graph.name)} batch={graph.batch} {{']  # fmt: skip
+    lines += [f"  in {show_value(v)} : {show_type(v.type)}" for v in graph.inputs]
+    lines += [f"  const {show_value(v)} : {show_type(v.type)}" for v in graph.constants]
+    lines += [f"  {show_op(op)}" for op in graph.ops]
+    lines += [f"  out {show_value(v)}" for v in graph.outputs]
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def show_value(value: Value) -> str:
+    return f"%{value.name}" if _PLAIN.fullmatch(value.name) else f"%{json.dumps(value.name)}"
+
+
+def show_op(op: Op) -> str:
+    """One op on one line."""
+    defaults = {f.name: f.default for f in fields(op)}
+    operands, attributes = [], []
+    for name, kind, _ in op_fields(type(op)):
+        value = getattr(op, name)
+        if kind == "attribute":
+            if value != defaults[name]:
+                attributes.append(f"{name}={_show_attribute(value)}")
+        elif kind == "many":
+            operands.append(f"{name}=[{', '.join(map(show_value, value))}]")
+        elif value is not None:
+            operands.append(f"{name}={show_value(value)}")
+    braces = f" {{{', '.join(attributes)}}}" if attributes else ""
+    nodes = f" loc({', '.join(map(json.dumps, op.loc.nodes))})" if op.loc.nodes else ""
+    called = f"{op.mnemonic}({', '.join(operands)}){braces}"
+    return f"{show_value(op.result)} = {called} : {show_type(op.result.type)}{nodes}"
+
+
+def show_type(type: TensorType) -> str:
+    """i8[1,16,8,8] q(0.5,-3) @sram:HCHCW(8x1)+0x400"""
+    text = f"{type.dtype}[{','.join(map(str, type.shape))}]"
+    if type.quant is not None:
+        text += f" q({_show_quant(type.quant)})"
+    if isinstance(type.place, InSram):
+        text += f" @sram:{type.place.layout}{_show_offset(type.place.offset)}"
+    elif isinstance(type.place, Striped):
+        text += f" @stripes:{_show_offset(type.place.offset)}"
+    elif isinstance(type.place, InDram):
+        text += f" @dram:{type.place.order.name}{_show_offset(type.place.address)}"
+    return text
+
+
+def _show_quant(quant: Quant) -> str:
+    if quant.axis is None:
+        return f"{show_float(quant.s)},{quant.z}"
+    zero = str(quant.zero[0]) if len(set(quant.zero)) == 1 else f"[{','.join(map(str, quant.zero))}]"
+    return f"[{','.join(map(show_float, quant.scale))}],{zero},axis={quant.axis}"
+
+
+def show_float(value: float) -> str:
+    """The shortest decimal that gives the same float32 back."""
+    return repr(float(str(np.float32(value))))
+
+
+def _show_offset(offset: int | None) -> str:
+    return "" if offset is None else f"+0x{offset:x}"
+
+
+def _show_attribute(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return show_float(value)
+    if isinstance(value, tuple):
+        return f"[{','.join(_show_attribute(v) for v in value)}]"
+    return json.dumps(value)
+
+
+@cache
+def _parser() -> Lark:
+    grammar = (resources.files("passes.ir") / "ir.lark").read_text()
+    return Lark(grammar, parser="lalr", maybe_placeholders=True)
+
+
+def parse(text: str, constants: typing.Mapping[str, Array], source: str = "") -> Graph:
+    """The graph of a text. Raises SourceError BadIrText with line and column."""
+    try:
+        tree = _parser().parse(text.strip() + "\n" if not text.endswith("}") else text)
+    except UnexpectedInput as error:
+        at = Loc(source, detail=f"{error.line}:{error.column}")
+        line = text.splitlines()[error.line - 1].strip() if 0 < error.line <= text.count("\n") + 1 else ""
+        raise SourceError(
+            "BadIrText", f"not IR text: {line[:120]!r}", at=at, hint="docs/ir.md has the grammar"
+        ) from error
+    return _Builder(source, constants).build(tree)
+
+
+class _Builder:
+    """Turns lark's tree into a Graph; nothing of lark leaves this class."""
+
+    def __init__(self, source: str, constants: typing.Mapping[str, Array]) -> None:
+        self.source, self.arrays, self.values = source, constants, dict[str, Value]()
+
+    def build(self, tree: Tree[Token]) -> Graph:
+        header, *items = typing.cast(list[Tree[Token]], tree.children)
+        level, name, batch = (str(t) for t in header.children)
+        graph = Graph(name=json.loads(name), level=Level(level), source=self.source, batch=int(batch))
+        for item in items:
+            getattr(self, f"_{item.data}")(graph, item.children)
+        return graph
+
+    def _input(self, graph: Graph, parts: list[Token]) -> None:
+        graph.inputs.append(self._define(parts[0], parts[1]))
+
+    def _constant(self, graph: Graph, parts: list[Token]) -> None:
+        value = self._define(parts[0], parts[1])
+        if value.name not in self.arrays:
+            raise self._error(
+                parts[0], f"the side file holds no constant {value}", "pass the .npz that was written with the text"
+            )
+        graph.constants[value] = self.arrays[value.name]
+
+    def _output(self, graph: Graph, parts: list[Token]) -> None:
+        graph.outputs.append(self._value(parts[0]))
+
+    def _op(self, graph: Graph, parts: list[typing.Any]) -> None:
+        name, mnemonic, *rest = parts
+        cls = REGISTRY.get((graph.level, str(mnemonic)))
+        if cls is None:
+            known = [m for level, m in REGISTRY if level is graph.level]
+            near = difflib.get_close_matches(str(mnemonic), known, 1)
+            raise self._error(
+                mnemonic, f"no op '{mnemonic}' in {graph.level}", f"did you mean '{near[0]}'?" if near else ""
+            )
+        operands = [p for p in rest if isinstance(p, Tree)]
+        tokens = [p for p in rest if isinstance(p, Token)]
+        nodes = tuple(json.loads(t) for t in tokens if t.type == "STRING")
+        attributes = next((t for t in tokens if t.type == "ATTRIBUTES"), None)
+        arguments: dict[str, object] = {str(o.children[0]): self._operand(o.children[1]) for o in operands}
+        arguments |= self._attributes(cls, attributes) if attributes is not None else {}
+        self._check_fields(cls, mnemonic, arguments)
+        result = self._define(name, next(t for t in tokens if t.type == "TYPE"))
+        graph.ops.append(cls(result=result, loc=Loc(self.source, nodes), **arguments))
+
+    def _check_fields(self, cls: type[Op], at: Token, arguments: dict[str, object]) -> None:
+        known = {f.name for f in op_fields(cls)}
+        unknown = sorted(set(arguments) - known)
+        missing = [f.name for f in fields(cls) if f.name in known - set(arguments) and f.default is MISSING]
+        if unknown or missing:
+            what = f"has no field {unknown[0]}" if unknown else f"needs {missing[0]}"
+            raise self._error(at, f"{cls.mnemonic} {what}", f"its fields are {', '.join(sorted(known))}")
+
+    def _operand(self, part: Token | Tree[Token]) -> Value | tuple[Value, ...]:
+        if isinstance(part, Token):
+            return self._value(part)
+        return tuple(self._value(t) for t in part.children if isinstance(t, Token))
+
+    def _attributes(self, cls: type[Op], token: Token) -> dict[str, object]:
+        result: dict[str, object] = {}
+        for key, raw in re.findall(r'([a-z_][a-z0-9_]*)=(\[[^\]]*\]|"(?:[^"\\]|\\.)*"|[^,{}]+)', str(token)):
+            try:
+                value = json.loads(raw)
+            except json.JSONDecodeError:
+                raise self._error(token, f"{key}={raw} is no number, string or list", "") from None
+            result[key] = tuple(value) if isinstance(value, list) else value
+        return result
+
+    def _define(self, name: Token, type: Token) -> Value:
+        value = Value(_value_name(name), parse_type(str(type), Loc(self.source, detail=f"{type.line}:{type.column}")))
+        self.values[value.name] = value
+        return value
+
+    def _value(self, token: Token) -> Value:
+        name = _value_name(token)
+        if name not in self.values:
+            near = difflib.get_close_matches(name, self.values, 1)
+            raise self._error(token, f"{token} is not defined above", f"did you mean '%{near[0]}'?" if near else "")
+        return self.values[name]
+
+    def _error(self, token: Token, message: str, hint: str) -> SourceError:
+        return SourceError("BadIrText", message, at=Loc(self.source, detail=f"{token.line}:{token.column}"), hint=hint)
+
+
+def _value_name(token: Token) -> str:
+    text = str(token)[1:]
+    return json.loads(text) if text.startswith('"') else text
+
+
+_TYPE = re.compile(r"(?P<dtype>[a-z]+\d*)\[(?P<shape>[\d,]*)\](?: q\((?P<quant>[^()]*)\))?(?: @(?P<place>\S+))?")
+_PLACE = re.compile(
+    r"(?P<space>sram|dram):(?P<kind>HCHCW|HCHWC)(?:\((?P<ho>\d+)x(?P<co>\d+)\))?(?:\+0x(?P<offset>[0-9a-f]+))?"
+)
+
+
+def parse_type(text: str, at: Loc) -> TensorType:
+    """The inverse of show_type."""
+    match = _TYPE.fullmatch(text)
+    dtype = next((d for d in DType if match and d.value == match["dtype"]), None)
+    if match is None or dtype is None:
+        raise SourceError("BadIrText", f"not a type: {text!r}", at=at, hint="i8[1,16,8,8] q(0.5,-3)")
+    shape = tuple(int(d) for d in match["shape"].split(",") if d)
+    quant = _parse_quant(match["quant"], at) if match["quant"] else None
+    return TensorType(shape, dtype, quant, _parse_place(match["place"], at) if match["place"] else None)
+
+
+def _parse_quant(text: str, at: Loc) -> Quant:
+    try:
+        if not text.startswith("["):
+            scale, zero = text.split(",")
+            return Quant((float(np.float32(scale)),), (int(zero),))
+        match = re.fullmatch(r"\[([^\]]*)\],(\[[^\]]*\]|-?\d+),axis=(\d+)", text)
+        assert match is not None
+        scales = tuple(float(np.float32(s)) for s in match[1].split(","))
+        zeros = json.loads(match[2])
+        return Quant(scales, tuple(zeros) if isinstance(zeros, list) else (zeros,) * len(scales), int(match[3]))
+    except (ValueError, AssertionError):
+        raise SourceError("BadIrText", f"not a quantization: q({text})", at=at, hint="q(scale,zero)") from None
+
+
+def _parse_place(text: str, at: Loc) -> Place:
+    striped = re.fullmatch(r"stripes:(?:\+0x([0-9a-f]+))?", text)
+    if striped is not None:
+        return Striped(int(striped[1], 16) if striped[1] else None)
+    match = _PLACE.fullmatch(text)
+    if match is None or (match["space"] == "sram") != (match["ho"] is not None):
+        raise SourceError("BadIrText", f"not a place: @{text}", at=at, hint="@sram:HCHCW(64x1) or @dram:HCHCW")
+    offset = int(match["offset"], 16) if match["offset"] else None
+    kind = LayoutKind[match["kind"]]
+    if match["space"] == "dram":
+        return InDram(kind, offset)
+    return InSram(Layout(kind, int(match["ho"]), int(match["co"])), offset)

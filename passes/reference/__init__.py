@@ -1,0 +1,1 @@
+"""Reference executors: each level on arrays, with the arithmetic of isa/execute/numerics.py."""

@@ -1,0 +1,276 @@
+"""Give every value an address: activations from the top of SRAM, weights from the bottom, the rest in DRAM.
+
+before:
+    %y = LowLevelConv2d(x=%t, packed=%w) ... : i8[1,16,8,8] q(0.1,0) @sram:HCHCW(8x1)
+after:
+    %y = LowLevelConv2d(x=%t, packed=%w) ... : i8[1,16,8,8] q(0.1,0) @sram:HCHCW(8x1)+0x3ff00
+
+cdfg -> gir. Goes through the commands in order. Where a tensor does not fit, the resident tensor whose next use is
+farthest is stored to DRAM and loaded again before that use (Belady, 1966). Weights are then moved to the address
+that has been free longest, and their loads as early as that allows: that is the prefetch.
+Keeps: every value. Raises LowerError OutOfSram, OutOfDram."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isa.errors import LowerError
+from isa.layout import align
+from isa.npu import NpuConfig
+from passes.ir.graph import Graph, Level, Names, Op, Value
+from passes.ir.lowlevel import Load, LoadWeights, LowLevelConv2d, LowLevelSlice, LowLevelTable, Store
+from passes.ir.types import InDram, InSram, Striped
+from passes.ir.windows import Windows
+from passes.lower.cost_model import scratch_bytes, striped_bytes, whole_window
+from passes.options import CompileOptions
+
+CELL_BYTES = 64  # granularity of SRAM placement
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Cells [low, high) of every slice's SRAM."""
+
+    low: int
+    high: int
+
+
+def place_tensors(graph: Graph, options: CompileOptions) -> Graph:
+    """Rewrite cdfg to gir."""
+    _sink_views(graph)
+    resident = _Residency(graph, options.npu)
+    resident.run()
+    _prefetch_weights(graph, resident, options.npu)
+    _place_dram(graph, options.npu)
+    graph.level = Level.GIR
+    return graph
+
+
+def _sink_views(graph: Graph) -> None:
+    """Put a view of its own right before each reader, so that no view outlives a spill of its buffer."""
+    names, producers = Names(graph.names()), graph.producers()
+    ops: list[Op] = []
+
+    def own(value: Value) -> Value:
+        op = producers.get(value)
+        if not _is_view(op):
+            return value
+        assert isinstance(op, LowLevelSlice)
+        view = Value(names.fresh(f"{value.name}.view"), value.type)
+        ops.append(replace(op, result=view, x=own(op.x)))
+        return view
+
+    for op in graph.ops:
+        if not _is_view(op):
+            op.substitute({v: own(v) for v in dict.fromkeys(op.operands())})
+            ops.append(op)
+    graph.ops = ops
+
+
+def _is_view(op: Op | None) -> bool:
+    return isinstance(op, LowLevelSlice) and isinstance(op.x.type.place, InSram)
+
+
+class _Residency:
+    """Simulates the commands in order and decides which buffer lies where, inserting spills.
+
+    A buffer is the root of its views and of the results written into it. `current` is the value that stands for its
+    content now: a buffer changes names when a part is written and when it comes back from DRAM.
+    """
+
+    def __init__(self, graph: Graph, npu: NpuConfig) -> None:
+        self.graph, self.npu, self.names = graph, npu, Names(graph.names())
+        self.cells = npu.sram_bytes_per_slice // CELL_BYTES
+        self.windows = Windows(graph)
+        self.uses = self._uses()
+        self.views = {op.result for op in graph.ops if _is_view(op)}
+        self.home: dict[Value, Span] = {}  # where resident buffers lie
+        self.since: dict[Value, int] = {}  # position in ops from which on
+        self.current: dict[Value, Value] = {}
+        self.dram_copy: dict[Value, Value] = {}
+        self.ops: list[Op] = []
+        self.history: list[tuple[int, int, Span]] = []  # first and last position in ops, span
+
+    def _uses(self) -> dict[Value, list[int]]:
+        """Positions at which each SRAM buffer is read or written."""
+        uses: dict[Value, list[int]] = {}
+        for index, op in enumerate(self.graph.ops):
+            for root in self._buffers(op):
+                uses.setdefault(root, []).append(index)
+        return uses
+
+    def _buffers(self, op: Op) -> list[Value]:
+        roots = (self.windows.root(v) for v in (*op.operands(), op.result))
+        return list(dict.fromkeys(r for r in roots if isinstance(r.type.place, InSram)))
+
+    def run(self) -> None:
+        for index, op in enumerate(self.graph.ops):
+            buffers = self._buffers(op)
+            for root in buffers:
+                if root not in self.home:
+                    self._admit(root, index, buffers)
+            scratch = self._scratch(op, index, buffers)
+            self._reserve_weights(op, index, buffers, scratch)
+            op.substitute({v: self.current.get(self.windows.root(v), v) for v in op.operands() if v not in self.views})
+            self.ops.append(op)
+            self.history += [(len(self.ops) - 1, len(self.ops) - 1, span) for span in scratch]
+            made = self.windows.root(op.result)
+            if made in self.home and not _is_view(op):
+                self.current[made] = op.result
+                self.dram_copy.pop(made, None)  # what DRAM holds is stale
+            for root in [r for r in self.home if self.uses[r][-1] <= index]:
+                self._free(root)
+        self.graph.ops = self.ops
+
+    def _admit(self, root: Value, index: int, needed: list[Value]) -> None:
+        """Find a place for a buffer that is made now, or comes back from DRAM."""
+        assert isinstance(root.type.place, InSram)
+        size = root.type.layout.bytes_per_slice(root.type.shape4, self.npu.sram_access_bytes)
+        span = self._find(-(-size // CELL_BYTES), index, needed, [])
+        type = root.type.at(replace(root.type.place, offset=span.low * CELL_BYTES))
+        self.home[root], self.since[root] = span, len(self.ops)
+        if root not in self.current:
+            root.type = type
+            return
+        shape = root.type.shape4
+        value = Value(self.names.fresh(f"{root.name}.reloaded"), type)
+        loc = self.graph.ops[index].loc
+        box = (0, shape.n, 0, shape.c, 0, shape.h)
+        self.ops.append(Load(result=value, loc=loc, x=self.dram_copy[root], box=box))
+        self.current[root] = value
+
+    def _scratch(self, op: Op, index: int, needed: list[Value]) -> list[Span]:
+        """Room for the partial sums of a convolution while it runs."""
+        if not isinstance(op, LowLevelConv2d):
+            return []
+        size = scratch_bytes(op, whole_window(op.result.type.shape4, op.result.type.layout), self.npu)
+        if not size:
+            return []
+        span = self._find(-(-size // CELL_BYTES), index, needed, [])
+        op.scratch = span.low * CELL_BYTES
+        return [span]
+
+    def _reserve_weights(self, op: Op, index: int, needed: list[Value], busy: list[Span]) -> None:
+        """Make sure that the packed weights will find room; where is decided with the prefetch."""
+        if isinstance(op, LowLevelConv2d | LowLevelTable) and op.packed is not None:
+            self._find(weight_cells(op.packed, self.npu), index, needed, busy)
+
+    def _find(self, cells: int, index: int, needed: list[Value], busy: list[Span]) -> Span:
+        """A free span, as high as possible, after as many spills as it takes."""
+        while True:
+            gaps = self._gaps(busy)
+            fitting = [gap for gap in gaps if gap.high - gap.low >= cells]
+            if fitting:
+                return Span(fitting[-1].high - cells, fitting[-1].high)
+            victims = [r for r in self.home if r not in needed]
+            if not victims:
+                raise self._out_of_sram(self.graph.ops[index], cells, gaps)
+            self._spill(max(victims, key=lambda root: self._next_use(root, index)))
+
+    def _gaps(self, busy: list[Span]) -> list[Span]:
+        taken = sorted([*self.home.values(), *busy], key=lambda span: span.low)
+        gaps, at = [], 0
+        for span in taken:
+            if span.low > at:
+                gaps.append(Span(at, span.low))
+            at = max(at, span.high)
+        return [*gaps, Span(at, self.cells)] if at < self.cells else gaps
+
+    def _next_use(self, root: Value, index: int) -> int:
+        uses = self.uses[root]
+        at = bisect_right(uses, index)
+        return uses[at] if at < len(uses) else len(self.graph.ops)
+
+    def _spill(self, root: Value) -> None:
+        """Free a resident buffer; store it first unless DRAM already has it."""
+        if root not in self.dram_copy:
+            copy = Value(self.names.fresh(f"{root.name}.spilled"), root.type.at(InDram(root.type.layout.kind)))
+            self.ops.append(Store(result=copy, x=self.current[root]))
+            self.dram_copy[root] = copy
+        self._free(root)
+
+    def _free(self, root: Value) -> None:
+        self.history.append((self.since[root], len(self.ops) - 1, self.home.pop(root)))
+
+    def _out_of_sram(self, op: Op, cells: int, gaps: list[Span]) -> LowerError:
+        largest = max((gap.high - gap.low for gap in gaps), default=0)
+        return LowerError(
+            "OutOfSram",
+            f"{op.mnemonic} needs {cells * CELL_BYTES} B of each slice in one piece, {largest * CELL_BYTES} are free",
+            at=op.loc,
+            hint="use a smaller input, a smaller batch, or warboy-2pe",
+        )
+
+
+def weight_cells(packed: Value, npu: NpuConfig) -> int:
+    """Cells per slice of packed weights."""
+    return -(-striped_bytes(packed.type.elements, npu) // CELL_BYTES)
+
+
+def _prefetch_weights(graph: Graph, resident: _Residency, npu: NpuConfig) -> None:
+    """Place packed weights where SRAM has been free longest and load them right behind the last occupant.
+
+    Loads stay in the order of their readers.
+    """
+    loads = {op.result: op for op in graph.ops if isinstance(op, LoadWeights)}
+    starts: dict[int, list[Span]] = {}
+    for first, last, span in resident.history:
+        for position in range(first, last + 1):
+            starts.setdefault(position, []).append(span)
+    latest = np.full(resident.cells, -1, np.int64)  # last position at which each cell was occupied
+    issue: dict[int, list[Op]] = {}
+    previous = 0
+    for position, op in enumerate(graph.ops):
+        for span in starts.get(position, ()):
+            latest[span.low : span.high] = position
+        packed = op.packed if isinstance(op, LowLevelConv2d | LowLevelTable) else None
+        if packed is None:
+            continue
+        cells = weight_cells(packed, npu)
+        window = _sliding_maximum(latest, cells)
+        low = int(np.argmin(window))
+        early = max(previous, int(window[low]) + 1)
+        assert early <= position, "no room for weights that were given room"
+        latest[low : low + cells] = position
+        previous = early
+        packed.type = packed.type.at(Striped(low * CELL_BYTES))
+        issue.setdefault(early, []).append(loads[packed])
+    ops: list[Op] = []
+    for position, op in enumerate(graph.ops):
+        ops += issue.get(position, [])
+        if not isinstance(op, LoadWeights):
+            ops.append(op)
+    graph.ops = ops
+
+
+def _sliding_maximum(values: NDArray[np.int64], width: int) -> NDArray[np.int64]:
+    """Maximum of each run of `width` neighbours, by doubling."""
+    result, covered = values, 1
+    while covered < width:
+        step = min(covered, width - covered)
+        result = np.maximum(result[:-step], result[step:])
+        covered += step
+    return result
+
+
+def _place_dram(graph: Graph, npu: NpuConfig) -> None:
+    """Consecutive DRAM addresses: constants first, then everything else. A buffer written in parts has one address."""
+    windows, at = Windows(graph), 0
+    values = [*graph.constants, *graph.inputs, *(op.result for op in graph.ops)]
+    for value in values:
+        if not isinstance(value.type.place, InDram) or windows.root(value) is not value:
+            continue
+        value.type = value.type.at(replace(value.type.place, address=at))
+        at = align(at + value.type.elements * value.type.dtype.numpy.itemsize, npu.dram_alignment_bytes)
+    for value in values:
+        root = windows.root(value)
+        if root is not value:
+            value.type = value.type.at(root.type.place)
+    if at > npu.dram_bytes:
+        raise LowerError(
+            "OutOfDram", f"the model needs {at} B of DRAM, there are {npu.dram_bytes}", hint="use a smaller batch"
+        )

@@ -1,0 +1,103 @@
+"""Elementwise, pooling and padding instructions: the arithmetic of numerics, wherever their windows lie."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from isa_strategies import layouts
+
+from isa.execute import numerics
+from isa.execute.numerics import BinaryScales, Geometry
+from isa.execute.reference import EFFECTS
+from isa.instructions import Instruction, make
+from isa.layout import Box, Place, Shape4, Window, whole
+from isa.machine import Machine
+from isa.npu import target
+
+NPU = replace(target("warboy"), sram_bytes_per_slice=32_768)
+
+
+def random_int8(shape: tuple[int, ...], seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(-128, 128, shape, np.int8)
+
+
+class Bench:
+    """A machine and the windows on it; every window is the inside of a larger place with a layout of its own."""
+
+    def __init__(self, draw: st.DataObject) -> None:
+        self.draw, self.machine, self.offset = draw.draw, Machine(NPU, 64), 0
+
+    def window(self, shape: tuple[int, int, int, int]) -> Window:
+        n, c, h, w = shape
+        before = [self.draw(st.integers(0, 2)) for _ in range(2)]
+        place = Place(self.offset, self.draw(layouts(16)), Shape4(n, c + before[0] + 1, h + before[1] + 1, w))
+        self.offset += 8192
+        window = Window(place, Box(0, n, before[0], c, before[1], h))
+        self.machine.write(whole(place), random_int8(tuple(place.shape), self.offset))
+        return window
+
+    def check(self, insn: Instruction, y: Window, wanted: np.ndarray) -> None:
+        """Run, and compare the whole place: what lies around the window must stay."""
+        around = self.machine.read(whole(y.place))
+        b = y.box
+        around[:, b.c0 : b.c0 + b.c, b.h0 : b.h0 + b.h] = wanted
+        EFFECTS[insn.mnemonic](self.machine, insn)
+        assert np.array_equal(self.machine.read(whole(y.place)), around)
+
+
+SHAPES = st.tuples(*(st.integers(1, 5) for _ in range(4)))
+FAST = settings(max_examples=40, deadline=None)
+
+
+@pytest.mark.parametrize("kind", ["add", "mul"])
+@FAST
+@given(data=st.data())
+def test_binary_repeats_axes_of_extent_one(kind: str, data: st.DataObject) -> None:
+    bench, shape = Bench(data), data.draw(SHAPES)
+    small = tuple(data.draw(st.sampled_from([1, extent])) for extent in shape)
+    a, b, y = bench.window(shape), bench.window(small), bench.window(shape)  # type: ignore[arg-type]
+    scales = BinaryScales(sa=0.5, za=3, sb=0.25, zb=-4, sy=1.5, zy=7, lo=-50, hi=60)
+    insn = make(kind, a=a, b=b, y=y, sa=0.5, za=3, sb=0.25, zb=-4, sy=1.5, zy=7, lo=-50, hi=60)
+    left, right = bench.machine.read(a), np.broadcast_to(bench.machine.read(b), shape)
+    bench.check(insn, y, numerics.binary(kind, left, right, scales))  # type: ignore[arg-type]
+
+
+@FAST
+@given(st.data(), st.integers(0, 1))
+def test_table_looks_up_in_its_bank(data: st.DataObject, bank: int) -> None:
+    bench, shape = Bench(data), data.draw(SHAPES)
+    x, y = bench.window(shape), bench.window(shape)
+    bench.machine.tables[bank] = random_int8((256,), 5)
+    wanted = numerics.lookup(bench.machine.read(x), random_int8((256,), 5))
+    bench.check(make("table", x=x, y=y, tbank=bank), y, wanted)
+
+
+@FAST
+@given(st.data(), st.booleans())
+def test_pools_slide_over_their_window_alone(data: st.DataObject, padded: bool) -> None:
+    bench, g = Bench(data), Geometry(kernel=(3, 2), stride=(2, 1), pad_top=1, pad_left=1)
+    x, y = bench.window((2, 3, 5, 4)), bench.window((2, 3, 3, 5))
+    values = bench.machine.read(x)
+    geometry = {"kh": 3, "kw": 2, "sh": 2, "sw": 1, "pt": 1, "pl": 1, "lo": -90, "hi": 80}
+    bench.check(make("maxpool", x=x, y=y, **geometry), y, numerics.max_pool(values, g, (3, 5), -90, 80))
+    wanted = numerics.average_pool(values, g, (3, 5), sx=0.5, zx=3, sy=0.25, zy=-2, padded=padded, lo=-90, hi=80)
+    scales = {"sx": 0.5, "zx": 3, "sy": 0.25, "zy": -2, "padded": int(padded)}
+    bench.check(make("avgpool", x=x, y=y, **geometry, **scales), y, wanted)
+
+
+@FAST
+@given(st.data(), SHAPES)
+def test_pad_puts_the_source_into_a_constant(data: st.DataObject, shape: tuple[int, int, int, int]) -> None:
+    bench = Bench(data)
+    before = [data.draw(st.integers(0, 2)) for _ in range(3)]
+    after = [data.draw(st.integers(0, 2)) for _ in range(3)]
+    n, *inner = shape
+    c, h, w = (b + extent + a for b, extent, a in zip(before, inner, after, strict=True))
+    x, y = bench.window(shape), bench.window((n, c, h, w))
+    pads = [(0, 0), *zip(before, after, strict=True)]
+    wanted = np.pad(bench.machine.read(x), pads, constant_values=-9)
+    bench.check(make("pad", x=x, y=y, dc=before[0], dh=before[1], dw=before[2], value=-9), y, wanted)

@@ -1,0 +1,85 @@
+"""Reading target files: what they must hold, and what a wrong one is told."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from isa.errors import ConfigError
+from isa.npu import TARGETS, NpuConfig, load_config, sources, target
+
+
+def _load(text: str, folder: Path) -> NpuConfig:
+    path = folder / "what-if.toml"
+    path.write_text(text)
+    return load_config(path)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_every_constant_of_a_target_has_a_source(name: str) -> None:
+    assert target(name).name == name
+    known = sources(name)
+    kinds = ("cfg", "doc", "chosen", "fitted", "inference")
+    for constant in fields(NpuConfig):
+        if constant.name != "name":
+            assert known[constant.name].startswith(kinds), (constant.name, known[constant.name])
+
+
+def test_the_fused_pair_is_two_of_one_pe() -> None:
+    one, two = target("warboy"), target("warboy-2pe")
+    assert two.num_slices == 2 * one.num_slices and two.sram_bytes == 2 * one.sram_bytes
+    assert two.macs_per_cycle == 2 * one.macs_per_cycle
+    assert two.clock_hz == one.clock_hz and two.dram_bytes_per_second == one.dram_bytes_per_second
+
+
+def test_a_what_if_file_changes_only_what_it_names(tmp_path: Path) -> None:
+    config = _load('base = "warboy"\nclock_hz = 1_000_000_000\n[mac_width]\nvalue = 64\n', tmp_path)
+    assert (config.clock_hz, config.mac_width) == (1_000_000_000, 64)
+    assert config.num_slices == target("warboy").num_slices
+    assert config.fingerprint() != target("warboy").fingerprint() == target("warboy").fingerprint()
+    assert config.milliseconds(1_000_000) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            'base = "warboy"\nmac_widht = 64',
+            "error[UnknownNpuConstant]: {at}: no constant 'mac_widht'\n  hint: did you mean 'mac_width'?",
+        ),
+        ('base = "warboy"\nqqq = 1', "error[UnknownNpuConstant]: {at}: no constant 'qqq'\n  hint: "),
+        (
+            'base = "warboy"\nmac_width = "wide"',
+            "error[BadNpuConstant]: {at}: mac_width: expected int, got 'wide'",
+        ),
+        ('base = "warboy"\nmac_width = 1.5', "error[BadNpuConstant]: {at}: mac_width: expected int, got 1.5"),
+        ('base = "warboy"\nmac_width = true', "error[BadNpuConstant]: {at}: mac_width: expected int, got True"),
+        (
+            'base = "warboy"\n[mac_width]\nsource = "x"',
+            "error[BadNpuConstant]: {at}: mac_width: expected int, got None",
+        ),
+        ('base = "warboy"\nclock_hz = 0', "error[BadNpuConstant]: {at}: clock_hz: 0 is not positive"),
+        ('base = "warboy"\ndram_efficiency = nan', "error[BadNpuConstant]: {at}: dram_efficiency: nan is not positive"),
+        ('base = "warboi"', "error[UnknownTarget]: no target 'warboi'\n  hint: use one of warboy, warboy-2pe"),
+        ("mac_width = 64", "error[MissingNpuConstant]: no value for name, num_pes, "),
+        ("mac_width = ", "error[NpuConfigUnreadable]: {at}: not TOML: "),
+    ],
+)
+def test_a_wrong_file_is_told_which_key(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        _load(text, tmp_path)
+    assert str(caught.value).startswith(message.format(at=tmp_path / "what-if.toml"))
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
+    for name in ("missing.toml", "binary.toml"):
+        with pytest.raises(ConfigError, match="NpuConfigUnreadable"):
+            load_config(tmp_path / name)
+
+
+def test_an_unknown_target_is_told_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="use one of warboy, warboy-2pe"):
+        target("renegade")

@@ -1,0 +1,48 @@
+"""Imports only go down: furc reads passes and isa, passes read isa, isa reads nothing of ours."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FLOORS = ("isa", "passes", "furc")
+
+
+def imports(source: str, package: str) -> Iterator[tuple[str, int]]:
+    """Top-level package and line of every import, those inside functions too."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name.split(".")[0], node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield (package if node.level else (node.module or "").split(".")[0]), node.lineno
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("__import__", "importlib.import_module"):
+            name = node.args[0] if node.args else None
+            if isinstance(name, ast.Constant):
+                yield str(name.value).split(".")[0], node.lineno
+
+
+@pytest.mark.parametrize("level", range(len(FLOORS)))
+def test_no_upward_imports(level: int) -> None:
+    floor, above = FLOORS[level], (*FLOORS[level + 1 :], "tests", "benchmarks")
+    up = [
+        f"{path.relative_to(ROOT)}:{line} imports {top}"
+        for path in sorted((ROOT / floor).rglob("*.py"))
+        for top, line in imports(path.read_text(encoding="utf-8"), floor)
+        if top in above
+    ]
+    assert not up, "\n".join(up)
+
+
+def test_an_import_inside_a_function_is_seen() -> None:
+    source = "def f():\n    from furc.report import x\n    import passes.ir\n"
+    assert list(imports(source, "isa")) == [("furc", 2), ("passes", 3)]
+
+
+def test_package_initializers_of_isa_hold_no_logic() -> None:
+    for path in (ROOT / "isa").rglob("__init__.py"):
+        kinds = {type(node) for node in ast.parse(path.read_text(encoding="utf-8")).body}
+        assert kinds <= {ast.Expr, ast.Import, ast.ImportFrom, ast.Assign}, path
