@@ -11,6 +11,7 @@ import numpy as np
 
 from isa.encoding import decode
 from isa.enf import Enf
+from isa.enf_program import check_program
 from isa.errors import EnfError, Loc, RunError
 from isa.execute.accelerated import Accelerated
 from isa.execute.reference import EFFECTS
@@ -34,6 +35,7 @@ def fetch(enf: Enf, npu: NpuConfig) -> list[Instruction]:
         instruction, behind = decode(bytes(memory[at : at + 1024]))
         executed.append(instruction)
         if instruction.mnemonic == "end":
+            check_program(executed, npu, enf.dram_bytes, Loc(enf.model_name))
             return executed
         if instruction.mnemonic == "loadp":
             src = instruction.dram_range("src")

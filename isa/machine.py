@@ -64,6 +64,9 @@ class Machine:
     def write_striped(self, span: SramRange, data: Int8) -> None:
         """Spread bytes over a striped range; what is left of the range keeps its bytes."""
         width = span.bytes_per_slice
+        if data.size > self.config.num_slices * width:
+            what = f"{data.size} B do not fit {self.config.num_slices} slices of {width} B"
+            raise RunError("StripedRangeTooSmall", what)
         full, rest = divmod(data.size, width)
         target = self.sram[:, span.offset : span.offset + width]
         target[:full] = data[: full * width].reshape(full, width)

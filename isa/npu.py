@@ -60,7 +60,7 @@ class NpuConfig:
     host_quantize_ns_per_element: float
     host_copy_ns_per_element: float
     mac_issue_cycles: float
-    exec_overhead_cycles: float
+    operator_setup_cycles: float
     dma_latency_cycles: float
     dram_efficiency: float
     move_bytes_per_cycle: float

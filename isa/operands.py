@@ -195,7 +195,9 @@ def float32_of_bits(bits: int) -> float:
 
 
 def _shape_and_box(name: str) -> tuple[Field, ...]:
-    size = [Field(f"{name}.{f}", 16) for f in ("c", "h", "w", "c0", "cn", "h0", "hn")]
+    size = [
+        Field(f"{name}.{f}", 16, bias=0 if f in ("c0", "h0") else 1) for f in ("c", "h", "w", "c0", "cn", "h0", "hn")
+    ]
     return (*size, Field(f"{name}.n", 5, bias=1), Field(f"{name}.n0", 5), Field(f"{name}.nn", 5, bias=1))
 
 
@@ -284,7 +286,7 @@ class DramRangeOperand(Operand):
     """Consecutive bytes of DRAM."""
 
     def fields(self) -> tuple[Field, ...]:
-        return (Field(f"{self.name}.address", 28, scale=DRAM_UNIT_BYTES), Field(f"{self.name}.bytes", 32))
+        return (Field(f"{self.name}.address", 28, scale=DRAM_UNIT_BYTES), Field(f"{self.name}.bytes", 32, bias=1))
 
     def pack(self, value: OperandValue) -> tuple[int, ...]:
         assert isinstance(value, DramRange)

@@ -1,27 +1,56 @@
-"""Quantize float ONNX models to INT8: calibration, graph optimization, QDQ output."""
+"""Quantize float ONNX models to INT8: calibration, graph optimization, QDQ output. docs/quantizer.md is the guide."""
 
 from furc.quantizer.calibrated import is_calibrated, ranges_of
 from furc.quantizer.calibrator import Calibrator, Observer
 from furc.quantizer.editor import ModelEditor, TensorType, get_output_names, get_pure_input_names
 from furc.quantizer.float_run import runner_for
+from furc.quantizer.images import Preprocess, image_feeds
+from furc.quantizer.lint import LintWarning, lint
 from furc.quantizer.method import CalibrationMethod
+from furc.quantizer.nux import (
+    build_calibration_model,
+    calibrate,
+    calibrate_with_random_input,
+    optimize,
+    post_training_quantization,
+    random_samples,
+)
 from furc.quantizer.optimize import optimize_model
 from furc.quantizer.options import QuantizeOptions
 from furc.quantizer.quantize import quantize, quantize_model
+from furc.quantizer.report import LayerSqnr, MethodRow, TensorRanges, compare_methods, layer_sqnr, tensor_ranges
+from furc.quantizer.report_html import report_html
 
 __all__ = [
     "CalibrationMethod",
     "Calibrator",
+    "LayerSqnr",
+    "LintWarning",
+    "MethodRow",
     "ModelEditor",
     "Observer",
+    "Preprocess",
     "QuantizeOptions",
+    "TensorRanges",
     "TensorType",
+    "build_calibration_model",
+    "calibrate",
+    "calibrate_with_random_input",
+    "compare_methods",
     "get_output_names",
     "get_pure_input_names",
+    "image_feeds",
     "is_calibrated",
+    "layer_sqnr",
+    "lint",
+    "optimize",
     "optimize_model",
+    "post_training_quantization",
     "quantize",
     "quantize_model",
+    "random_samples",
     "ranges_of",
+    "report_html",
     "runner_for",
+    "tensor_ranges",
 ]

@@ -2,7 +2,8 @@
 
 First all ten methods are tried as a whole. Then, from the best of them, each class of tensors in turn tries the other
 methods' ranges and keeps what lowers the output error on half of the held-back samples. What this found is taken only
-if it also is better on the other half.
+if it also is better on the other half. Where biases will be corrected they are corrected for the trial too: what a
+range costs in shifted means would else outweigh all differences that stay.
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
+from furc.quantizer.bias_correction import correct_biases
 from furc.quantizer.calibrator import Observer, Progress, Ranges
 from furc.quantizer.float_run import Feed, RunModel
-from furc.quantizer.graph import Array
+from furc.quantizer.graph import Array, Graph
 from furc.quantizer.method import CalibrationMethod
 from furc.quantizer.scheme import Scheme, choose_grids
 from furc.quantizer.simulate import Simulation
 from furc.quantizer.sqnr import Noise, mean_ratio
 
 SEARCH_SECONDS = 60.0
+CORRECT_SAMPLES = 8
 WORTHWHILE = 0.998  # an output error must fall below this part of the best so far, else the difference is noise
 Choice = dict[str, CalibrationMethod]  # by class of tensors
 
@@ -27,12 +30,13 @@ def choose_methods(
     observer: Observer,
     held: Sequence[Feed],
     *,
+    correct_with: Sequence[Feed] = (),
     percentage: float = 99.99,
     seconds: float = SEARCH_SECONDS,
     progress: Progress | None = None,
 ) -> Choice:
-    """The method of each class. held: samples that the observer has not seen, at least 2."""
-    search = _Search(observer, held, percentage)
+    """The method of each class. held: samples the observer has not seen; correct_with: those to correct biases with."""
+    search = _Search(observer, held, correct_with[:CORRECT_SAMPLES], percentage)
     deadline = time.monotonic() + seconds
     start = search.best_method(progress)
     choice = search.refine(dict.fromkeys(search.leaders, start), deadline, progress)
@@ -51,13 +55,15 @@ def ranges_by_choice(observer: Observer, choice: Choice, percentage: float = 99.
 class _Search:
     """Output errors of choices, on the samples held back."""
 
-    def __init__(self, observer: Observer, held: Sequence[Feed], percentage: float) -> None:
-        self.graph = observer.graph
+    def __init__(
+        self, observer: Observer, held: Sequence[Feed], correct_with: Sequence[Feed], percentage: float
+    ) -> None:
+        self.graph, self._correct_with = observer.graph, correct_with
         self._ranges = {method: observer.ranges(method, percentage) for method in CalibrationMethod}
         self.schemes = {method: self._scheme(ranges) for method, ranges in self._ranges.items()}
         scheme = self.schemes[CalibrationMethod.MIN_MAX_ASYM]
         self.leaders = list(dict.fromkeys(scheme.leader.values()))
-        self._simulation = Simulation(self.graph, scheme)
+        self._simulation = self._trial(scheme)
         exact = RunModel(self.graph.model())
         samples = [(feed, exact(feed)) for feed in held]
         self.search, self.check = samples[::2], samples[1::2] or samples
@@ -76,12 +82,24 @@ class _Search:
         return mean_ratio(noises)
 
     def best_method(self, progress: Progress | None) -> CalibrationMethod:
-        errors = {}
-        for done, method in enumerate(CalibrationMethod):
-            errors[method] = self.error(dict.fromkeys(self.leaders, method), self.search + self.check)
+        """The best of the ten; later errors are measured with biases corrected for it."""
+        best, least = CalibrationMethod.MIN_MAX_ASYM, float("inf")
+        kept = self._simulation
+        for done, (method, scheme) in enumerate(self.schemes.items()):
+            if self._correct_with and done:
+                self._simulation = self._trial(scheme)
+            error = self.error(dict.fromkeys(self.leaders, method), self.search + self.check)
+            if error < least:
+                best, least, kept = method, error, self._simulation
             if progress is not None:
-                progress("try methods", done + 1, len(CalibrationMethod))
-        return min(errors, key=lambda method: errors[method])
+                progress("try methods", done + 1, len(self.schemes))
+        self._simulation = kept
+        return best
+
+    def _trial(self, scheme: Scheme) -> Simulation:
+        trial = Graph(self.graph.model())
+        correct_biases(trial, scheme, self._correct_with)
+        return Simulation(trial, scheme)
 
     def refine(self, choice: Choice, deadline: float, progress: Progress | None) -> Choice:
         """Coordinate descent over classes until the time is up."""

@@ -37,16 +37,20 @@ class FloatRun:
         return {name: prepared[name] if name in prepared else found[name] for name in self._watched}
 
 
-def session(model: onnx.ModelProto, *, layouts: bool = True) -> onnxruntime.InferenceSession:
+def session(model: onnx.ModelProto, *, layouts: bool = True, integers: bool = True) -> onnxruntime.InferenceSession:
     """A quiet CPU session. Raises QuantizeError[CannotRun] where ONNX Runtime refuses the model.
 
-    layouts: let it choose blocked layouts and fuse; pays only where few tensors are looked at.
+    layouts: let it choose blocked layouts and fuse; pays only where few tensors are looked at. integers: let it put
+    integer kernels in place of operators between Q and DQ; to be off where scales are inputs: it then drops operators
+    that only some scales make superfluous (seen with 1.31).
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     if not layouts:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the other core counts meanwhile
+    if not integers:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     try:
         return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # see above

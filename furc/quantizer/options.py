@@ -23,8 +23,8 @@ class QuantizeOptions:
 
     method: str = CalibrationMethod.MSE_ASYM
     percentage: float = 99.99
-    equalize: bool = False
-    bias_correction: bool = False
+    equalize: bool = True
+    bias_correction: bool = True
     adaround: bool = False
     form: Form = "qdq"
     input_dtype: InputDtype = "float32"

@@ -23,7 +23,7 @@ from furc.quantizer.qdq import check_not_quantized, write_qdq
 from furc.quantizer.rounding import reconstruct_rounding
 from furc.quantizer.scheme import choose_grids
 
-HELD_BACK = 8  # samples that method "auto" judges by, at most
+HELD_BACK = 16  # samples that method "auto" judges by, at most
 HELD_BACK_SHARE = 4  # at most one in so many
 
 
@@ -66,11 +66,12 @@ def _ranges(graph: Graph, kept: Kept, options: QuantizeOptions, progress: Progre
     if options.method != AUTO:
         observer.observe(kept.all(), progress, total)
         return observer.ranges(method_named(options.method), options.percentage)
-    back = min(HELD_BACK, len(kept.samples) // HELD_BACK_SHARE)
-    held = kept.samples[::HELD_BACK_SHARE][:back] or kept.samples
+    back = min(HELD_BACK, (total or len(kept.samples)) // HELD_BACK_SHARE, len(kept.samples) // 2)
+    held = kept.samples[:: max(1, len(kept.samples) // max(back, 1))][:back] or kept.samples
     chosen = {id(feed) for feed in held} if back else set()
     observer.observe((feed for feed in kept.all() if id(feed) not in chosen), progress, total)
-    choice = choose_methods(observer, held, percentage=options.percentage, progress=progress)
+    seen = [feed for feed in kept.samples if id(feed) not in chosen] if options.bias_correction else []
+    choice = choose_methods(observer, held, correct_with=seen, percentage=options.percentage, progress=progress)
     if back:
         observer.observe(held)
     return ranges_by_choice(observer, choice, options.percentage)

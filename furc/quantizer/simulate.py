@@ -26,7 +26,7 @@ class Simulation:
     def __init__(self, graph: Graph, scheme: Scheme, outputs: Sequence[str] = ()) -> None:
         """outputs: tensors to return, by default the graph's outputs."""
         self._leaders = sorted(set(scheme.leader.values()))
-        self._session = session(_simulating(graph, scheme, outputs))
+        self._session = session(_simulating(graph, scheme, outputs), integers=False)
         self._outputs = [o.name for o in self._session.get_outputs()]
         self._fed = {i.name for i in self._session.get_inputs()}
 

@@ -71,6 +71,7 @@ class ConvWork(NamedTuple):
     last: bool
     first: bool
     lookup: bool
+    opens: bool  # the first tile of its operator
 
 
 def conv_cycles(work: ConvWork, npu: NpuConfig) -> Cost:
@@ -104,12 +105,14 @@ def conv_cycles(work: ConvWork, npu: NpuConfig) -> Cost:
         outputs * partial / npu.te_io_bytes_per_cycle,
         outputs / npu.table_ports if work.lookup and work.last else 0.0,
     )
-    return _tensor(exec_overhead(npu), mac, fetch * sets * rate, vector)
+    return _tensor(exec_overhead(npu, opens=work.opens), mac, fetch * sets * rate, vector)
 
 
-def exec_overhead(npu: NpuConfig) -> float:
-    """Cycles before the first result of any tensor-unit instruction."""
-    return npu.pipeline_warmup_cycles + npu.control_delay_cycles + npu.slice_hop_cycles + npu.exec_overhead_cycles
+def exec_overhead(npu: NpuConfig, *, opens: bool = True) -> float:
+    """Cycles before the first result. opens: the instruction names other tensors than the one before it, so the
+    tensor unit drains and its descriptors are set up anew."""
+    warmup = npu.pipeline_warmup_cycles + npu.control_delay_cycles + npu.slice_hop_cycles
+    return warmup + (npu.operator_setup_cycles if opens else 0.0)
 
 
 def elementwise_cycles(elements: float, operands: int, lookups: bool, npu: NpuConfig) -> Cost:
@@ -168,6 +171,7 @@ def _conv(insn: Instruction, npu: NpuConfig) -> Cost:
         last=bool(insn.number("last")),
         first=bool(insn.number("first")),
         lookup=bool(insn.number("lookup")),
+        opens=insn.number("oc0") == 0 and insn.number("k0") == 0,
     )
     per_slice = y.layout.channels(y.place.shape.c)
     made = sum(

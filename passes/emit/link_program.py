@@ -5,7 +5,7 @@ the size of the program. Keeps: every instruction. Raises EncodeError where a fi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 
@@ -16,6 +16,7 @@ from isa.layout import align
 from isa.npu import NpuConfig
 from isa.operands import DramRange, DramWindow, OperandValue
 from passes.emit.host_segments import head_segment, tail_segment
+from passes.ir.dfg import HOST_OPS
 from passes.ir.graph import Graph, Value
 from passes.ir.lir import Program, Step
 from passes.ir.types import DType, InDram
@@ -64,14 +65,19 @@ def link_program(program: Program, options: CompileOptions, furc_version: str) -
 def npu_inputs(graph: Graph) -> list[Value]:
     """DRAM tensors that the host writes before the program starts."""
     made = [op.result for op in graph.ops if op.mnemonic in ("quantize", "recast")]
-    heads = [v for v in (*graph.inputs, *made) if isinstance(v.type.place, InDram)]
-    return list(dict.fromkeys(heads))
+    return _int8_in_dram((*graph.inputs, *made))
 
 
 def npu_outputs(graph: Graph) -> list[Value]:
     """DRAM tensors that the host reads when the program has ended."""
-    tails = {op.result: next(op.operands()) for op in graph.ops if op.mnemonic in ("dequantize", "recast")}
-    return list(dict.fromkeys(tails.get(v, v) for v in graph.outputs))
+    tails = {op.result: op.x for op in graph.ops if isinstance(op, HOST_OPS) and op.x not in graph.inputs}
+    return _int8_in_dram(tails.get(v, v) for v in graph.outputs)
+
+
+def _int8_in_dram(values: Iterable[Value]) -> list[Value]:
+    """What the host and the NPU share; a host op between a graph input and an output makes something else."""
+    shared = (v for v in values if isinstance(v.type.place, InDram) and v.type.dtype is DType.I8)
+    return list(dict.fromkeys(shared))
 
 
 def _parts(program: Program) -> Iterator[list[Step]]:

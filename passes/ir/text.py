@@ -113,7 +113,7 @@ def _parser() -> Lark:
 def parse(text: str, constants: typing.Mapping[str, Array], source: str = "") -> Graph:
     """The graph of a text. Raises SourceError BadIrText with line and column."""
     try:
-        tree = _parser().parse(text.strip() + "\n" if not text.endswith("}") else text)
+        tree = _parser().parse(text)
     except UnexpectedInput as error:
         at = Loc(source, detail=f"{error.line}:{error.column}")
         line = text.splitlines()[error.line - 1].strip() if 0 < error.line <= text.count("\n") + 1 else ""

@@ -96,12 +96,12 @@ class _ConvShape(NamedTuple):
 @lru_cache(maxsize=65536)
 def _conv_cycles(s: _ConvShape, npu: NpuConfig) -> float:
     taps = s.kernel[0] * s.kernel[1]
-    main = sub = 0.0
+    main, sub = npu.operator_setup_cycles, 0.0
     for tile, count in _tile_kinds(s.channels, s.k, taps, npu):
         ocn, kn, first, last = tile
         work = ConvWork(
             s.kind, s.same_rows, s.images, s.rows, s.width, ocn, kn, s.kernel, s.stride_w, s.dilation_w, s.up,
-            s.channels_per_group, last, first, s.lookup,
+            s.channels_per_group, last, first, s.lookup, False,
         )  # fmt: skip
         main += count * conv_cycles(work, npu).cycles
         size = ocn * kn * taps + (ocn * VECTOR_BYTES_PER_CHANNEL if last else 0)

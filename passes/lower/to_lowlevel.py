@@ -100,12 +100,18 @@ class _Lowering:
         return constant(self.new, self.names, hint, array, TensorType(array.shape, dtype, quant))
 
     def move(self, op: Op, x: Value, change: Callable[[View], View | None]) -> None:
-        """Remember a movement as a view; make the operand real first where the view cannot be expressed."""
+        """Remember a movement as a view; make the operand real first where the view cannot be expressed.
+
+        Behind a reshape that no steps express, a view has the right elements in order under other axes.
+        """
         base, view, _ = self.views.get(x, (x, row_major(x.type.shape), op))
-        changed = change(view)
-        if changed is None:
+        reshape = isinstance(op, dfg.Reshape)
+        changed = change(view) if reshape or view.sizes == x.type.shape else None
+        if changed is None and reshape:
+            changed = view
+        elif changed is None or len(changed.loops()[0]) > MOVE_AXES:
             base, changed = x, change(row_major(x.type.shape))
-        assert changed is not None, "a movement of a row-major tensor is a view, but for a reshape, which is row-major"
+        assert changed is not None, "a movement of a row-major tensor is a view"
         self.views[op.result] = (base, changed, op)
 
     def _materialize(self, old: Value) -> Value:

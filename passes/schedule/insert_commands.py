@@ -47,7 +47,8 @@ class _Commands:
         self.graph, self.npu, self.names = graph, npu, Names(graph.names())
         self.ops: list[Op] = []
         self.stored: dict[Value, Value] = {}
-        self.parts = self._parts_in_dram()  # a tile -> the concatenation in DRAM it belongs to, its offset there
+        self.missing: dict[LowLevelConcat, int] = {}  # parts not stored yet
+        self.parts = self._parts_in_dram()  # a tensor -> the concatenations in DRAM it is part of, and where
         self.buffer: dict[LowLevelConcat, Value] = {}
 
     def run(self) -> None:
@@ -61,31 +62,32 @@ class _Commands:
                 if isinstance(op, HOST_OPS) and isinstance(op.x.type.place, InSram):
                     op.x = self._store(op.x, op)
                 self.ops.append(op)
-            if op.result in self.parts:
-                self._store_part(op)
+            for concat, at in self.parts.get(op.result, ()):
+                self._store_part(op, concat, at)
         self.graph.outputs = [
             self._store(v, None) if isinstance(v.type.place, InSram) else v for v in self.graph.outputs
         ]
         self.graph.ops, self.graph.level = self.ops, Level.CDFG
         self.graph.remove_dead()
 
-    def _parts_in_dram(self) -> dict[Value, tuple[LowLevelConcat, int]]:
-        parts: dict[Value, tuple[LowLevelConcat, int]] = {}
+    def _parts_in_dram(self) -> dict[Value, list[tuple[LowLevelConcat, int]]]:
+        parts: dict[Value, list[tuple[LowLevelConcat, int]]] = {}
         for op in self.graph.ops:
             if isinstance(op, LowLevelConcat) and isinstance(op.result.type.place, InDram):
                 at = 0
                 for value in op.inputs:
-                    parts[value] = (op, at)
+                    parts.setdefault(value, []).append((op, at))
+                    self.missing[op] = self.missing.get(op, 0) + 1
                     at += value.type.shape4[op.axis]
         return parts
 
-    def _store_part(self, op: Op) -> None:
-        concat, at = self.parts[op.result]
+    def _store_part(self, op: Op, concat: LowLevelConcat, at: int) -> None:
         if concat not in self.buffer:
             start = Value(self.names.fresh(f"{concat.result.name}.buffer"), concat.result.type)
             self.ops.append(Alloc(result=start, loc=concat.loc))
             self.buffer[concat] = start
-        last = op.result is concat.inputs[-1]
+        self.missing[concat] -= 1
+        last = self.missing[concat] == 0
         name = concat.result.name if last else self.names.fresh(f"{concat.result.name}.part")
         result = concat.result if last else Value(name, concat.result.type)
         corner = tuple(at if axis == concat.axis else 0 for axis in range(3))

@@ -126,11 +126,11 @@ class _Residency:
                 self._free(root)
         self.graph.ops = self.ops
 
-    def _admit(self, root: Value, index: int, needed: list[Value]) -> None:
+    def _admit(self, root: Value, index: int, needed: list[Value], busy: list[Span] | None = None) -> None:
         """Find a place for a buffer that is made now, or comes back from DRAM."""
         assert isinstance(root.type.place, InSram)
         size = root.type.layout.bytes_per_slice(root.type.shape4, self.npu.sram_access_bytes)
-        span = self._find(-(-size // CELL_BYTES), index, needed, [])
+        span = self._find(-(-size // CELL_BYTES), index, needed, busy or [])
         type = root.type.at(replace(root.type.place, offset=span.low * CELL_BYTES))
         self.home[root], self.since[root] = span, len(self.ops)
         if root not in self.current:
@@ -161,15 +161,31 @@ class _Residency:
 
     def _find(self, cells: int, index: int, needed: list[Value], busy: list[Span]) -> Span:
         """A free span, as high as possible, after as many spills as it takes."""
+        compacted = False
         while True:
             gaps = self._gaps(busy)
             fitting = [gap for gap in gaps if gap.high - gap.low >= cells]
             if fitting:
                 return Span(fitting[-1].high - cells, fitting[-1].high)
             victims = [r for r in self.home if r not in needed]
-            if not victims:
+            if victims:
+                self._spill(max(victims, key=lambda root: self._next_use(root, index)))
+            elif compacted or sum(gap.high - gap.low for gap in gaps) < cells:
                 raise self._out_of_sram(self.graph.ops[index], cells, gaps)
-            self._spill(max(victims, key=lambda root: self._next_use(root, index)))
+            else:
+                self._compact(index, needed, busy)
+                compacted = True
+
+    def _compact(self, index: int, needed: list[Value], busy: list[Span]) -> None:
+        """Free space is enough but in pieces: send the resident operands through DRAM to close the gaps."""
+        residents = [root for root in needed if root in self.home]
+        for root in residents:
+            if root in self.current:
+                self._spill(root)
+            else:
+                del self.home[root]  # nothing in it yet: it just moves
+        for root in residents:
+            self._admit(root, index, needed, busy)
 
     def _gaps(self, busy: list[Span]) -> list[Span]:
         taken = sorted([*self.home.values(), *busy], key=lambda span: span.low)

@@ -9,7 +9,8 @@ after:
     %y.1 = LowLevelConv2d(x=%y.1.x, ...) {kernel=[3,3], pad=[0,1], out=[300,600], channels=64}
     %y = LowLevelConcat(inputs=[%y.0, %y.1]) {axis=2} : ... @dram:HCHCW
 
-ldfg -> ldfg. The result of a split operator lies in DRAM. Rows that two tiles need (the halo) are read twice.
+ldfg -> ldfg. The result of a split operator lies in DRAM. So does that of a channel concatenation: its parts are
+spread over other slices than the result, and only the DMA engine brings bytes from any slice to any other. Rows that two tiles need (the halo) are read twice.
 Keeps: every value, bit for bit. Leaves alone: what fits under some layout.
 Raises LowerError OutOfSram where no split makes an operator fit."""
 
@@ -40,6 +41,7 @@ from passes.lower.weight_tiles import VECTOR_BYTES_PER_CHANNEL, partial_bytes, w
 from passes.options import CompileOptions
 
 WHOLE_SHARE = 15 / 16  # of SRAM that an unsplit operator may use: the rest is for weights of its neighbours
+CHANNEL_AXIS = 1
 TILE_SHARE = 1 / 2  # of SRAM that a tile may use: the next tile is loaded while it computes
 
 
@@ -60,11 +62,14 @@ class _Splitting:
             if value.type.dtype is DType.I8:
                 value.type = value.type.at(InDram(LayoutKind.HCHCW))
         for op in self.graph.ops:
+            if isinstance(op, LowLevelConcat) and op.axis == CHANNEL_AXIS:
+                op.result.type = op.result.type.at(InDram(LayoutKind.HCHCW))
+        for op in self.graph.ops:
             if isinstance(op, HOST_OPS):
                 if op in heads:
                     op.result.type = op.result.type.at(InDram(LayoutKind.HCHCW))
                 self.ops.append(op)
-            elif not isinstance(op, LowLevelOp) or self._need(op) <= WHOLE_SHARE * self.npu.sram_bytes_per_slice:
+            elif not isinstance(op, LowLevelOp) or isinstance(op.result.type.place, InDram) or self._need(op) <= WHOLE_SHARE * self.npu.sram_bytes_per_slice:
                 self.ops.append(op)
             else:
                 self._split(op)

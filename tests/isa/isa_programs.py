@@ -25,12 +25,13 @@ def _dram(window: Window, address: int, kind: LayoutKind) -> DramWindow:
 
 
 @st.composite
-def _one(draw: st.DrawFn) -> Instruction:
+def one_instruction(draw: st.DrawFn) -> Instruction:
+    """An instruction whose extents make sense, so that it has a cost."""
     window, address, bank = draw(windows()), 64 * draw(st.integers(0, 4096)), draw(st.integers(0, 1))
     other = Window(Place(8 * draw(st.integers(0, 1000)), window.layout, window.place.shape), window.box)
     span = SramRange(8 * draw(st.integers(0, 1000)), 8 * draw(st.integers(1, 60)))
     kernel = draw(st.integers(1, 5))
-    choice = draw(st.integers(0, 9))
+    choice = draw(st.integers(0, 12))
     if choice == 0:
         return make("load", src=_dram(window, address, draw(KINDS)), dst=window)
     if choice == 1:
@@ -48,7 +49,11 @@ def _one(draw: st.DrawFn) -> Instruction:
     if choice == 7:
         return make("table", x=other, y=window, tbank=bank)
     if choice == 8:
-        return make("add", a=window, b=other, y=other, sa=1.0, sb=1.0, sy=1.0)
+        return make(draw(st.sampled_from(["add", "mul"])), a=window, b=other, y=other, sa=1.0, sb=1.0, sy=1.0)
+    if choice == 9:
+        return make("pad", x=window, y=other)
+    if choice == 10:
+        return make("avgpool", x=other, y=window, kh=kernel, kw=1, sx=1.0, sy=1.0)
     groups = draw(st.sampled_from([1, 1, window.shape.c]))
     return make(
         "conv", x=other, y=window, kh=kernel, kw=kernel, sw=draw(st.integers(1, 2)), groups=groups,
@@ -62,5 +67,5 @@ def programs(draw: st.DrawFn, max_size: int = 40) -> list[Instruction]:
     """Instructions with any tags, and an end."""
     tags = st.integers(0, 5)
     waits = st.sets(tags, max_size=3).map(lambda tags: sum(1 << tag for tag in tags))
-    work = draw(st.lists(st.tuples(_one(), st.none() | tags, waits), max_size=max_size))
+    work = draw(st.lists(st.tuples(one_instruction(), st.none() | tags, waits), max_size=max_size))
     return [insn.scheduled(signal, wait) for insn, signal, wait in work] + [make("end")]

@@ -88,7 +88,8 @@ def _bias_integers(entry: Constant | QuantizedConstant, scale: NDArray[np.float3
             return entry.stored.reshape(-1)
     real = entry.array.astype(np.float32).reshape(-1)
     with np.errstate(over="ignore"):
-        return np.clip(np.rint(real / scale).astype(np.float64), INT32.min, INT32.max)
+        rounded: Array = np.clip(np.rint(real / scale).astype(np.float64), INT32.min, INT32.max)
+    return rounded
 
 
 @operator("Conv")
@@ -98,9 +99,9 @@ def conv(imp: Importer, node: Node) -> Entry:
     weights = read_weights(imp, node, 1, axis=0)
     kernel = weights.stored.shape[2:]
     spatial = original.type.shape[2:]
-    if node.ints("kernel_shape", kernel) != list(kernel):
-        raise node.invalid(f"kernel_shape is {node.ints('kernel_shape', kernel)}, the weights have {list(kernel)}")
-    window, group = read_window(node, spatial, kernel), node.int("group", 1)
+    if node.integers("kernel_shape", kernel) != list(kernel):
+        raise node.invalid(f"kernel_shape is {node.integers('kernel_shape', kernel)}, the weights have {list(kernel)}")
+    window, group = read_window(node, spatial, kernel), node.integer("group", 1)
     stored = weights.stored.reshape(*weights.stored.shape[:2], *window.kernel)
     channels = stored.shape[0]
     _check_groups(node, group, x.type.shape[1], stored.shape[1] * group, channels)
@@ -129,17 +130,17 @@ def conv_transpose(imp: Importer, node: Node) -> Entry:
     original = imp.activation(node)
     x = lifted(imp.builder, node, original)
     weights = read_weights(imp, node, 1, axis=1)
-    group = node.int("group", 1)
+    group = node.integer("group", 1)
     if group > 1 and weights.axis is not None:
         raise node.unsupported(
             "a grouped ConvTranspose has one scale for several output channels", "quantize it per tensor"
         )
     kernel, spatial = weights.stored.shape[2:], original.type.shape[2:]
     axes = len(kernel)
-    if len(spatial) != axes or node.ints("kernel_shape", kernel) != list(kernel):
+    if len(spatial) != axes or node.integers("kernel_shape", kernel) != list(kernel):
         raise node.invalid(f"kernel_shape does not go with weights of {list(weights.stored.shape)}")
-    stride, dilation = node.ints("strides", [1] * axes), node.ints("dilations", [1] * axes)
-    extra = node.ints("output_padding", [0] * axes)
+    stride, dilation = node.integers("strides", [1] * axes), node.integers("dilations", [1] * axes)
+    extra = node.integers("output_padding", [0] * axes)
     if min((*stride, *dilation)) < 1:
         raise node.invalid(f"strides {stride} and dilations {dilation} must be positive")
     spans = [
@@ -174,11 +175,11 @@ def _transposed_pads(
 ) -> list[int]:  # fmt: skip
     """Pads before, then after. spans: what the op would make without pads."""
     axes, mode = len(spatial), auto_pad(node)
-    wanted = node.ints("output_shape", ())[-axes:]
+    wanted = node.integers("output_shape", ())[-axes:]
     if not wanted and mode == "VALID":
         return [0] * 2 * axes
     if not wanted and mode == "NOTSET":
-        return node.ints("pads", [0] * 2 * axes)
+        return node.integers("pads", [0] * 2 * axes)
     wanted = wanted or [size * s for size, s in zip(spatial, stride, strict=True)]
     total = [span - want for span, want in zip(spans, wanted, strict=True)]
     if min(total) < 0:
@@ -189,12 +190,14 @@ def _transposed_pads(
 
 @operator("Gemm")
 def gemm(imp: Importer, node: Node) -> Entry:
-    if node.int("transA", 0):
+    if node.integer("transA", 0):
         raise node.unsupported("Gemm with transA does not run on the NPU", "put a Transpose before it")
-    scaled = [name for name in ("alpha", "beta") if node.float(name, 1.0) != 1.0]
+    scaled = [name for name in ("alpha", "beta") if node.number(name, 1.0) != 1.0]
     if scaled and not (scaled == ["beta"] and not node.has_input(2)):
-        raise node.unsupported(f"Gemm with {scaled[0]} other than 1 does not run on the NPU", "fold it into the weights")
-    transposed = bool(node.int("transB", 0))
+        raise node.unsupported(
+            f"Gemm with {scaled[0]} other than 1 does not run on the NPU", "fold it into the weights"
+        )
+    transposed = bool(node.integer("transB", 0))
     weights = read_weights(imp, node, 1, axis=0 if transposed else 1)
     return _product(imp, node, weights, weights.stored if transposed else weights.stored.T, bias_index=2)
 
@@ -224,5 +227,3 @@ def _product(imp: Importer, node: Node, weights: Weights, stored: Array, bias_in
         shape=(*shape[:-1], out),
         loc=node.loc,
     )
-
-

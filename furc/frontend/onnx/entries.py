@@ -45,11 +45,11 @@ class QuantizedConstant:
     @property
     def array(self) -> NDArray[np.float32]:
         """The real values."""
-        shape = [1] * self.stored.ndim
+        shape = [1] * self.stored.ndim  # of scale and zero, to broadcast
         if self.axis is not None:
             shape[self.axis] = -1
-        scale, zero = (self.scale, self.zero) if self.axis is None else (self.scale.reshape(shape), self.zero.reshape(shape))  # fmt: skip
-        result: NDArray[np.float32] = (self.stored.astype(np.int64) - zero).astype(np.float32) * scale
+        centred = self.stored.astype(np.int64) - self.zero.reshape(shape)
+        result: NDArray[np.float32] = centred.astype(np.float32) * self.scale.reshape(shape)
         return result.reshape(self.stored.shape)
 
 

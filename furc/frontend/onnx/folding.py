@@ -33,7 +33,9 @@ def evaluate(node: Node, arrays: Sequence[Array | None]) -> list[Array]:
     names = [f"i{i}" if array is not None else "" for i, array in enumerate(arrays)]
     alone = helper.make_node(node.op, names, [f"o{i}" for i, _ in enumerate(node.outputs)])
     alone.attribute.extend(node.proto.attribute)
-    inputs = [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape) for n, a in feeds.items()]
+    inputs = [
+        helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape) for n, a in feeds.items()
+    ]
     outputs = [ValueInfoProto(name=name, type=TypeProto()) for name in alone.output]
     graph = helper.make_graph([alone], "folded", inputs, outputs)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", node.opset)])
@@ -94,7 +96,7 @@ def _same(node: Node, constant: QuantizedConstant) -> Kept | None:
 def _transposed(node: Node, constant: QuantizedConstant) -> Kept | None:
     if constant.axis is None:
         return Kept(None)
-    perm = node.ints("perm", ()) or list(range(constant.stored.ndim))[::-1]
+    perm = node.integers("perm", ()) or list(range(constant.stored.ndim))[::-1]
     return Kept(perm.index(constant.axis))
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 from onnx import numpy_helper
 
-from furc.frontend.onnx import convolution, elementwise, movement, pooling, quantization, tables
+from furc.frontend.onnx import convolution, elementwise, movement, pooling, quantization, resize, tables
 from furc.frontend.onnx.builder import Builder
 from furc.frontend.onnx.entries import (
     Constant,
@@ -37,7 +37,7 @@ from passes.ir import dfg
 from passes.ir.graph import Array, Graph, Level, Value, verify
 from passes.ir.types import DType, Quant, TensorType
 
-FAMILIES = (convolution, elementwise, movement, pooling, quantization)  # importing them fills the registry
+FAMILIES = (convolution, elementwise, movement, pooling, quantization, resize)  # importing them fills the registry
 OWN_DOMAINS = ("", "ai.onnx")
 EXPORT = "export the model again; onnx.checker.check_model(path, full_check=True) may say more"
 
@@ -309,5 +309,3 @@ class Importer:
         arguments: Mapping[str, object] = {"x": x, **more}
         self.graph.ops.append(cls(result=result, loc=at, **arguments))
         return result
-
-

@@ -55,11 +55,11 @@ class Node:
         found = next((a for a in self.proto.attribute if a.name == name), None)
         return None if found is None else helper.get_attribute_value(found)
 
-    def int(self, name: str, default: int) -> int:
+    def integer(self, name: str, default: int) -> int:
         value = self.attribute(name)
         return default if value is None else int(value)
 
-    def float(self, name: str, default: float) -> float:
+    def number(self, name: str, default: float) -> float:
         value = self.attribute(name)
         return default if value is None else float(value)
 
@@ -67,7 +67,7 @@ class Node:
         value = self.attribute(name)
         return default if value is None else bytes(value).decode("utf-8", "replace")
 
-    def ints(self, name: str, default: Sequence[int]) -> list[int]:
+    def integers(self, name: str, default: Sequence[int]) -> list[int]:
         value = self.attribute(name)
         result = list(default) if value is None else [int(v) for v in np.atleast_1d(value)]
         if len(default) and len(result) != len(default):

@@ -38,18 +38,18 @@ class Parameters(NamedTuple):
 
 def read_parameters(imp: Importer, node: Node) -> Parameters:
     """Scale, zero point and element type. Raises LowerError for forms the NPU does not have."""
-    if node.int("block_size", 0):
+    if node.integer("block_size", 0):
         raise node.unsupported("blocked quantization does not run on the NPU", "quantize per tensor or per channel")
     scale = imp.known(node, 1).astype(np.float32).reshape(-1)
     if not np.all(np.isfinite(scale) & (scale > 0)):
         raise node.invalid(f"a scale is {scale[~(np.isfinite(scale) & (scale > 0))][0]}, expected a positive number")
-    dtype, zero = ELEMENT_TYPES.get(node.int("output_dtype", 0)), np.zeros(scale.shape, np.int64)
+    dtype, zero = ELEMENT_TYPES.get(node.integer("output_dtype", 0)), np.zeros(scale.shape, np.int64)
     if node.has_input(2):
         stored = imp.known(node, 2)
         dtype, zero = stored.dtype, stored.astype(np.int64).reshape(-1)
     if zero.shape != scale.shape:
         raise node.invalid(f"{scale.size} scales but {zero.size} zero points")
-    return Parameters(scale, zero, dtype, node.int("axis", 1))
+    return Parameters(scale, zero, dtype, node.integer("axis", 1))
 
 
 def activation_quant(parameters: Parameters, node: Node) -> Quant:
@@ -83,7 +83,7 @@ def quantize_array(array: Array, parameters: Parameters, node: Node) -> Array:
     if not np.issubdtype(dtype, np.integer):
         raise node.unsupported(f"quantization to {dtype} does not run on the NPU", "quantize to int8")
     shape = _channel_shape(array, parameters, node)
-    limits = np.iinfo(dtype)
+    limits = np.iinfo(dtype.name)
     with np.errstate(over="ignore"):
         scaled = np.rint(array.astype(np.float32) / parameters.scale.reshape(shape))
     result: Array = np.clip(scaled.astype(np.float64) + parameters.zero.reshape(shape), limits.min, limits.max)
@@ -144,7 +144,7 @@ def _input_quant(entry: GraphInput, parameters: Parameters, node: Node) -> Quant
 @operator("Cast")
 def cast(imp: Importer, node: Node) -> Entry:
     """From float to float nothing changes; an integer graph input becomes float with scale 1."""
-    entry, to = imp.entry(node, 0), node.int("to", 0)
+    entry, to = imp.entry(node, 0), node.integer("to", 0)
     if to != 1:
         raise node.unsupported(f"Cast to element type {to} does not run on the NPU")
     if isinstance(entry, GraphInput) and entry.value.type.dtype is not DType.F32:

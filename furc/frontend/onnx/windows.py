@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from furc.frontend.onnx.builder import Builder
 from furc.frontend.onnx.node import Node
-from passes.ir.dfg import Pair, Pads
+from passes.ir.dfg import Pads, Pair
 from passes.ir.graph import Value
 
 AUTO_PADS = ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID")
@@ -45,12 +45,12 @@ def read_window(node: Node, spatial: Sequence[int], kernel: Sequence[int]) -> Wi
     axes = len(spatial)
     if len(kernel) != axes:
         raise node.invalid(f"a kernel of {list(kernel)} over {axes} axes")
-    stride, dilation = node.ints("strides", [1] * axes), node.ints("dilations", [1] * axes)
+    stride, dilation = node.integers("strides", [1] * axes), node.integers("dilations", [1] * axes)
     if min((*stride, *dilation, *kernel)) < 1:
         raise node.invalid(f"kernel {list(kernel)}, strides {stride} and dilations {dilation} must be positive")
     pads = auto_pads(node, spatial, kernel, stride, dilation)
     if pads is None:
-        pads = node.ints("pads", [0] * 2 * axes)
+        pads = node.integers("pads", [0] * 2 * axes)
     before, after = _pair(pads[:axes], 0), _pair(pads[axes:], 0)
     return Window(
         kernel=_pair(kernel, 1),

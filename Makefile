@@ -1,0 +1,33 @@
+# Everything a fresh machine with Python 3.11, pip and make needs. `make demo` and `make test` set up by themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test check docs bench clean
+
+demo: $(STAMP)  ## quantize, compile, run and profile the digits model
+	$(BIN)/python -m furc.digits.demo
+
+test: $(STAMP) check  ## lint, types and tests
+	$(BIN)/python -m pytest -n 2
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: $(STAMP)  ## regenerate what docs/ derives from the code
+	$(BIN)/python -m isa.documentation > docs/isa.md
+
+bench: $(STAMP)  ## speed and memory, and the fidelity table
+	$(BIN)/python -m pytest benchmarks
+	$(BIN)/python -m benchmarks.fidelity
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-out
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $(STAMP)

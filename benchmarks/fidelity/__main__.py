@@ -1,0 +1,49 @@
+"""Modelled against published latencies: `python -m benchmarks.fidelity [--zoo DIR] [--fit]`.
+
+Without --zoo the rows whose graphs furc.zoo builds are used; with it, also the skeletons (*.skel.onnx) of that folder
+and its published.csv.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from benchmarks.fidelity.fit import FITTED, Fidelity, fidelity, fit
+from benchmarks.fidelity.rows import PUBLISHED, binaries, published
+from isa.interpreter import fetch
+from isa.npu import TARGETS, target
+
+
+def main() -> None:
+    """Print the table; with --fit, also the constants to write into isa/targets/warboy.toml."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.fidelity", description=__doc__)
+    parser.add_argument("--zoo", type=Path, help="folder of *.skel.onnx and published.csv")
+    parser.add_argument("--fit", action="store_true", help="fit the undocumented constants")
+    parser.add_argument("--models", help="only these, separated by commas")
+    options = parser.parse_args()
+    rows = published(options.zoo / "published.csv" if options.zoo else PUBLISHED)
+    if options.models:
+        rows = [row for row in rows if row.model in options.models.split(",")]
+    machines = {name: target(name) for name in TARGETS}
+    programs = [
+        (row, fetch(enf, machines[row.target]), machines[row.target])
+        for row, enf in binaries(rows, machines, options.zoo)
+    ]
+    show(fidelity(programs))
+    if options.fit:
+        best = fit(programs, print)
+        show(fidelity(programs, best))
+        print("\n".join(f"{name} = {best[name]:.4g}" for name in FITTED))
+
+
+def show(result: Fidelity) -> None:
+    """The table and its summary."""
+    print(f"{'model':18}{'target':12}{'published ms':>13}{'modelled ms':>13}{'error':>9}")
+    for (row, ms), error in zip(result.rows, result.errors, strict=True):
+        print(f"{row.model:18}{row.target:12}{row.ms:13.3f}{ms:13.3f}{error:+9.1%}")
+    print(f"rows {len(result.rows)}  MAPE {result.mape:.1%}  worst {result.worst:+.1%}  bias {result.bias:+.1%}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""The published rows, and a compiled program for each: graphs from furc.zoo or from a folder of skeletons.
+
+A skeleton is an ONNX graph whose large initializers have no data. Timing depends on the graph alone, so weights are
+filled with seeded noise and ranges are made up.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from furc import zoo
+from furc.compiler import compile_graph
+from furc.frontend import load_onnx
+from furc.quantizer import optimize_model, quantize
+from isa.enf import Enf
+from isa.npu import NpuConfig
+from passes.options import CompileOptions
+
+PUBLISHED = Path(__file__).with_name("published.csv")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One published latency. ms: NPU time where it is given, else end to end."""
+
+    model: str
+    input_size: int
+    target: str
+    ms: float
+    end_to_end: bool
+    source: str
+
+
+def published(path: Path = PUBLISHED) -> list[Row]:
+    """The rows of a published.csv."""
+    with path.open() as file:
+        return [
+            Row(
+                r["model"], int(r["input"]), r["target"], float(r["npu_ms"] or r["end_to_end_ms"]), not r["npu_ms"],
+                r["source"],
+            )
+            for r in csv.DictReader(file)
+        ]  # fmt: skip
+
+
+def quantized(name: str, skeletons: Path | None) -> onnx.ModelProto | None:
+    """A quantized model of the right structure; None where neither the zoo nor the folder has the graph."""
+    model = _float_model(name, skeletons)
+    if model is None:
+        return None
+    model = optimize_model(model)
+    names = [i.name for i in model.graph.input] + [output for node in model.graph.node for output in node.output]
+    return onnx.load_from_string(quantize(model, {name: (-1.0, 1.0) for name in names}))
+
+
+def _float_model(name: str, skeletons: Path | None) -> onnx.ModelProto | None:
+    file = skeletons / f"{name}.skel.onnx" if skeletons is not None else None
+    if file is not None and file.exists():
+        return _filled(onnx.load(file))
+    return zoo.build(name) if name in zoo.names() else None
+
+
+def _filled(model: onnx.ModelProto) -> onnx.ModelProto:
+    rng = np.random.default_rng(0)
+    for tensor in model.graph.initializer:
+        if not tensor.raw_data and not tensor.float_data and not tensor.int64_data and tensor.data_type == 1:
+            noise = rng.standard_normal(list(tensor.dims)).astype(np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(noise, tensor.name))
+    return model
+
+
+def binaries(rows: list[Row], machine: dict[str, NpuConfig], skeletons: Path | None) -> Iterator[tuple[Row, Enf]]:
+    """A binary for each row that has a graph, compiled for the machine of its target."""
+    for name in dict.fromkeys(row.model for row in rows):
+        model = quantized(name, skeletons)
+        for row in rows:
+            if row.model == name and model is not None:
+                options = CompileOptions(npu=machine[row.target], use_program_loading=True)
+                yield row, compile_graph(load_onnx(model), options).enf

@@ -1,0 +1,1 @@
+"""ONNX models in QDQ form, one file for each family of operators."""

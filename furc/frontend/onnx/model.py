@@ -1,0 +1,218 @@
+"""Read an ONNX file and check all that can be checked before any operator is looked at."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import TensorProto, external_data_helper, inliner
+
+from isa.errors import Loc, SourceError
+from passes.ir.types import DType
+
+OLDEST_OPSET, NEWEST_OPSET = 10, 21
+QDQ = {"QuantizeLinear", "DequantizeLinear"}
+CALIBRATION_KEY = "FurisoaAI.CalibrationResult"  # spelled so by the vendor's quantizer
+INPUT_TYPES = {TensorProto.FLOAT: DType.F32, TensorProto.UINT8: DType.U8, TensorProto.INT8: DType.I8}
+CHECK = "export the model again; onnx.checker.check_model(path, full_check=True) may say more"
+NotValid = (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, RuntimeError, ValueError, TypeError)
+
+
+class Input(NamedTuple):
+    """A graph input that is not an initializer."""
+
+    name: str
+    dtype: DType
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A checked model. nodes: those that some output needs, each with its number in the file."""
+
+    proto: onnx.ModelProto
+    source: str
+    opset: int
+    inputs: tuple[Input, ...]
+    nodes: tuple[tuple[int, onnx.NodeProto], ...]
+
+
+def read_model(
+    model: str | Path | bytes | onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]], source: str
+) -> Model:
+    """Load and check. Raises SourceError: ModelNotFound, NotOnnx, InvalidGraph, UnsupportedOpset, FloatModel, ..."""
+    if isinstance(model, str | Path):
+        path, source = Path(model), source or str(model)
+        proto = _parsed(_bytes_of(path), source)
+        _load_external(proto, path.parent, source)
+    else:
+        proto = _parsed(model, source) if isinstance(model, bytes) else model
+    opset = _checked_opset(proto, source)
+    _check_valid(proto, source)
+    if proto.functions:
+        proto = inliner.inline_local_functions(proto)
+    _check_quantized(proto, source)
+    inputs = _inputs(proto, input_shapes, source)
+    return Model(proto=proto, source=source, opset=opset, inputs=inputs, nodes=_needed(proto))
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise _not_found(path) from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise SourceError(
+            "ModelUnreadable", f"the file cannot be read: {reason}", at=Loc(str(path)), hint="pass an ONNX file"
+        ) from error
+    except ValueError:  # a path with a zero byte
+        raise SourceError("ModelNotFound", f"no file can have this name: {str(path)!r}") from None
+
+
+def _not_found(path: Path) -> SourceError:
+    try:
+        names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    except OSError:
+        names = []
+    near = difflib.get_close_matches(path.name, names, 1)
+    hint = f"did you mean '{path.parent / near[0]}'?" if near else "check the path of the model"
+    return SourceError("ModelNotFound", "no such file", at=Loc(str(path)), hint=hint)
+
+
+def _parsed(data: bytes, source: str) -> onnx.ModelProto:
+    hint = "pass a model in ONNX's binary form (.onnx)"
+    try:
+        proto = onnx.ModelProto.FromString(data)
+    except (DecodeError, ValueError, RecursionError) as error:
+        raise SourceError("NotOnnx", f"not an ONNX model: {error}", at=Loc(source), hint=hint) from error
+    if not proto.ir_version or not proto.HasField("graph"):
+        message = f"not an ONNX model: {len(data)} bytes without an ONNX graph"
+        raise SourceError("NotOnnx", message, at=Loc(source), hint=hint)
+    return proto
+
+
+def _load_external(proto: onnx.ModelProto, folder: Path, source: str) -> None:
+    """Read weights that lie in files beside the model; paths that leave its folder are refused by onnx."""
+    tensors = [t for t in proto.graph.initializer if external_data_helper.uses_external_data(t)]
+    for tensor in tensors:
+        location = external_data_helper.ExternalDataInfo(tensor).location
+        at, missing = Loc(source, detail=f"initializer '{tensor.name}'"), not (folder / location).is_file()
+        try:
+            external_data_helper.load_external_data_for_tensor(tensor, str(folder))
+            tensor.data_location = TensorProto.DEFAULT
+            del tensor.external_data[:]
+        except (*NotValid, OSError, MemoryError, OverflowError) as error:
+            name = "ExternalDataMissing" if missing else "ExternalDataUnreadable"
+            reason = f"its data is in '{location}', " + (
+                "which is missing" if missing else f"which is unusable: {error}"
+            )
+            raise SourceError(name, reason, at=at, hint="keep the model and its data file together") from error
+
+
+def _checked_opset(proto: onnx.ModelProto, source: str) -> int:
+    opset = max((int(o.version) for o in proto.opset_import if o.domain in ("", "ai.onnx")), default=0)
+    if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
+        message = f"the model is of opset {opset}, furc reads {OLDEST_OPSET} to {NEWEST_OPSET}"
+        raise SourceError(
+            "UnsupportedOpset", message, at=Loc(source), hint="onnx.version_converter.convert_version(model, 13)"
+        )
+    return opset
+
+
+def _check_valid(proto: onnx.ModelProto, source: str) -> None:
+    """onnx's own checker, with external data already loaded."""
+    try:
+        onnx.checker.check_model(proto)
+    except NotValid as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise SourceError("InvalidGraph", f"not a valid ONNX graph: {first}", at=Loc(source), hint=CHECK) from error
+    if not proto.graph.output:
+        raise SourceError("InvalidGraph", "the model has no outputs", at=Loc(source), hint=CHECK)
+
+
+def _check_quantized(proto: onnx.ModelProto, source: str) -> None:
+    if any(node.op_type in QDQ or node.op_type.startswith(("QLinear", "QGemm")) for node in proto.graph.node):
+        return
+    name = source or "MODEL"
+    hint = f"furc quantize {name} -o {Path(name).stem}.int8.onnx --calibration-data DIR"
+    calibrated = any(entry.key == CALIBRATION_KEY for entry in proto.metadata_props)
+    ranges = ", with ranges of the vendor's quantizer, which furc does not read yet" if calibrated else ""
+    message = f"the model is float: it has no QuantizeLinear and DequantizeLinear{ranges}"
+    raise SourceError("FloatModel", message, at=Loc(source), hint=hint)
+
+
+def _inputs(proto: onnx.ModelProto, given: Mapping[str, Sequence[int]], source: str) -> tuple[Input, ...]:
+    initializers = {t.name for t in proto.graph.initializer}
+    infos = [i for i in proto.graph.input if i.name not in initializers]
+    for name in given:
+        if name not in {i.name for i in infos}:
+            known = [i.name for i in infos]
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean '{near[0]}'?" if near else f"the inputs are {', '.join(known)}"
+            raise SourceError("UnknownInput", f"the model has no input '{name}'", at=Loc(source), hint=hint)
+    return tuple(_input(info, given.get(info.name), source) for info in infos)
+
+
+def _input(info: onnx.ValueInfoProto, given: Sequence[int] | None, source: str) -> Input:
+    tensor, at = info.type.tensor_type, Loc(source, detail=f"input '{info.name}'")
+    dtype = INPUT_TYPES.get(tensor.elem_type)
+    if dtype is None:
+        known = TensorProto.DataType.keys()
+        kind = known[tensor.elem_type] if 0 <= tensor.elem_type < len(known) else str(tensor.elem_type)
+        message = f"its elements are {kind}, furc reads FLOAT, UINT8 and INT8"
+        raise SourceError("UnsupportedInput", message, at=at, hint="change the type of the input, or cut the model")
+    if not tensor.HasField("shape"):
+        if given is None:
+            raise _dynamic(info, "None", source)
+        return Input(info.name, dtype, _positive(tuple(given), at))
+    dims = list(tensor.shape.dim)
+    if given is not None and len(given) != len(dims):
+        raise SourceError(
+            "WrongShape", f"the model's has {len(dims)} axes, {list(given)} has {len(given)}", at=at, hint=_asked(info)
+        )
+    shape = []
+    for i, dim in enumerate(dims):
+        fixed = int(dim.dim_value) if dim.HasField("dim_value") else None
+        if fixed is None and given is None:
+            raise _dynamic(info, f'Some(DimParam("{dim.dim_param}"))' if dim.dim_param else "None", source)
+        asked = fixed if given is None else int(given[i])
+        if fixed is not None and asked != fixed:
+            message = f"axis {i} is {fixed} in the model, {asked} was asked for"
+            raise SourceError("WrongShape", message, at=at, hint=_asked(info))
+        shape.append(asked or 0)
+    return Input(info.name, dtype, _positive(tuple(shape), at))
+
+
+def _positive(shape: tuple[int, ...], at: Loc) -> tuple[int, ...]:
+    if any(d < 1 for d in shape):
+        raise SourceError("WrongShape", f"{list(shape)} has an axis without elements", at=at, hint=CHECK)
+    return shape
+
+
+def _dynamic(info: onnx.ValueInfoProto, dimension: str, source: str) -> SourceError:
+    message = f"the static shape of tensor '{info.name}' contains an unsupported dimension value: {dimension}"
+    return SourceError("DynamicShape", message, at=Loc(source), hint=_asked(info))
+
+
+def _asked(info: onnx.ValueInfoProto) -> str:
+    """The option that fixes the shape: what the model states, and likely values for the rest."""
+    dims = list(info.type.tensor_type.shape.dim)
+    likely = ["1", "3", "640", "640"]
+    shape = [str(d.dim_value) if d.HasField("dim_value") else (likely[i] if i < 4 else "1") for i, d in enumerate(dims)]
+    return f"--input-shape {info.name}={','.join(shape or likely)}"
+
+
+def _needed(proto: onnx.ModelProto) -> tuple[tuple[int, onnx.NodeProto], ...]:
+    """Nodes that lead to an output, in order."""
+    live, kept = {o.name for o in proto.graph.output}, []
+    for index, node in reversed(list(enumerate(proto.graph.node))):
+        if live.intersection(node.output):
+            kept.append((index, node))
+            live.update(name for name in node.input if name)
+    return tuple(kept[::-1])

@@ -1,0 +1,105 @@
+"""MaxPool, AveragePool, and means over whole images as pools with a kernel of their size."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from furc.frontend.onnx.entries import Entry, Pending
+from furc.frontend.onnx.node import Node
+from furc.frontend.onnx.quantization import checked_axis
+from furc.frontend.onnx.registry import operator
+from furc.frontend.onnx.windows import Window, lifted, lowered_shape, read_window
+from passes.ir import dfg
+from passes.ir.graph import Value
+
+if TYPE_CHECKING:
+    from furc.frontend.onnx.importer import Importer
+
+
+@operator("MaxPool", moves=True)
+def max_pool(imp: Importer, node: Node) -> Entry:
+    if len(node.outputs) > 1 and node.outputs[1]:
+        raise node.unsupported("MaxPool with the indices of its maxima does not run on the NPU")
+    original = imp.activation(node)
+    x, window = _windowed(imp, node, original)
+    shape, ceil = _pooled(x, window, bool(node.integer("ceil_mode", 0)))
+    outer = lowered_shape(shape, original.type.rank)
+    name = node.output if outer == shape else f"{node.output}.inner"
+    value = imp.builder.add(
+        dfg.MaxPool, name, x.type.shaped(shape), node.loc,
+        x=x, kernel=window.kernel, stride=window.stride, pads=window.pads, dilation=window.dilation, ceil=ceil,
+    )  # fmt: skip
+    return imp.moved(node, imp.builder.reshape(value, outer, node.output, node.loc))
+
+
+def _windowed(imp: Importer, node: Node, original: Value) -> tuple[Value, Window]:
+    x = lifted(imp.builder, node, original)
+    return x, read_window(node, original.type.shape[2:], node.integers("kernel_shape", ()))
+
+
+def _pooled(x: Value, window: Window, ceil: bool) -> tuple[tuple[int, int, int, int], bool]:
+    """The pool's shape, and whether rounding up makes a difference."""
+    (n, c, h, w), (kh, kw), (sh, sw) = x.type.shape, window.kernel, window.stride
+    (top, left, bottom, right), (dh, dw) = window.pads, window.dilation
+
+    def shape(ceil: bool) -> tuple[int, int, int, int]:
+        rows = dfg.slide(h, kh, sh, top, bottom, dh, ceil=ceil)
+        return n, c, rows, dfg.slide(w, kw, sw, left, right, dw, ceil=ceil)
+
+    return shape(ceil), shape(ceil) != shape(False)
+
+
+@operator("AveragePool")
+def average_pool(imp: Importer, node: Node) -> Entry:
+    original = imp.activation(node)
+    x, window = _windowed(imp, node, original)
+    shape, ceil = _pooled(x, window, bool(node.integer("ceil_mode", 0)))
+    padded = bool(node.integer("count_include_pad", 0)) and any(window.pads)
+    if ceil and padded:
+        raise node.unsupported(
+            "AveragePool that counts padding and rounds its size up does not run on the NPU",
+            "set ceil_mode to 0 and state the pads",
+        )
+    return _average(x, window, shape, lowered_shape(shape, original.type.rank), node, ceil=ceil, padded=padded)
+
+
+def _average(
+    x: Value, window: Window, inner: tuple[int, ...], shape: tuple[int, ...], node: Node, *, ceil: bool, padded: bool
+) -> Pending:
+    fields = {"x": x, "kernel": window.kernel, "stride": window.stride, "pads": window.pads}
+    fields |= {"dilation": window.dilation, "ceil": ceil, "padded": padded}
+    return Pending(op=dfg.AveragePool, fields=fields, inner=inner, shape=shape, loc=node.loc)
+
+
+@operator("GlobalAveragePool")
+def global_average_pool(imp: Importer, node: Node) -> Entry:
+    x = imp.activation(node)
+    if x.type.rank < 3:
+        raise node.invalid(f"its input is {list(x.type.shape)}")
+    return _mean_over(imp, node, x, list(range(2, x.type.rank)), keep=True)
+
+
+@operator("ReduceMean")
+def reduce_mean(imp: Importer, node: Node) -> Entry:
+    """Axes are an attribute up to opset 17, a constant input from 18 on."""
+    x = imp.activation(node)
+    listed = imp.known_ints(node, 1) if node.has_input(1) else node.integers("axes", ())
+    if not listed and node.integer("noop_with_empty_axes", 0):
+        return imp.moved(node, x)
+    axes = sorted({checked_axis(a, x.type.rank, node) for a in listed}) or list(range(x.type.rank))
+    return _mean_over(imp, node, x, axes, keep=bool(node.integer("keepdims", 1)))
+
+
+def _mean_over(imp: Importer, node: Node, x: Value, axes: list[int], *, keep: bool) -> Pending:
+    shape = x.type.shape
+    if len(shape) not in (3, 4) or min(axes) < 2:
+        raise node.unsupported(
+            f"{node.op} over axes {axes} of {list(shape)} does not run on the NPU, only height, width"
+        )
+    image = lifted(imp.builder, node, x)
+    kernel = tuple(d if i + len(shape) - 4 in axes else 1 for i, d in enumerate(image.type.shape))[2:]
+    window = Window(kernel=(kernel[0], kernel[1]), stride=(1, 1), dilation=(1, 1), pads=(0, 0, 0, 0))
+    inner, _ = _pooled(image, window, False)
+    kept = tuple(1 if i in axes else d for i, d in enumerate(shape))
+    outer = kept if keep else tuple(d for i, d in enumerate(kept) if i not in axes)
+    return _average(image, window, inner, outer, node, ceil=False, padded=False)

@@ -1,0 +1,90 @@
+"""Resize and Upsample: nearest neighbours by integer factors repeat elements; everything else is refused."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from furc.frontend.onnx.entries import Entry
+from furc.frontend.onnx.node import Node
+from furc.frontend.onnx.quantization import checked_axis
+from furc.frontend.onnx.registry import operator
+from passes.ir.graph import Value
+
+if TYPE_CHECKING:
+    from furc.frontend.onnx.importer import Importer
+
+
+@operator("Resize", "Upsample", moves=True)
+def resize(imp: Importer, node: Node) -> Entry:
+    x = imp.activation(node)
+    out, scales = _resized(imp, node, x)
+    if out == list(x.type.shape):
+        return imp.moved(node, x)
+    mode = node.text("mode", "nearest")
+    maps = [_index_map(node, d, o, s) for d, o, s in zip(x.type.shape, out, scales, strict=True)]
+    factors = [max(1, o // d) for d, o in zip(x.type.shape, out, strict=True)]
+    repeats = all(
+        m is not None and np.array_equal(m, np.repeat(np.arange(d), f))
+        for m, d, f in zip(maps, x.type.shape, factors, strict=True)
+    )
+    if mode != "nearest" or not repeats:
+        was, becomes = list(x.type.shape), out
+        transformation = node.text("coordinate_transformation_mode", "half_pixel")
+        message = f"{node.op} is not accelerated: mode {mode}, {transformation}, {was} to {becomes}"
+        raise node.unsupported(message, "use nearest neighbours and integer factors, or cut the model before this node")
+    return imp.moved(node, imp.builder.repeat(x, factors, True, node.output, node.loc))
+
+
+def _resized(imp: Importer, node: Node, x: Value) -> tuple[list[int], list[float]]:
+    """Output extents and scales of every axis. Scales are input 1 in opset 10, input 2 from 11 on, sizes input 3."""
+    old = node.op == "Upsample" or node.opset < 11
+    shape, axes = x.type.shape, [checked_axis(a, x.type.rank, node) for a in node.integers("axes", ())]
+    axes = axes or list(range(x.type.rank))
+    if node.text("keep_aspect_ratio_policy", "stretch") != "stretch":
+        raise node.unsupported("Resize is not accelerated: it keeps the aspect ratio", "state the sizes")
+    out, scales = list(shape), [1.0] * len(shape)
+    at = 1 if old else 2
+    given = imp.known(node, at).reshape(-1).astype(np.float32) if node.has_input(at) else np.zeros(0, np.float32)
+    sizes = imp.known_ints(node, 3) if not old else []
+    listed = sizes or list(given)
+    if len(listed) != len(axes):
+        raise node.invalid(f"{len(listed)} scales or sizes for {len(axes)} axes")
+    for axis, number in zip(axes, listed, strict=True):
+        out[axis] = int(number) if sizes else math.floor(shape[axis] * float(number))
+        scales[axis] = out[axis] / shape[axis] if sizes else float(number)
+    if min(out) < 1:
+        raise node.invalid(f"{list(shape)} becomes {out}")
+    return out, scales
+
+
+def _index_map(node: Node, size: int, out: int, scale: float) -> NDArray[np.int64] | None:
+    """Which input element each output element is; None for transformations that are no such map."""
+    if out > 1 << 16 or scale <= 0:
+        return None
+    o, s = np.arange(out, dtype=np.float32), np.float32(scale)
+    default = "asymmetric" if node.op == "Upsample" or node.opset < 11 else "half_pixel"
+    half = (o + np.float32(0.5)) / s - np.float32(0.5)
+    coordinates = {
+        "asymmetric": o / s,
+        "half_pixel": half,
+        "half_pixel_symmetric": half + np.float32((1 - out / (s * size)) * size / 2),
+        "pytorch_half_pixel": half if out > 1 else np.zeros_like(o),
+        "align_corners": o * np.float32((size - 1) / (out - 1)) if out > 1 else np.zeros_like(o),
+        "tf_half_pixel_for_nn": (o + np.float32(0.5)) / s,
+    }.get(node.text("coordinate_transformation_mode", default))
+    if coordinates is None:
+        return None
+    rounded = {
+        "round_prefer_floor": np.ceil(coordinates - np.float32(0.5)),
+        "round_prefer_ceil": np.floor(coordinates + np.float32(0.5)),
+        "floor": np.floor(coordinates),
+        "ceil": np.ceil(coordinates),
+    }.get(node.text("nearest_mode", "floor" if default == "asymmetric" else "round_prefer_floor"))
+    if rounded is None:
+        return None
+    found: NDArray[np.int64] = np.clip(rounded, 0, size - 1).astype(np.int64)
+    return found

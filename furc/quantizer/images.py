@@ -1,0 +1,132 @@
+"""Images from a directory or an npz file as input arrays, one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from furc.quantizer.graph import Array, Float32
+from isa.errors import Loc, SourceError
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"}
+UInt8 = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocess:
+    """How pixels become a model's input: fit to size, then (pixel * scale - mean) / std, a number a channel.
+
+    size: (rows, columns), None keeps the image's. fit: stretch to the size; letterbox keeps proportions and fills with
+    `fill`; crop scales the shorter side to the size and takes the middle. mean, std: after scale, in the order of
+    `channels`. dtype "uint8" feeds pixels as they are.
+    """
+
+    size: tuple[int, int] | None = None
+    fit: Literal["stretch", "letterbox", "crop"] = "stretch"
+    fill: int = 114
+    scale: float = 1 / 255
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    channels: Literal["rgb", "bgr", "gray"] = "rgb"
+    layout: Literal["nchw", "nhwc"] = "nchw"
+    dtype: Literal["float32", "uint8"] = "float32"
+
+
+def image_feeds(
+    source: Path | str, input_name: str, preprocess: Preprocess, limit: int | None = None
+) -> Iterator[dict[str, Array]]:
+    """Samples for `Calibrator` and `quantize_model`. source: a directory, an image or an .npz; files in order of names.
+
+    Arrays of an npz are fed as they are: one entry named after the input, or a single entry, [samples, ...].
+    Raises SourceError[NoImages, BadImage, BadData].
+    """
+    path = Path(source)
+    if path.suffix == ".npz":
+        yield from _from_npz(path, input_name, limit)
+        return
+    for file in find_images(path)[:limit]:
+        yield {input_name: preprocess_image(read_image(file), preprocess)}
+
+
+def find_images(source: Path) -> list[Path]:
+    """The images in a directory and those below, or the one given. Raises SourceError[NoImages]."""
+    if source.is_file():
+        return [source]
+    found = sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES) if source.is_dir() else []
+    if not found:
+        raise SourceError(
+            "NoImages",
+            "there is no image here" if source.is_dir() else "there is no such directory or file",
+            at=Loc(str(source)),
+            hint=f"furc reads {', '.join(sorted(SUFFIXES))} and .npz",
+        )
+    return found
+
+
+def read_image(path: Path) -> Image.Image:
+    """An image in RGB. Raises SourceError[BadImage]."""
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
+        raise SourceError("BadImage", f"cannot be read as an image: {error}", at=Loc(str(path))) from error
+
+
+def preprocess_image(image: Image.Image, p: Preprocess) -> Array:
+    """[1, c, h, w] or [1, h, w, c], float32 or uint8."""
+    fitted = _fitted(image.convert("L" if p.channels == "gray" else "RGB"), p)
+    pixels = np.asarray(fitted, np.uint8).reshape(fitted.height, fitted.width, -1)
+    if p.channels == "bgr":
+        pixels = pixels[:, :, ::-1]
+    values: Array = pixels if p.dtype == "uint8" else _normalized(pixels, p)
+    ordered = values if p.layout == "nhwc" else values.transpose(2, 0, 1)
+    return np.ascontiguousarray(ordered[None])
+
+
+def _normalized(pixels: UInt8, p: Preprocess) -> Float32:
+    mean, std = np.asarray(p.mean, np.float32), np.asarray(p.std, np.float32)
+    return np.asarray((pixels.astype(np.float32) * np.float32(p.scale) - mean) / std, np.float32)
+
+
+def _fitted(image: Image.Image, p: Preprocess) -> Image.Image:
+    if p.size is None or (image.height, image.width) == p.size:
+        return image
+    rows, columns = p.size
+    if p.fit == "stretch":
+        return image.resize((columns, rows), _filter(image, rows, columns))
+    ratios = rows / image.height, columns / image.width
+    ratio = min(ratios) if p.fit == "letterbox" else max(ratios)
+    height, width = max(1, round(image.height * ratio)), max(1, round(image.width * ratio))
+    resized = image.resize((width, height), _filter(image, height, width))
+    left, top = (columns - width) // 2, (rows - height) // 2
+    if p.fit == "crop":
+        return resized.crop((-left, -top, columns - left, rows - top))
+    canvas = Image.new(image.mode, (columns, rows), p.fill if image.mode == "L" else (p.fill,) * 3)
+    canvas.paste(resized, (left, top))
+    return canvas
+
+
+def _filter(image: Image.Image, rows: int, columns: int) -> Image.Resampling:
+    """Averaging when shrinking, so that no pixel is skipped; bilinear when growing."""
+    return Image.Resampling.BOX if rows * columns < image.height * image.width else Image.Resampling.BILINEAR
+
+
+def _from_npz(path: Path, input_name: str, limit: int | None) -> Iterator[dict[str, Array]]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            names = list(archive.files)
+            if input_name not in names and len(names) != 1:
+                raise SourceError(
+                    "BadData", f"holds {', '.join(names) or 'nothing'}, not '{input_name}'", at=Loc(str(path))
+                )
+            samples = archive[input_name if input_name in names else names[0]]
+    except (OSError, ValueError, EOFError) as error:
+        raise SourceError("BadData", f"cannot be read as .npz: {error}", at=Loc(str(path))) from error
+    for sample in samples[:limit]:
+        yield {input_name: sample[None]}

@@ -1,0 +1,80 @@
+"""The names that the SDK's quantizer had before 0.6, for scripts written against it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from furc.quantizer.affine import Range
+from furc.quantizer.calibrator import Observer
+from furc.quantizer.float_run import Feed
+from furc.quantizer.graph import Array, activations
+from furc.quantizer.method import CalibrationMethod
+from furc.quantizer.optimize import optimize_graph, optimize_model
+from furc.quantizer.quantize import quantize
+from isa.errors import QuantizeError
+
+RANDOM_SAMPLES = 8
+
+
+def post_training_quantization(
+    model: onnx.ModelProto | bytes, input_tensors: Sequence[str], calibration_data: Iterable[Sequence[Array] | Feed]
+) -> onnx.ModelProto:
+    """Optimize, calibrate by MIN_MAX_ASYM and quantize. input_tensors: what the arrays of a sample are for."""
+    graph = optimize_graph(model)
+    unknown = set(input_tensors).symmetric_difference(graph.inputs)
+    if unknown:
+        raise QuantizeError(
+            "UnknownInput", f"input_tensors are {list(input_tensors)}, the model's inputs are {graph.inputs}"
+        )
+    samples = (s if isinstance(s, Mapping) else dict(zip(input_tensors, s, strict=True)) for s in calibration_data)
+    return onnx.load_model_from_string(quantize(graph.model(), calibrate(graph.model(), samples)))
+
+
+def optimize(model: onnx.ModelProto | bytes) -> onnx.ModelProto:
+    """optimize_model by its old name."""
+    return optimize_model(model)
+
+
+def build_calibration_model(model: onnx.ModelProto | bytes) -> onnx.ModelProto:
+    """The optimized model with every float activation as an output, in order; run it to see them."""
+    graph = optimize_graph(model)
+    shown = graph.model()
+    kept = {o.name for o in shown.graph.output}
+    infos = {i.name: i for i in shown.graph.value_info}
+    for name in activations(graph):
+        if name not in kept and name not in graph.inputs:
+            shown.graph.output.append(
+                infos.get(name) or helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+            )
+    return shown
+
+
+def calibrate(model: onnx.ModelProto | bytes, dataset: Iterable[Sequence[Array] | Feed]) -> dict[str, Range]:
+    """MIN_MAX_ASYM ranges of all tensors."""
+    observer = Observer(optimize_graph(model), bins=False)
+    observer.observe(dataset)
+    return observer.ranges(CalibrationMethod.MIN_MAX_ASYM)
+
+
+def calibrate_with_random_input(
+    model: onnx.ModelProto | bytes, num_data: int = RANDOM_SAMPLES, seed: int = 0
+) -> dict[str, Range]:
+    """As `calibrate`, on uniform noise in [0, 1): good to see a model compile, not for its accuracy."""
+    return calibrate(model, random_samples(optimize_model(model), num_data, seed))
+
+
+def random_samples(model: onnx.ModelProto, count: int, seed: int = 0) -> list[dict[str, Array]]:
+    """Uniform noise for every input. Raises QuantizeError[OpenShape] where an input's shape is not known."""
+    graph, random = optimize_graph(model), np.random.default_rng(seed)
+    shapes = {name: graph.shape(name) for name in graph.inputs}
+    for name, shape in shapes.items():
+        if shape is None:
+            raise QuantizeError("OpenShape", f"input '{name}' has no fixed shape", hint="give it by input_shapes")
+    return [
+        {name: random.random(shape, np.float32) for name, shape in shapes.items() if shape is not None}
+        for _ in range(count)
+    ]

@@ -1,0 +1,168 @@
+"""What quantization does to a model, in numbers: SQNR by layer, ranges, methods side by side."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from furc.quantizer.affine import Range
+from furc.quantizer.calibrator import Observer, Progress, Ranges
+from furc.quantizer.float_run import Feed, FloatRun, RunModel, runner_for
+from furc.quantizer.graph import Array, Graph
+from furc.quantizer.method import CalibrationMethod
+from furc.quantizer.optimize import optimize_graph
+from furc.quantizer.options import QuantizeOptions
+from furc.quantizer.qdq import write_qdq
+from furc.quantizer.quantize import quantize_model
+from furc.quantizer.scheme import choose_grids
+from furc.quantizer.sqnr import Noise, mean_ratio
+from isa.errors import NOWHERE, Loc
+
+Runner = Callable[[dict[str, Array]], dict[str, Array]]
+RunnerFor = Callable[[onnx.ModelProto], Runner]
+Accuracy = Callable[[Runner], float]  # of a runner, in percent; the caller owns the data and the metric
+PLOT_BINS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class LayerSqnr:
+    """How well one tensor survives. op: the operator that makes it. at: its node."""
+
+    tensor: str
+    op: str
+    db: float
+    at: Loc = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRanges:
+    """A tensor's histogram and the range that each method gives it. edges: [bins + 1], counts: [bins]."""
+
+    tensor: str
+    edges: NDArray[np.float64]
+    counts: NDArray[np.float64]
+    ranges: Mapping[str, Range]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodRow:
+    """One row of a comparison. accuracy: percent, None without labels. bytes: of the quantized model.
+
+    output_db: SQNR of the outputs against the float model, averaged as noise. agreement: share of samples whose first
+    output has its largest entry where the float model has it, in percent. seconds: to calibrate and quantize.
+    """
+
+    method: str
+    accuracy: float | None
+    output_db: float
+    agreement: float
+    bytes: int
+    seconds: float
+    layers: tuple[LayerSqnr, ...] = ()
+
+
+def layer_sqnr(graph: Graph, quantized: onnx.ModelProto, samples: Iterable[Feed]) -> list[LayerSqnr]:
+    """SQNR of every quantized tensor, the worst first. quantized: what `write_qdq` made of `graph`."""
+    stored = {o: n.input[0] for n in quantized.graph.node if n.op_type == "DequantizeLinear" for o in n.output}
+    pairs = {name: _seen_as(name, stored) for name in _quantized_names(graph, stored)}
+    exact, found = FloatRun(graph.model(), list(pairs)), FloatRun(quantized, list(pairs.values()))
+    noises = {name: Noise() for name in pairs}
+    for feed in samples:
+        wanted, got = exact(feed), found(feed)
+        for name, noise in noises.items():
+            noise.add(wanted[name], got[pairs[name]])
+    rows = [_layer(graph, name, noise) for name, noise in noises.items()]
+    return sorted(rows, key=lambda row: row.db)
+
+
+def tensor_ranges(
+    observer: Observer, methods: Sequence[CalibrationMethod] = tuple(CalibrationMethod)
+) -> list[TensorRanges]:
+    """Histograms and ranges of all tensors, for plots."""
+    ranges = {str(method): observer.ranges(method) for method in methods}
+    found = []
+    for name, histogram in observer.histograms.items():
+        low, high = histogram.range
+        edges = np.linspace(low, high if high > low else low + 1, PLOT_BINS + 1)
+        bins = histogram.bins()
+        counts, _ = np.histogram(bins.centre, edges, weights=bins.held)
+        found.append(TensorRanges(name, edges, counts, {method: ranges[method][name] for method in ranges}))
+    return found
+
+
+def compare_methods(
+    model: onnx.ModelProto | bytes,
+    calibration: Sequence[Feed],
+    evaluation: Sequence[Feed],
+    *,
+    methods: Sequence[str] = tuple(CalibrationMethod),
+    options: QuantizeOptions | None = None,
+    accuracy: Accuracy | None = None,
+    run: RunnerFor = runner_for,
+    progress: Progress | None = None,
+) -> list[MethodRow]:
+    """Quantize by each method and measure on `evaluation`.
+
+    options: all but the method. accuracy: computes a figure of merit from a runner. run: how a model is run, for
+    instance compiled on the simulated NPU; SQNR by layer is of ONNX Runtime.
+    """
+    base = options or QuantizeOptions()
+    graph = optimize_graph(model, base.input_shapes, base.opset)
+    exact_run = RunModel(graph.model())
+    exact = [exact_run(feed) for feed in evaluation]
+    rows = []
+    for done, method in enumerate(methods):
+        start = time.perf_counter()
+        quantized = quantize_model(graph.model(), calibration, replace(base, method=method, form="qdq"))
+        seconds = time.perf_counter() - start
+        runner = run(quantized)
+        rows.append(
+            MethodRow(
+                method=str(method),
+                accuracy=None if accuracy is None else accuracy(runner),
+                **_closeness(exact, [runner(dict(feed)) for feed in evaluation]),
+                bytes=quantized.ByteSize(),
+                seconds=seconds,
+                layers=tuple(layer_sqnr(graph, quantized, evaluation[:4])) if base.input_dtype == "float32" else (),
+            )
+        )
+        if progress is not None:
+            progress("compare methods", done + 1, len(methods))
+    return rows
+
+
+def quantized_with(observer: Observer, ranges: Ranges) -> onnx.ModelProto:
+    """The observed graph quantized with ranges."""
+    return write_qdq(observer.graph, choose_grids(observer.graph, ranges))
+
+
+def _closeness(exact: Sequence[Mapping[str, Array]], found: Sequence[Mapping[str, Array]]) -> dict[str, float]:
+    noises: dict[str, Noise] = {}
+    same = 0
+    for wanted, got in zip(exact, found, strict=True):
+        for name, values in wanted.items():
+            noises.setdefault(name, Noise()).add(values, got[name])
+        first = next(iter(wanted))
+        same += int(np.argmax(wanted[first]) == np.argmax(got[first]))
+    overall = Noise(1.0, mean_ratio(noises))
+    return {"output_db": overall.db, "agreement": 100 * same / max(len(exact), 1)}
+
+
+def _quantized_names(graph: Graph, stored: Mapping[str, str]) -> list[str]:
+    names = [*graph.inputs, *(name for node in graph.nodes for name in node.outputs)]
+    return [name for name in names if _seen_as(name, stored) in stored]
+
+
+def _seen_as(name: str, stored: Mapping[str, str]) -> str:
+    """The dequantized tensor that stands for `name`: a graph output keeps its name."""
+    return name if name in stored else f"{name}_dequantized"
+
+
+def _layer(graph: Graph, name: str, noise: Noise) -> LayerSqnr:
+    node = graph.producer(name)
+    return LayerSqnr(name, node.op if node else "input", noise.db, node.loc if node else NOWHERE)

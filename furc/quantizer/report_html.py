@@ -1,0 +1,82 @@
+"""The calibration report as one HTML file that opens offline: plotly.js is inside."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+from furc.quantizer.report import LayerSqnr, MethodRow, TensorRanges
+
+STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; color: #1c2733; padding: 0 1rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+table { border-collapse: collapse; }
+th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid #dde3ea; }
+th:first-child, td:first-child { text-align: left; } .best { font-weight: 600; } .note { color: #566573; }
+"""
+HEIGHT = 320
+SHOWN_TENSORS = 40
+
+
+def report_html(
+    title: str, rows: Sequence[MethodRow], tensors: Sequence[TensorRanges] = (), *, measured_on: str = "ONNX Runtime"
+) -> str:
+    """The page. rows: one a method; tensors: shown worst SQNR first. measured_on: what ran the INT8 model."""
+    best = max(rows, key=_merit) if rows else None
+    worst = {layer.tensor: layer.db for layer in (best.layers if best else ())}
+    ordered = sorted(tensors, key=lambda t: worst.get(t.tensor, float("inf")))[:SHOWN_TENSORS]
+    parts = [
+        f"<h1>Calibration of {html.escape(title)}</h1>",
+        f'<p class="note">Accuracy, agreement and output SQNR: the INT8 model on {html.escape(measured_on)}, '
+        "against the float model on ONNX Runtime. SQNR by layer: ONNX Runtime.</p>",
+        _table(rows, best),
+        f"<h2>SQNR by layer, worst first ({html.escape(best.method)})</h2>" if best else "",
+        _layer_plot(best.layers) if best and best.layers else "",
+        "<h2>Histograms and ranges</h2>" if ordered else "",
+        *(_histogram_plot(t, worst.get(t.tensor)) for t in ordered),
+    ]
+    script = f"<script>{get_plotlyjs()}</script>"
+    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>{script}'
+    return f"<!doctype html><html><head>{head}</head><body>{''.join(parts)}</body></html>"
+
+
+def _merit(row: MethodRow) -> tuple[float, float]:
+    return (row.accuracy if row.accuracy is not None else 0.0, row.output_db)
+
+
+def _table(rows: Sequence[MethodRow], best: MethodRow | None) -> str:
+    names = ("method", "accuracy %", "output SQNR dB", "agreement %", "worst layer dB", "size KiB", "seconds")
+    body = ""
+    for row in rows:
+        accuracy = "" if row.accuracy is None else f"{row.accuracy:.2f}"
+        worst = f"{min(layer.db for layer in row.layers):.1f}" if row.layers else ""
+        cells = [row.method, accuracy, f"{row.output_db:.2f}", f"{row.agreement:.1f}", worst]
+        cells += [f"{row.bytes / 1024:.0f}", f"{row.seconds:.1f}"]
+        mark = ' class="best"' if row is best else ""
+        body += f"<tr{mark}>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
+    return "<table><tr>" + "".join(f"<th>{name}</th>" for name in names) + f"</tr>{body}</table>"
+
+
+def _layer_plot(layers: Sequence[LayerSqnr]) -> str:
+    figure = go.Figure(go.Bar(x=[layer.tensor for layer in layers], y=[layer.db for layer in layers]))
+    figure.update_layout(height=HEIGHT, yaxis_title="SQNR (dB)", xaxis_showticklabels=False, margin={"t": 10, "b": 10})
+    return _div(figure)
+
+
+def _histogram_plot(tensor: TensorRanges, db: float | None) -> str:
+    middle = (tensor.edges[:-1] + tensor.edges[1:]) / 2
+    figure = go.Figure(go.Bar(x=middle.tolist(), y=tensor.counts.tolist(), name="values"))
+    top = float(tensor.counts.max(initial=1.0))
+    for index, (method, (low, high)) in enumerate(tensor.ranges.items()):
+        y = top ** (1 - index / (len(tensor.ranges) + 1))  # one height a method, on the logarithmic axis
+        figure.add_scatter(x=[low, high], y=[y, y], name=method, mode="lines+markers")
+    note = "" if db is None else f" - {db:.1f} dB"
+    figure.update_layout(height=HEIGHT, title=f"{tensor.tensor}{note}", yaxis_type="log", bargap=0, margin={"b": 20})
+    return _div(figure)
+
+
+def _div(figure: go.Figure) -> str:
+    return str(figure.to_html(full_html=False, include_plotlyjs=False))

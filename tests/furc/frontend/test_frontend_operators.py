@@ -1,0 +1,267 @@
+"""Every operator family: what furc imports computes what ONNX Runtime computes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from qdq_models import Qdq, agree, mnemonics
+
+KINDS = pytest.mark.parametrize("kind", ["uint8", "int8"])
+
+
+@KINDS
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {},
+        {"strides": [2, 2], "pads": [1, 1, 1, 1]},
+        {"pads": [0, 1, 2, 1], "strides": [2, 1]},
+        {"dilations": [2, 3], "pads": [2, 3, 2, 3]},
+        {"auto_pad": "SAME_UPPER", "strides": [2, 2]},
+        {"auto_pad": "SAME_LOWER", "strides": [2, 3]},
+        {"auto_pad": "VALID"},
+    ],
+)
+@pytest.mark.parametrize("axis", [0, None])
+def test_conv(kind: str, attributes: dict[str, Any], axis: int | None) -> None:
+    m = Qdq(kind)
+    x, w = m.float_input(2, 6, 13, 14), m.weights(8, 6, 3, 3, axis=axis)
+    m.output(m.quantized(m.node("Conv", x, w, m.bias(w, 8), **attributes)))
+    assert mnemonics(agree(m)).count("conv2d") == 1
+
+
+@KINDS
+@pytest.mark.parametrize("group", [2, 8])
+def test_grouped_and_depthwise_conv(kind: str, group: int) -> None:
+    m = Qdq(kind)
+    x, w = m.float_input(1, 8, 9, 9), m.weights(16, 8 // group, 3, 3)
+    m.quantized(m.node("Conv", x, w, m.bias(w, 16), group=group, pads=[1] * 4))
+    agree(m)
+
+
+@KINDS
+def test_conv_in_one_dimension(kind: str) -> None:
+    m = Qdq(kind)
+    x, w = m.float_input(1, 4, 20), m.weights(6, 4, 5)
+    m.quantized(m.node("Conv", x, w, m.bias(w, 6), strides=[2], pads=[2, 1]))
+    assert mnemonics(agree(m)) == ["quantize", "reshape", "conv2d", "reshape"] + ["recast"] * 2 * (kind == "uint8")
+
+
+def test_conv_without_bias() -> None:
+    m = Qdq()
+    m.quantized(m.node("Conv", m.float_input(1, 4, 6, 6), m.weights(4, 4, 1, 1)))
+    agree(m)
+
+
+def test_float_bias_is_rounded_to_the_scale_of_the_sums() -> None:
+    m = Qdq()
+    x, w = m.float_input(1, 4, 6, 6), m.weights(4, 4, 3, 3)
+    m.quantized(m.node("Conv", x, w, m.const(m.rng.normal(0, 1, 4), np.float32)))
+    agree(m, within=1)
+
+
+def test_bias_of_another_scale_is_rescaled() -> None:
+    m = Qdq()
+    x, w = m.float_input(1, 4, 6, 6), m.weights(4, 4, 3, 3)
+    bias = m.node("DequantizeLinear", m.const([5, -9, 77, 1000], np.int32), m.const(0.003, np.float32))
+    m.quantized(m.node("Conv", x, w, bias))
+    agree(m, optimized=False, within=1)
+
+
+def test_weights_quantized_in_the_graph() -> None:
+    m = Qdq("int8")
+    x, real = m.float_input(1, 4, 6, 6), m.const(m.rng.normal(0, 0.3, (5, 4, 3, 3)), np.float32)
+    scale, zero = m.const(m.rng.uniform(0.005, 0.01, 5), np.float32), m.const(np.zeros(5), np.int8)
+    stored = m.node("QuantizeLinear", real, scale, zero, axis=0)
+    m.quantized(m.node("Conv", x, m.node("DequantizeLinear", stored, scale, zero, axis=0)))
+    agree(m)
+
+
+def test_symmetric_uint8_weights_become_int8() -> None:
+    m = Qdq()
+    x, stored = m.float_input(1, 4, 6, 6), m.const(m.rng.integers(1, 256, (4, 4, 3, 3)), np.uint8)
+    w = m.node("DequantizeLinear", stored, m.const(0.01, np.float32), m.const(128, np.uint8))
+    m.quantized(m.node("Conv", x, w))
+    agree(m)
+
+
+@KINDS
+def test_relu_and_clip_become_bounds_of_the_convolution(kind: str) -> None:
+    m = Qdq(kind)
+    x = m.float_input(1, 4, 8, 8)
+    w = m.weights(4, 4, 3, 3)
+    x = m.quantized(m.node("Relu", m.node("Conv", x, w, m.bias(w, 4))), 0.05, -128)
+    w = m.weights(4, 4, 3, 3)
+    clipped = m.node("Clip", m.node("Conv", x, w), m.const(0, np.float32), m.const(6, np.float32))
+    m.quantized(clipped, 6 / 255, -128)
+    graph = agree(m)
+    assert "table" not in mnemonics(graph)
+    assert next(op for op in graph.ops if op.mnemonic == "conv2d").loc.nodes == ("conv_12", "relu_13")
+
+
+def test_bounds_inside_the_quantized_range_are_exact() -> None:
+    """The float path of ONNX Runtime rounds its sums, so a tie may fall the other way."""
+    m = Qdq()
+    w = m.weights(4, 4, 3, 3)
+    clip = m.node("Clip", m.node("Conv", m.float_input(1, 4, 8, 8), w), m.const(-1.03, np.float32), m.const(2.2, np.float32))
+    m.quantized(clip, 0.05, 4)
+    conv = next(op for op in agree(m, within=1).ops if op.mnemonic == "conv2d")
+    assert (conv.lo, conv.hi) == (4 - 21, 4 + 44)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"strides": [2, 2]},
+        {"strides": [2, 3], "pads": [1, 0, 1, 2], "output_padding": [1, 1]},
+        {"strides": [2, 2], "output_shape": [11, 12]},
+        {"strides": [2, 2], "auto_pad": "SAME_UPPER"},
+        {"strides": [2, 2], "auto_pad": "SAME_LOWER"},
+        {"dilations": [2, 1]},
+    ],
+)
+@pytest.mark.parametrize("axis", [1, None])
+def test_conv_transpose(attributes: dict[str, Any], axis: int | None) -> None:
+    """ONNX Runtime computes it in float, so ties may fall the other way."""
+    m = Qdq()
+    x, w = m.float_input(1, 5, 5, 6), m.weights(5, 4, 3, 3, axis=axis)
+    m.quantized(m.node("ConvTranspose", x, w, m.bias(w, 4), **attributes))
+    agree(m, within=1)
+
+
+def test_grouped_conv_transpose() -> None:
+    m = Qdq()
+    x, w = m.float_input(1, 6, 5, 6), m.weights(6, 2, 3, 3, axis=None)
+    m.quantized(m.node("ConvTranspose", x, w, group=3, strides=[2, 2]))
+    agree(m, within=1)
+
+
+@KINDS
+@pytest.mark.parametrize("transposed", [0, 1])
+def test_gemm(kind: str, transposed: int) -> None:
+    m = Qdq(kind)
+    x, w = m.float_input(3, 20), m.weights(*([7, 20] if transposed else [20, 7]), axis=1 - transposed)
+    m.quantized(m.node("Gemm", x, w, m.bias(w, 7), transB=transposed))
+    agree(m)
+
+
+@KINDS
+@pytest.mark.parametrize("shape", [(3, 20), (2, 3, 20), (1, 2, 3, 20)])
+def test_matmul_with_a_constant(kind: str, shape: tuple[int, ...]) -> None:
+    m = Qdq(kind)
+    m.quantized(m.node("MatMul", m.float_input(*shape), m.weights(20, 6, axis=1)))
+    agree(m)
+
+
+def test_transposed_weights_keep_their_scales() -> None:
+    m = Qdq()
+    w = m.node("Transpose", m.weights(6, 20, axis=0), perm=[1, 0])
+    m.quantized(m.node("MatMul", m.float_input(3, 20), w))
+    agree(m, within=1)
+
+
+@KINDS
+@pytest.mark.parametrize("op", ["Add", "Mul"])
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (1, 3, 1, 1), (5,)])
+def test_binary_equals_the_float_operators(kind: str, op: str, shape: tuple[int, ...]) -> None:
+    m = Qdq(kind)
+    m.quantized(m.node(op, m.float_input(2, 3, 4, 5), m.float_input(*shape, scale=0.013, zero=-30)), 0.04, 9)
+    agree(m, optimized=False)
+
+
+@pytest.mark.parametrize("op", ["Add", "Mul"])
+def test_binary_with_a_quantized_constant(op: str) -> None:
+    m = Qdq()
+    stored = m.const(m.rng.integers(0, 256, (1, 3, 1, 1)), np.uint8)
+    c = m.node("DequantizeLinear", stored, m.const(0.02, np.float32), m.const(100, np.uint8))
+    m.quantized(m.node("Relu", m.node(op, c, m.float_input(1, 3, 4, 5))), 0.03, -128)
+    assert mnemonics(agree(m, within=1))[1] == op.lower()
+
+
+@KINDS
+@pytest.mark.parametrize("op", ["Sigmoid", "Exp", "Softplus", "Relu"])
+@pytest.mark.parametrize("optimized", [False, True])
+def test_functions_become_tables(kind: str, op: str, optimized: bool) -> None:
+    m = Qdq(kind)
+    m.quantized(m.node(op, m.float_input(1, 3, 16, 16, scale=0.05)), 0.011, -20)
+    assert "table" in mnemonics(agree(m, optimized=optimized))
+
+
+@pytest.mark.parametrize("op", ["Add", "Sub", "Mul", "Div"])
+@pytest.mark.parametrize("first", [False, True])
+def test_a_float_scalar_makes_a_table(op: str, first: bool) -> None:
+    m = Qdq()
+    x, c = m.float_input(1, 3, 16, 16, zero=0), m.const(1.7, np.float32)
+    x = m.node("Add", x, m.const([[3.3]], np.float32))  # away from division by zero
+    m.quantized(m.node(op, *((c, x) if first else (x, c))), 0.03, 2)
+    assert mnemonics(agree(m, optimized=False))[1] == "table"
+
+
+def test_division_by_zero_gives_what_onnx_runtime_gives() -> None:
+    m = Qdq("int8")
+    x = m.float_input(1, 3, 16, 16, zero=0)
+    m.quantized(m.node("Div", m.const(1.7, np.float32), x), 0.03, 2)
+    agree(m, optimized=False)
+
+
+def test_hard_swish_in_pieces() -> None:
+    m = Qdq()
+    x = m.float_input(1, 3, 16, 16, scale=0.06)
+    gate = m.node("Clip", m.node("Add", x, m.const(3, np.float32)), m.const(0, np.float32), m.const(6, np.float32))
+    gate = m.quantized(m.node("Div", gate, m.const(6, np.float32)), 1 / 255, -128)
+    m.quantized(m.node("Mul", x, gate), 0.03, -100)
+    assert mnemonics(agree(m, optimized=False))[:3] == ["quantize", "table", "mul"]
+
+
+@KINDS
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]},
+        {"kernel_shape": [2, 3], "ceil_mode": 1, "strides": [2, 2]},
+        {"kernel_shape": [3, 3], "dilations": [2, 2]},
+        {"kernel_shape": [5, 5], "auto_pad": "SAME_UPPER"},
+    ],
+)
+def test_max_pool(kind: str, attributes: dict[str, Any]) -> None:
+    m = Qdq(kind)
+    m.output(m.quantized(m.node("MaxPool", m.float_input(2, 3, 12, 11), **attributes), 0.02, 3))
+    assert mnemonics(agree(m))[:2] == ["quantize", "maxpool"]
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]},
+        {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "count_include_pad": 1},
+        {"kernel_shape": [2, 3], "ceil_mode": 1, "strides": [2, 2]},
+    ],
+)
+def test_average_pool(attributes: dict[str, Any]) -> None:
+    m = Qdq()
+    m.quantized(m.node("AveragePool", m.float_input(2, 3, 12, 11), **attributes), 0.015, -3)
+    agree(m, within=1)
+
+
+@KINDS
+@pytest.mark.parametrize("shape", [(2, 3, 12, 11), (2, 3, 30)])
+def test_global_average_pool(kind: str, shape: tuple[int, ...]) -> None:
+    m = Qdq(kind)
+    m.quantized(m.node("GlobalAveragePool", m.float_input(*shape)), 0.005, -3)
+    agree(m, within=1)
+
+
+@pytest.mark.parametrize("axes", [[2, 3], [-1], [-2, -1]])
+@pytest.mark.parametrize("keepdims", [0, 1])
+@pytest.mark.parametrize("opset", [13, 18])
+def test_reduce_mean_over_the_image(axes: list[int], keepdims: int, opset: int) -> None:
+    m = Qdq(opset=opset)
+    x = m.float_input(2, 3, 12, 11)
+    if opset < 18:
+        mean = m.node("ReduceMean", x, axes=axes, keepdims=keepdims)
+    else:
+        mean = m.node("ReduceMean", x, m.integers(*axes), keepdims=keepdims)
+    m.quantized(mean, 0.005, -3)
+    agree(m, within=1)

@@ -1,0 +1,186 @@
+"""The float passes leave the model's results as they were."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from quantizer_models import image, model, node, normal, residual, run
+
+from furc.quantizer import optimize_model
+from furc.quantizer.graph import Array
+from isa.errors import QuantizeError
+
+
+def ops(made: onnx.ModelProto) -> list[str]:
+    return [n.op_type for n in made.graph.node]
+
+
+def assert_same(before: onnx.ModelProto, after: onnx.ModelProto, feed: dict[str, Array]) -> None:
+    for wanted, found in zip(run(before, feed), run(after, feed), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=2e-4, atol=2e-5)
+    onnx.checker.check_model(after)
+
+
+def batchnorm(channels: int, stem: str = "n") -> dict[str, Array]:
+    return {
+        f"{stem}s": normal(11, channels), f"{stem}b": normal(12, channels), f"{stem}m": normal(13, channels),
+        f"{stem}v": np.abs(normal(14, channels)) + 0.5,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("group", [1, 2])
+@pytest.mark.parametrize("op", ["Conv", "ConvTranspose"])
+def test_batchnorm_folds(op: str, group: int, bias: bool) -> None:
+    shape = (4, 6 // group, 3, 3) if op == "ConvTranspose" else (6, 4 // group, 3, 3)
+    constants = {"w": normal(1, *shape), **batchnorm(6)} | ({"b": normal(2, 6)} if bias else {})
+    nodes = [
+        node(op, ["x", "w", *(["b"] if bias else [])], "c", group=group, pads=[1, 1, 1, 1]),
+        node("BatchNormalization", ["c", "ns", "nb", "nm", "nv"], "y"),
+    ]
+    before = model(nodes, {"x": (1, 4, 6, 6)}, ["y"], constants)
+    after = optimize_model(before)
+    assert ops(after) == [op]
+    assert_same(before, after, image(0, (1, 4, 6, 6)))
+
+
+def test_batchnorm_behind_nothing_becomes_a_depthwise_conv() -> None:
+    nodes = [node("Relu", ["x"], "r"), node("BatchNormalization", ["r", "ns", "nb", "nm", "nv"], "y")]
+    before = model(nodes, {"x": (1, 3, 12, 12)}, ["y"], batchnorm(3))
+    after = optimize_model(before)
+    assert ops(after) == ["Relu", "Conv"]
+    assert_same(before, after, image())
+
+
+def test_gemm_takes_batchnorm_alpha_and_beta() -> None:
+    constants = {"w": normal(1, 5, 4), "b": normal(2, 5), **batchnorm(5)}
+    nodes = [
+        node("Gemm", ["x", "w", "b"], "g", transB=1, alpha=0.5, beta=2.0),
+        node("BatchNormalization", ["g", "ns", "nb", "nm", "nv"], "y"),
+    ]
+    before = model(nodes, {"x": (1, 4)}, ["y"], constants)
+    after = optimize_model(before)
+    assert ops(after) == ["Gemm"]
+    assert_same(before, after, image(0, (1, 4)))
+
+
+@pytest.mark.parametrize("op", ["Mul", "Add", "Sub", "Div"])
+@pytest.mark.parametrize("shape", [(), (1,), (6, 1, 1), (1, 6, 1, 1)])
+@pytest.mark.parametrize("first", [True, False])
+def test_arithmetic_by_channel_constants_folds(op: str, shape: tuple[int, ...], first: bool) -> None:
+    constants = {"w": normal(1, 6, 3, 3, 3), "k": np.abs(normal(2, *shape)) + 0.5}
+    nodes = [node("Conv", ["x", "w"], "c"), node(op, ["c", "k"] if first else ["k", "c"], "y")]
+    before = model(nodes, {"x": (1, 3, 12, 12)}, ["y"], constants)
+    after = optimize_model(before)
+    assert ops(after) == (["Conv"] if first or op != "Div" else ["Conv", "Div"])
+    assert_same(before, after, image())
+
+
+def test_a_conv_with_two_readers_and_a_constant_along_width_stay() -> None:
+    constants = {"w": normal(1, 6, 3, 3, 3), "k": normal(2, 10), "s": np.float32(2)}
+    nodes = [node("Conv", ["x", "w"], "c"), node("Mul", ["c", "k"], "y"), node("Mul", ["c", "s"], "z")]
+    before = model(nodes, {"x": (1, 3, 12, 12)}, ["y", "z"], constants)
+    after = optimize_model(before)
+    assert ops(after) == ["Conv", "Mul", "Mul"]
+    assert_same(before, after, image())
+
+
+def test_shape_arithmetic_folds_into_a_pad_which_folds_into_the_conv() -> None:
+    constants = {
+        "w": normal(1, 4, 3, 3, 3), "one": np.array([0, 0, 1, 1], np.int64), "more": np.array([0, 0, 1, 2], np.int64),
+    }  # fmt: skip
+    nodes = [
+        node("Concat", ["one", "more"], "pads", axis=0),
+        node("Cast", ["pads"], "cast", to=TensorProto.INT64),
+        node("Pad", ["x", "cast"], "p"),
+        node("Conv", ["p", "w"], "y", pads=[1, 0, 0, 0]),
+    ]
+    before = model(nodes, {"x": (1, 3, 12, 12)}, ["y"], constants)
+    after = optimize_model(before)
+    assert ops(after) == ["Conv"]
+    assert list(helper.get_attribute_value(after.graph.node[0].attribute[0])) == [2, 1, 1, 2]
+    assert_same(before, after, image())
+
+
+def test_a_pad_with_another_value_or_reader_stays() -> None:
+    constants = {"w": normal(1, 4, 3, 3, 3), "p": np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64), "v": np.float32(1)}
+    nodes = [
+        node("Pad", ["x", "p", "v"], "ones"), node("Conv", ["ones", "w"], "y"),
+        node("Pad", ["x", "p"], "zeros"), node("Conv", ["zeros", "w"], "z"), node("Relu", ["zeros"], "r"),
+    ]  # fmt: skip
+    before = model(nodes, {"x": (1, 3, 12, 12)}, ["y", "z", "r"], constants)
+    after = optimize_model(before)
+    assert ops(after).count("Pad") == 2
+    assert_same(before, after, image())
+
+
+@pytest.mark.parametrize("mode", ["SAME_UPPER", "SAME_LOWER"])
+def test_auto_pad_is_spelled_out(mode: str) -> None:
+    nodes = [node("Conv", ["x", "w"], "y", auto_pad=mode, strides=[2, 3], kernel_shape=[3, 4])]
+    before = model(nodes, {"x": (1, 3, 11, 12)}, ["y"], {"w": normal(1, 4, 3, 3, 4)})
+    after = optimize_model(before)
+    assert "auto_pad" not in {a.name for a in after.graph.node[0].attribute}
+    assert_same(before, after, image(0, (1, 3, 11, 12)))
+
+
+def test_conv1d_becomes_conv2d() -> None:
+    nodes = [node("Conv", ["x", "w", "b"], "c", strides=[2], pads=[1, 2], dilations=[2]), node("Relu", ["c"], "y")]
+    before = model(nodes, {"x": (1, 3, 20)}, ["y"], {"w": normal(1, 4, 3, 3), "b": normal(2, 4)})
+    after = optimize_model(before)
+    assert ops(after) == ["Unsqueeze", "Conv", "Squeeze", "Relu"]
+    assert_same(before, after, image(0, (1, 3, 20)))
+
+
+def test_identity_and_dropout_go_and_outputs_keep_their_names() -> None:
+    nodes = [
+        node("Identity", ["x"], "a"), node("Relu", ["a"], "b"), node("Dropout", ["b"], "c"),
+        node("Neg", ["c"], "d"), node("Identity", ["d"], "y"), node("Identity", ["x"], "z"),
+    ]  # fmt: skip
+    before = model(nodes, {"x": (1, 3, 12, 12)}, ["y", "z"], {})
+    after = optimize_model(before)
+    assert ops(after) == ["Relu", "Neg", "Identity"]
+    assert [o.name for o in after.graph.output] == ["y", "z"]
+    assert_same(before, after, image())
+
+
+def test_unbounded_clip_becomes_relu_and_bounded_clip_stays() -> None:
+    constants = {"low": np.float32(0), "huge": np.float32(3.4e38), "six": np.float32(6)}
+    nodes = [node("Clip", ["x", "low", "huge"], "a"), node("Clip", ["a", "low", "six"], "y")]
+    before = model(nodes, {"x": (1, 3, 12, 12)}, ["y"], constants)
+    assert ops(optimize_model(before)) == ["Relu", "Clip"]
+
+
+def test_an_open_batch_is_fixed_by_input_shapes() -> None:
+    before = model([node("Relu", ["x"], "y")], {"x": ("n", 3, 12, 12)}, ["y"], {})
+    after = optimize_model(before, {"x": [2, 3, 12, 12]})
+    for info in (after.graph.input[0], after.graph.output[0]):
+        assert [d.dim_value for d in info.type.tensor_type.shape.dim] == [2, 3, 12, 12]
+    with pytest.raises(QuantizeError, match="input_shapes names 'q', the model has the inputs x"):
+        optimize_model(before, {"q": [1]})
+
+
+def test_an_old_opset_is_brought_up() -> None:
+    nodes = [node("Clip", ["x"], "c", min=0.0, max=6.0), node("Squeeze", ["c"], "y", axes=[0])]
+    before = model(nodes, {"x": (1, 3, 12, 12)}, ["y"], {}, opset=9)
+    after = optimize_model(before)
+    assert after.opset_import[0].version == 13
+    assert_same(before, after, image())
+
+
+def test_optimizing_twice_changes_nothing() -> None:
+    once = optimize_model(residual())
+    assert optimize_model(once) == once
+    assert_same(residual(), once, image())
+
+
+def test_random_nodes_are_not_folded() -> None:
+    shape = helper.make_node("RandomNormal", [], ["noise"], shape=[1, 3, 12, 12])
+    made = model([shape, node("Add", ["x", "noise"], "y")], {"x": (1, 3, 12, 12)}, ["y"], {})
+    assert ops(optimize_model(made)) == ["RandomNormal", "Add"]
+
+
+def test_bytes_that_are_no_model_are_refused() -> None:
+    with pytest.raises(QuantizeError, match="this is not an ONNX model"):
+        optimize_model(b"\xff\xff\xff not a model")

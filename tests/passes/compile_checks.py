@@ -1,0 +1,123 @@
+"""Compile a dfg graph and check everything that must hold on the way: used by the property tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+
+from furc.runtime.session import Session
+from isa.enf import Enf
+from isa.errors import FurcError
+from isa.hazards_check import races
+from isa.instructions import Instruction
+from isa.machine import Machine
+from isa.npu import NpuConfig
+from isa.operands import DramRange, DramWindow, Space
+from isa.timing.clock import simulate
+from passes import pipeline
+from passes.ir.graph import Array, Graph, Level, verify
+from passes.ir.lir import Program
+from passes.ir.lir_text import parse_program_text, show_program
+from passes.ir.text import parse, show
+from passes.options import CompileOptions
+from passes.pipeline import Listener
+from passes.reference.execute import outputs
+from passes.reference.verify import VerifyingListener
+from passes.schedule.occupancy import occupancy
+
+__all__ = ["Machine", "check_compile", "copied"]
+
+
+def copied(graph: Graph) -> Graph:
+    """An equal graph that passes may consume."""
+    return parse(show(graph), {v.name: a for v, a in graph.constants.items()}, graph.source)
+
+
+class RoundTrips(Listener):
+    """Checks that the text of every graph parses back to an equal one."""
+
+    def passed(self, name: str, graph: Graph, seconds: float) -> None:
+        text = show(graph)
+        again = copied(graph)
+        verify(again)
+        assert show(again) == text, name
+
+
+def check_compile(graph: Graph, inputs: Mapping[str, Array], options: CompileOptions) -> Enf:
+    """Compile with every check. Raises what the compiler raises, AssertionError where something does not hold."""
+    listener = VerifyingListener(inputs, options, then=RoundTrips())
+    wanted = outputs(graph, inputs, options.npu) if graph.batch == options.batch else None
+    first, second = copied(graph), copied(graph)
+    listener.take(graph)
+    gir = pipeline.lower(first, options, Level.GIR, listener)
+    check_occupancy(gir, options.npu)
+    program = pipeline.assemble(gir, options, Listener())
+    check_program_text(program)
+    enf = pipeline.link(program, options, "test", Listener())
+    check_addresses([step.instruction for step in program.steps], enf, options.npu)
+    if wanted is not None:
+        check_runs(enf, inputs, wanted, options.npu)
+    again = pipeline.assemble(pipeline.lower(second, options, Level.GIR, Listener()), options, Listener())
+    assert pipeline.link(again, options, "test", Listener()) == enf, "two compiles differ"
+    return enf
+
+
+def check_runs(enf: Enf, inputs: Mapping[str, Array], wanted: Sequence[Array], npu: NpuConfig) -> None:
+    """Both interpreters give what is wanted; the clock finds no race."""
+    for accelerate in (False, True):
+        session = Session(enf, npu=npu, accelerate=accelerate)
+        for _ in range(2):  # a second run starts from what the first one left
+            got = session.run(inputs)
+            for tensor, array in zip(enf.outputs, wanted, strict=True):
+                assert np.array_equal(got[tensor.name], array), f"{tensor.name}, accelerate={accelerate}"
+    program = session._interpreter.program
+    assert not races(simulate(program, npu), npu)
+
+
+def check_program_text(program: Program) -> None:
+    text = show_program(program)
+    again = parse_program_text(text, {v.name: a for v, a in program.graph.constants.items()})
+    assert show_program(again) == text
+    assert (again.steps, again.operators, again.segments) == (program.steps, program.operators, program.segments)
+
+
+def check_occupancy(graph: Graph, npu: NpuConfig) -> None:
+    """Buffers inside SRAM, and none on top of another that is alive at the same time."""
+    rectangles = occupancy(graph, npu)
+    for one in rectangles:
+        assert 0 <= one.low < one.high <= npu.sram_bytes_per_slice, one
+    for a, b in combinations(rectangles, 2):
+        together = a.first <= b.last and b.first <= a.last
+        assert not (together and a.low < b.high and b.low < a.high), (a, b)
+
+
+def check_addresses(program: Sequence[Instruction], enf: Enf, npu: NpuConfig) -> None:
+    """Every range inside its memory; every segment inside its half."""
+    limits = {Space.SRAM: npu.sram_bytes_per_slice, Space.DRAM: enf.dram_bytes, Space.PROGRAM: npu.instruction_memory_bytes}
+    for insn in program:
+        for touched in (*insn.reads(npu.sram_access_bytes), *insn.writes(npu.sram_access_bytes)):
+            assert 0 <= touched.start <= touched.stop, (insn, touched)
+            if touched.space in limits:
+                assert touched.stop <= limits[touched.space], (insn, touched)
+        for value in insn.values:
+            if isinstance(value, DramWindow | DramRange):
+                assert value.address % npu.dram_alignment_bytes == 0, insn
+    for segment in enf.segments:
+        assert segment.offset + segment.bytes <= npu.instruction_memory_bytes
+        assert len(enf.segments) == 1 or segment.bytes <= npu.instruction_memory_bytes // 2
+
+
+def what_if(npu: NpuConfig, **constants: int) -> NpuConfig:
+    return replace(npu, **constants)  # type: ignore[arg-type]
+
+
+def error_of(graph: Graph, options: CompileOptions) -> FurcError | None:
+    """What compiling raises; None where it works."""
+    try:
+        pipeline.lower(copied(graph), options, Level.GIR, Listener())
+    except FurcError as error:
+        return error
+    return None
