@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import onnx
 
@@ -21,7 +22,7 @@ from passes.options import CompileOptions
 from passes.pipeline import Listener
 
 DEFAULT_TARGET = "warboy-2pe"
-Model = str | Path | bytes | onnx.ModelProto
+Model: TypeAlias = str | Path | bytes | onnx.ModelProto
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -155,7 +155,9 @@ DRAM refresh and bank conflicts (`dram_efficiency` stands for them), SRAM bank c
 between slices beyond one hop, contention of `main` and `sub` for the fetch network, and anything that depends on data.
 """
 
-_EXEC = "overhead = pipeline_warmup_cycles + control_delay_cycles + slice_hop_cycles + exec_overhead_cycles"
+_WARMUP = "pipeline_warmup_cycles + control_delay_cycles + slice_hop_cycles"
+_EXEC = f"overhead = {_WARMUP} + operator_setup_cycles"
+_EXEC_TILE = f"overhead = {_WARMUP} + (operator_setup_cycles if oc0 == 0 and k0 == 0 else 0)"
 _CONTROL = ("overhead = control_delay_cycles",)
 _TRANSFER = (
     "overhead = dma_latency_cycles",
@@ -183,7 +185,7 @@ FORMULAS: Mapping[str, tuple[str, ...]] = {
     "move": _RELAY,
     "pad": _RELAY,
     "conv": (
-        _EXEC,
+        _EXEC_TILE,
         "shared = min(group_channels, ocn)",
         "sets = ceil(ocn, shared)",
         "blocks = images * rows * (ceil(width, mac_width) if hchcw else width)",

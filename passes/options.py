@@ -10,9 +10,19 @@ from isa.npu import NpuConfig
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompileOptions:
     """npu: the machine to compile for. batch: images a run takes. use_program_loading: let the program exceed the
-    instruction memory. strict: refuse operators on the host beyond quantize and dequantize."""
+    instruction memory. strict: refuse operators on the host beyond quantize and dequantize.
+    slices: how many slices layouts may use, all by default. unroll_batch: run the images of a batch one after
+    another. passes/plan.py chooses the last two.
+    """
 
     npu: NpuConfig
     batch: int = 1
     use_program_loading: bool = False
     strict: bool = False
+    slices: int | None = None
+    unroll_batch: bool = False
+
+    @property
+    def layout_slices(self) -> int:
+        """Slices that layouts may use."""
+        return self.slices if self.slices is not None else self.npu.num_slices

@@ -6,12 +6,15 @@ listens what is going on. Steps carry the vendor's own names.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from isa.enf import Enf
+from isa.errors import LowerError
+from isa.timing.clock import simulate
 from passes.dfg.check_operators import check_operators
 from passes.dfg.fuse_tables import fuse_tables
 from passes.dfg.set_batch import set_batch
@@ -83,6 +86,8 @@ class Listener:
 
 def lower(graph: Graph, options: CompileOptions, target: Level, listener: Listener) -> Graph:
     """Run stages from the graph's level up to a target level. The graph is consumed."""
+    if graph.level is Level.DFG:
+        options = fastest_plan(graph, options)
     for stage in STAGES:
         if _rank(graph.level) > _rank(stage.source) or _rank(stage.target) > _rank(target):
             continue
@@ -93,6 +98,39 @@ def lower(graph: Graph, options: CompileOptions, target: Level, listener: Listen
             graph = run_pass(name, run, graph, options, listener)
         listener.finished(label, time.perf_counter() - begin)
     return graph
+
+
+def fastest_plan(graph: Graph, options: CompileOptions) -> CompileOptions:
+    """The options with the plan whose program takes the fewest cycles; the first one where none works.
+
+    Two PEs may use the slices of one, a batch may run image by image: neither is then ever slower than its half.
+    """
+    choices = plans(options)
+    if len(choices) == 1:
+        return options
+    return min(choices, key=lambda choice: _plan_cycles(graph, choice))
+
+
+def plans(options: CompileOptions) -> list[CompileOptions]:
+    """The ways to compile a model that are worth comparing."""
+    npu = options.npu
+    slices = [None] if npu.num_pes == 1 else [None, npu.num_slices // npu.num_pes]
+    unrolled = [False] if options.batch == 1 else [False, True]
+    return [replace(options, slices=s, unroll_batch=u) for u in unrolled for s in slices]
+
+
+def _plan_cycles(graph: Graph, options: CompileOptions) -> float:
+    """Cycles of the program under a plan; infinite where the plan does not work."""
+    arrays = {id(array): array for array in graph.constants.values()}
+    trial = copy.deepcopy(graph, dict(arrays))  # the arrays are shared: no pass writes into one
+    try:
+        for stage in STAGES:
+            for _, run in stage.passes:
+                trial = run(trial, options)
+        program = assemble(trial, options, Listener())
+    except LowerError:
+        return float("inf")
+    return simulate([step.instruction for step in program.steps], options.npu).cycles
 
 
 def run_pass(name: str, run: GraphPass, graph: Graph, options: CompileOptions, listener: Listener) -> Graph:

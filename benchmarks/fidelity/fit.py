@@ -15,7 +15,12 @@ from isa.npu import NpuConfig
 from isa.timing.clock import simulate
 
 FITTED = ("mac_issue_cycles", "operator_setup_cycles", "dma_latency_cycles", "dram_efficiency", "move_bytes_per_cycle")
-BOUNDS = {"dram_efficiency": (0.2, 0.95), "mac_issue_cycles": (1.0, 8.0), "dma_latency_cycles": (100.0, 5000.0)}
+BOUNDS = {  # what the constants mean: no fit may leave it
+    "dram_efficiency": (0.2, 0.95),
+    "mac_issue_cycles": (1.0, 8.0),
+    "dma_latency_cycles": (100.0, 4000.0),
+    "move_bytes_per_cycle": (0.5, 16.0),
+}
 STEPS = (1.5, 1.2, 1.08)
 
 Program = tuple[Row, Sequence[Instruction], NpuConfig]

@@ -59,7 +59,7 @@ def grid(low: float, high: float) -> Grid:
     if high - low == 0:
         high = 1.0
     scale = float(np.float32(min(max((high - low) / STEPS, SMALLEST_SCALE), LARGEST_SCALE)))
-    zero = int(np.clip(np.rint(LOW - low / scale), LOW, HIGH))
+    zero = int(np.clip(np.rint(LOW - low / (high - low) * STEPS), LOW, HIGH))  # not by the rounded scale: [-b, b] has 0
     return Grid(scale, zero)
 
 

@@ -1,9 +1,9 @@
 """Method "auto": ranges tensor by tensor, by the error they cause at the model's outputs on samples held back.
 
 First all ten methods are tried as a whole. Then, from the best of them, each class of tensors in turn tries the other
-methods' ranges and keeps what lowers the output error on half of the held-back samples. What this found is taken only
-if it also is better on the other half. Where biases will be corrected they are corrected for the trial too: what a
-range costs in shifted means would else outweigh all differences that stay.
+methods' ranges and keeps what lowers the output error on both halves of the held-back samples: with few samples, a
+range that clips too much often does well on some and ruins others. Where biases will be corrected they are corrected
+for the trials too: what ranges cost in shifted means would else outweigh all differences that stay.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from furc.quantizer.sqnr import Noise, mean_ratio
 
 SEARCH_SECONDS = 60.0
 CORRECT_SAMPLES = 8
-WORTHWHILE = 0.998  # an output error must fall below this part of the best so far, else the difference is noise
+WORTHWHILE = 0.99  # an output error must fall below this part of the best so far, else the difference is noise
 Choice = dict[str, CalibrationMethod]  # by class of tensors
 
 
@@ -39,9 +39,7 @@ def choose_methods(
     search = _Search(observer, held, correct_with[:CORRECT_SAMPLES], percentage)
     deadline = time.monotonic() + seconds
     start = search.best_method(progress)
-    choice = search.refine(dict.fromkeys(search.leaders, start), deadline, progress)
-    whole = dict.fromkeys(search.leaders, start)
-    return choice if search.error(choice, search.check) < search.error(whole, search.check) else whole
+    return search.refine(dict.fromkeys(search.leaders, start), deadline, progress)
 
 
 def ranges_by_choice(observer: Observer, choice: Choice, percentage: float = 99.99) -> Ranges:
@@ -103,15 +101,18 @@ class _Search:
 
     def refine(self, choice: Choice, deadline: float, progress: Progress | None) -> Choice:
         """Coordinate descent over classes until the time is up."""
-        best = self.error(choice, self.search)
+        best, confirmed = self.error(choice, self.search), self.error(choice, self.check)
         for done, leader in enumerate(self.leaders):
             for method in self._alternatives(leader, choice[leader]):
                 if time.monotonic() > deadline:
                     return choice
                 changed = {**choice, leader: method}
                 error = self.error(changed, self.search)
-                if error < best * WORTHWHILE:
-                    choice, best = changed, error
+                if error > best * WORTHWHILE:
+                    continue
+                check = self.error(changed, self.check)
+                if check < confirmed * WORTHWHILE:
+                    choice, best, confirmed = changed, error, check
             if progress is not None:
                 progress("choose ranges", done + 1, len(self.leaders))
         return choice

@@ -5,19 +5,21 @@ A uint8 or int8 input replaces float input, QuantizeLinear and all: stored value
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import NamedTuple
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
 from furc.quantizer.affine import LOW, Range, grid
-from furc.quantizer.calibrated import is_calibrated
 from furc.quantizer.graph import Graph, Node, make
 from furc.quantizer.optimize.pipeline import load
 from isa.errors import Loc, QuantizeError
 
+NOTES_KEY = "furc.TensorTypes"  # JSON: [name, type, [low, high] or null] for each
 UNSIGNED_SHIFT = -LOW  # uint8 = int8 + 128
 
 
@@ -40,38 +42,24 @@ def get_output_names(model: onnx.ModelProto) -> list[str]:
 
 
 class ModelEditor:
-    """Edits a model; `model` is the result so far.
+    """Edits a model in place; `model` is the one it was given, or made from the bytes it was given.
 
-    convert_input_type and convert_output_type want QDQ, fold_normalization wants the float model before calibration.
+    On a QDQ model a conversion is done at once. On a float model it is noted in the metadata, and `quantize` does it:
+    that is the order in which scripts for the vendor's SDK call them.
     """
 
     def __init__(self, model: onnx.ModelProto | bytes) -> None:
-        self._graph = Graph(load(model))
-
-    @property
-    def model(self) -> onnx.ModelProto:
-        return self._graph.model()
+        self.model = load(model)
 
     def convert_input_type(self, tensor_name: str, tensor_type: TensorType | str) -> None:
         """Let an input be fed stored values. UINT8: 0..255 stand for the input's calibrated range.
 
         Raises QuantizeError[UnknownInput, NotQuantized].
         """
-        graph, wanted = self._graph, TensorType(tensor_type)
+        graph, wanted = Graph(self.model), TensorType(tensor_type)
         if tensor_name not in graph.inputs:
             raise _unknown("UnknownInput", "input", tensor_name, graph.inputs)
-        if wanted is TensorType.FLOAT32:
-            return
-        quantizers = [node for node in graph.readers(tensor_name) if node.op == "QuantizeLinear"]
-        if len(quantizers) != 1 or len(graph.readers(tensor_name)) != 1:
-            raise _not_quantized(f"input '{tensor_name}' is not read by one QuantizeLinear")
-        quantizer = quantizers[0]
-        for reader in graph.readers(quantizer.output):
-            reader.inputs = [tensor_name if name == quantizer.output else name for name in reader.inputs]
-            _retype_zero(graph, reader, wanted)
-        graph.remove([quantizer])
-        graph.set_info(_retyped(graph, tensor_name, wanted))
-        graph.remove_dead()
+        self._convert(graph, Retype(tensor_name, wanted, None))
 
     def convert_output_type(
         self, tensor_name: str, tensor_type: TensorType | str, tensor_range: Range | None = None
@@ -80,30 +68,14 @@ class ModelEditor:
 
         Raises QuantizeError[UnknownOutput, NotQuantized, BadRange].
         """
-        graph, wanted = self._graph, TensorType(tensor_type)
+        graph, wanted = Graph(self.model), TensorType(tensor_type)
         if tensor_name not in graph.outputs:
             raise _unknown("UnknownOutput", "output", tensor_name, graph.outputs)
-        if wanted is TensorType.FLOAT32:
-            return
-        dequantizer = graph.producer(tensor_name)
-        quantizer = graph.producer(dequantizer.inputs[0]) if dequantizer is not None else None
-        if dequantizer is None or dequantizer.op != "DequantizeLinear" or quantizer is None:
-            raise _not_quantized(f"output '{tensor_name}' is not made by a QuantizeLinear and a DequantizeLinear")
-        if graph.readers(tensor_name) or graph.readers(quantizer.output) != [dequantizer]:
-            quantizer = _own_quantizer(graph, quantizer, dequantizer, tensor_name)
-        if tensor_range is not None:
-            _regrid(graph, quantizer, tensor_name, tensor_range)
-        _retype_zero(graph, quantizer, wanted)
-        if dequantizer.inputs[0] == quantizer.output:
-            graph.remove([dequantizer])
-        quantizer.outputs = [tensor_name]
-        graph.set_info(_retyped(graph, tensor_name, wanted))
-        graph.changed()
-        graph.remove_dead()
+        self._convert(graph, Retype(tensor_name, wanted, tensor_range))
 
     def retype_as(self, tensor_name: str, tensor_type: TensorType | str, tensor_range: Range | None = None) -> None:
         """convert_input_type or convert_output_type, by what the name is."""
-        if tensor_name in self._graph.inputs:
+        if tensor_name in get_pure_input_names(self.model):
             self.convert_input_type(tensor_name, tensor_type)
         else:
             self.convert_output_type(tensor_name, tensor_type, tensor_range)
@@ -116,7 +88,7 @@ class ModelEditor:
         Exact, and done, only where all readers are Convs over constant weights that pad nothing, or pad where mean is
         0: padding would else stand for other pixels. Raises QuantizeError[UnknownInput, NotExact].
         """
-        graph = self._graph
+        graph = Graph(self.model)
         if tensor_name not in graph.inputs:
             raise _unknown("UnknownInput", "input", tensor_name, graph.inputs)
         factor = np.float64(scale) / np.asarray(std, np.float64)
@@ -126,20 +98,81 @@ class ModelEditor:
         for conv in graph.readers(tensor_name):
             _fold(graph, conv, factor, offset)
         graph.remove_dead()
+        self.model.CopyFrom(graph.model())
+
+    def _convert(self, graph: Graph, retype: Retype) -> None:
+        if any(node.op == "QuantizeLinear" for node in graph.nodes):
+            apply_retype(graph, retype)
+        else:
+            _note(graph, retype)
+        self.model.CopyFrom(graph.model())
 
 
-def retype_inputs(model: onnx.ModelProto, dtype: str) -> onnx.ModelProto:
-    """All float inputs that a QuantizeLinear reads, as uint8 or int8. float32 leaves the model as it is.
+class Retype(NamedTuple):
+    """That an input or output is to be stored values. range: of an output, None for the calibrated one."""
 
-    A calibrated model keeps float inputs: whoever quantizes it retypes them.
-    """
-    wanted = TensorType(dtype)
-    if wanted is TensorType.FLOAT32 or is_calibrated(model):
-        return model
-    editor = ModelEditor(model)
-    for name in get_pure_input_names(model):
-        editor.convert_input_type(name, wanted)
-    return editor.model
+    tensor: str
+    type: TensorType
+    range: Range | None
+
+
+def noted_retypes(graph: Graph) -> list[Retype]:
+    """What ModelEditor noted in a float model's metadata."""
+    entries = json.loads(graph.metadata.get(NOTES_KEY, "[]"))
+    return [Retype(name, TensorType(kind), tuple(ends) if ends else None) for name, kind, ends in entries]
+
+
+def apply_retype(graph: Graph, retype: Retype) -> None:
+    """Convert an input or output of a QDQ graph. Raises QuantizeError[NotQuantized, BadRange]."""
+    if retype.type is TensorType.FLOAT32:
+        return
+    if retype.tensor in graph.inputs:
+        _retype_input(graph, retype.tensor, retype.type)
+    else:
+        _retype_output(graph, retype)
+    graph.remove_dead()
+
+
+def retype_inputs(graph: Graph, dtype: str) -> None:
+    """Make all inputs that a QuantizeLinear reads uint8 or int8; "float32" changes nothing."""
+    for name in list(graph.inputs):
+        if any(node.op == "QuantizeLinear" for node in graph.readers(name)):
+            apply_retype(graph, Retype(name, TensorType(dtype), None))
+
+
+def _note(graph: Graph, retype: Retype) -> None:
+    kept = [r for r in noted_retypes(graph) if r.tensor != retype.tensor]
+    graph.set_metadata(NOTES_KEY, json.dumps([list(r) for r in (*kept, retype)]))
+
+
+def _retype_input(graph: Graph, name: str, wanted: TensorType) -> None:
+    readers = graph.readers(name)
+    if len(readers) != 1 or readers[0].op != "QuantizeLinear":
+        raise _not_quantized(f"input '{name}' is not read by one QuantizeLinear")
+    quantizer = readers[0]
+    for reader in graph.readers(quantizer.output):
+        reader.inputs = [name if other == quantizer.output else other for other in reader.inputs]
+        _retype_zero(graph, reader, wanted)
+    graph.remove([quantizer])
+    graph.set_info(_retyped(graph, name, wanted))
+
+
+def _retype_output(graph: Graph, retype: Retype) -> None:
+    name = retype.tensor
+    dequantizer = graph.producer(name)
+    quantizer = graph.producer(dequantizer.inputs[0]) if dequantizer is not None else None
+    if dequantizer is None or dequantizer.op != "DequantizeLinear" or quantizer is None:
+        raise _not_quantized(f"output '{name}' is not made by a QuantizeLinear and a DequantizeLinear")
+    if graph.readers(name) or graph.readers(quantizer.output) != [dequantizer]:
+        quantizer = _own_quantizer(graph, quantizer, dequantizer, name)
+    if retype.range is not None:
+        _regrid(graph, quantizer, name, retype.range)
+    _retype_zero(graph, quantizer, retype.type)
+    if dequantizer.inputs[0] == quantizer.output:
+        graph.remove([dequantizer])
+    quantizer.outputs = [name]
+    graph.set_info(_retyped(graph, name, retype.type))
+    graph.changed()
 
 
 def _unknown(name: str, what: str, given: str, known: Sequence[str]) -> QuantizeError:

@@ -43,7 +43,7 @@ class Pair(NamedTuple):
 
 def equalize(graph: Graph, samples: Sequence[Feed]) -> int:
     """Scale weights in `graph`, whose results stay the same within rounding. How many activations were evened out."""
-    pairs = [pair for node in graph.nodes if (pair := _pair(graph, node)) is not None]
+    pairs = find_pairs(graph)
     if not pairs or not samples:
         return 0
     magnitude = _channel_magnitudes(graph, [pair.activation for pair in pairs], samples)
@@ -51,10 +51,15 @@ def equalize(graph: Graph, samples: Sequence[Feed]) -> int:
     for _ in range(SWEEPS):
         for pair in usable:
             scale = _scales(graph, pair, magnitude[pair.activation])
-            _apply(graph, pair, scale)
+            rescale(graph, pair, scale)
             magnitude[pair.activation] = magnitude[pair.activation] / scale
     graph.remove_dead()
     return len(usable)
+
+
+def find_pairs(graph: Graph) -> list[Pair]:
+    """All activations that can be evened out, as far as the graph tells."""
+    return [pair for node in graph.nodes if (pair := _pair(graph, node)) is not None]
 
 
 def _pair(graph: Graph, first: Node) -> Pair | None:
@@ -119,7 +124,8 @@ def _scales(graph: Graph, pair: Pair, magnitude: Float64) -> Float64:
     return balanced
 
 
-def _apply(graph: Graph, pair: Pair, scale: Float64) -> None:
+def rescale(graph: Graph, pair: Pair, scale: Float64) -> None:
+    """Divide the channels of a pair's activation by `scale` [channels], and let its reader multiply by it."""
     first, second = pair.first, pair.second
     weight = graph.constants[first.inputs[1]].astype(np.float64)
     _replace(graph, first, 1, weight * weight_factor(first, weight, 1 / scale))

@@ -67,7 +67,7 @@ class Histogram:
         holds 0 without error, and half the results of a Relu are 0.
         """
         counts = self.counts.copy()
-        zeros = max(0, int(counts[HALF]) - int(counts[HALF + 1]))
+        zeros = max(0, int(counts[HALF]) - int(counts[HALF + 1])) if self.low <= 0 <= self.high else 0
         counts[HALF] -= zeros
         filled = np.flatnonzero(counts)
         held: NDArray[np.float64] = counts[filled].astype(np.float64)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,14 +120,14 @@ def _filter(image: Image.Image, rows: int, columns: int) -> Image.Resampling:
 
 def _from_npz(path: Path, input_name: str, limit: int | None) -> Iterator[dict[str, Array]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             names = list(archive.files)
             if input_name not in names and len(names) != 1:
                 raise SourceError(
                     "BadData", f"holds {', '.join(names) or 'nothing'}, not '{input_name}'", at=Loc(str(path))
                 )
             samples = archive[input_name if input_name in names else names[0]]
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise SourceError("BadData", f"cannot be read as .npz: {error}", at=Loc(str(path))) from error
     for sample in samples[:limit]:
         yield {input_name: sample[None]}

@@ -63,18 +63,23 @@ def scales_of(graph: Graph, node: Node, x_scale: float) -> Float32:
     return weight_scale(weight, axis, smallest_weight_scale(bias, x_scale, used))
 
 
+PARTS = ("quantized", "dequantized", "scale", "zero", "float")
+
+
 @dataclass
 class _Writer:
     graph: Graph
     scheme: Scheme
     nodes: list[Node] = field(default_factory=list)
+    taken: set[str] = field(default_factory=set)  # names of tensors, the model's and those given so far
     read_as: dict[str, str] = field(default_factory=dict)  # what readers of a tensor read instead
 
     def write(self) -> onnx.ModelProto:
         graph = self.graph
+        self.taken = {*graph.constants, *graph.inputs, *(name for node in graph.nodes for name in node.outputs)}
         for name in graph.inputs:
             if name in self.scheme.grids:
-                self._store(name, name)
+                self._store(name, self._stem(name), name)
         for node in list(graph.nodes):
             self._node(node)
         graph.nodes = self.nodes
@@ -94,28 +99,31 @@ class _Writer:
         for index, name in enumerate(node.outputs):
             if name not in self.scheme.grids:
                 continue
-            made = f"{name}_float" if name in graph.outputs else name
+            stem = self._stem(name)
+            made = f"{stem}_float" if name in graph.outputs else name
             node.outputs[index] = made
-            self._store(name, made)
+            self._store(name, stem, made)
 
-    def _store(self, name: str, made: str) -> None:
+    def _store(self, name: str, stem: str, made: str) -> None:
         """Q and DQ behind the tensor `made`, which readers know as `name`."""
-        final = name if made != name else f"{name}_dequantized"
-        scale, zero = self._grid(name, self.scheme.grids[name])
-        self.nodes.append(make("QuantizeLinear", [made, scale, zero], [f"{name}_quantized"], f"{name}/QuantizeLinear"))
-        self._dequantize(f"{name}_quantized", scale, zero, final, name)
+        g = self.scheme.grids[name]
+        parameters = self._parameters(stem, np.array(g.scale, np.float32), np.array(g.zero, np.int8))
+        stored, final = f"{stem}_quantized", name if made != name else f"{stem}_dequantized"
+        self.nodes.append(make("QuantizeLinear", [made, *parameters], [stored], f"{stem}/QuantizeLinear"))
+        self.nodes.append(make("DequantizeLinear", [stored, *parameters], [final], f"{stem}/DequantizeLinear"))
         self.read_as[name] = final
 
-    def _grid(self, name: str, g: Grid) -> tuple[str, str]:
-        self.graph.constants[f"{name}_scale"] = np.array(g.scale, np.float32)
-        self.graph.constants[f"{name}_zero"] = np.array(g.zero, np.int8)
-        return f"{name}_scale", f"{name}_zero"
+    def _stem(self, name: str) -> str:
+        """What the names of a tensor's parts start with: its own name, unless the model or another copy has them."""
+        while any(f"{name}_{part}" in self.taken for part in PARTS):
+            name += "_"
+        self.taken.update(f"{name}_{part}" for part in PARTS)
+        return name
 
-    def _dequantize(self, x: str, scale: str, zero: str, result: str, name: str, axis: int | None = None) -> None:
-        node = make("DequantizeLinear", [x, scale, zero], [result], f"{name}/DequantizeLinear")
-        if axis is not None:
-            node.set(axis=axis)
-        self.nodes.append(node)
+    def _parameters(self, stem: str, scale: Float32, zero: Array) -> list[str]:
+        self.graph.constants[f"{stem}_scale"] = scale
+        self.graph.constants[f"{stem}_zero"] = zero
+        return [f"{stem}_scale", f"{stem}_zero"]
 
     def _weights(self, node: Node) -> None:
         """Quantize a linear node's weights and bias where both are constant and its input is on a grid."""
@@ -137,16 +145,17 @@ class _Writer:
         return self._stored_constant(node.inputs[2], values, np.float32(g.scale) * channel_scale, axis)
 
     def _stored_constant(self, name: str, values: Array, scale: Float32, axis: int | None, zero: int = 0) -> str:
-        """An integer constant and the DQ that reads it; a constant that two nodes share is stored once for each."""
-        graph = self.graph
-        stem = name if f"{name}_quantized" not in graph.constants else graph.fresh(f"{name}_copy")
-        while f"{stem}_quantized" in graph.constants:
-            stem += "_"
-        graph.constants[f"{stem}_quantized"] = values
-        graph.constants[f"{stem}_scale"] = np.asarray(scale, np.float32)
-        graph.constants[f"{stem}_zero"] = np.full(np.shape(scale), zero, values.dtype)
-        self._dequantize(f"{stem}_quantized", f"{stem}_scale", f"{stem}_zero", f"{stem}_dequantized", stem, axis)
-        return f"{stem}_dequantized"
+        """An integer constant and the DQ that reads it; one that two nodes share is stored for each of them."""
+        stem = self._stem(name)
+        self.graph.constants[f"{stem}_quantized"] = values
+        zeros = np.full(np.shape(scale), zero, values.dtype)
+        parameters = self._parameters(stem, np.asarray(scale, np.float32), zeros)
+        result = f"{stem}_dequantized"
+        node = make("DequantizeLinear", [f"{stem}_quantized", *parameters], [result], f"{stem}/DequantizeLinear")
+        if axis is not None:
+            node.set(axis=axis)
+        self.nodes.append(node)
+        return result
 
     def _constants(self, node: Node) -> None:
         """Quantize the other constant operands, each on its own grid."""

@@ -11,7 +11,7 @@ from furc.quantizer.auto_ranges import choose_methods, ranges_by_choice
 from furc.quantizer.bias_correction import correct_biases
 from furc.quantizer.calibrated import calibrated_ranges, write_calibrated
 from furc.quantizer.calibrator import Observer, Progress, Ranges
-from furc.quantizer.editor import retype_inputs
+from furc.quantizer.editor import apply_retype, noted_retypes, retype_inputs
 from furc.quantizer.equalize import equalize
 from furc.quantizer.float_run import feeds
 from furc.quantizer.graph import Graph
@@ -24,7 +24,7 @@ from furc.quantizer.rounding import reconstruct_rounding
 from furc.quantizer.scheme import choose_grids
 
 HELD_BACK = 16  # samples that method "auto" judges by, at most
-HELD_BACK_SHARE = 4  # at most one in so many
+HELD_BACK_SHARE = 2  # at most one in so many
 
 
 def quantize(
@@ -58,7 +58,7 @@ def quantize_model(
         reconstruct_rounding(graph, scheme, kept.samples, progress=progress)
     if options.bias_correction:
         correct_biases(graph, scheme, kept.samples)
-    return retype_inputs(_written(graph, ranges, options.form), options.input_dtype)
+    return _written(graph, ranges, options.form, options.input_dtype)
 
 
 def _ranges(graph: Graph, kept: Kept, options: QuantizeOptions, progress: Progress | None, total: int | None) -> Ranges:
@@ -77,6 +77,12 @@ def _ranges(graph: Graph, kept: Kept, options: QuantizeOptions, progress: Progre
     return ranges_by_choice(observer, choice, options.percentage)
 
 
-def _written(graph: Graph, ranges: Mapping[str, Range], form: Form) -> onnx.ModelProto:
+def _written(graph: Graph, ranges: Mapping[str, Range], form: Form, input_dtype: str = "float32") -> onnx.ModelProto:
     scheme = choose_grids(graph, ranges)  # also for the calibrated form: it refuses ranges that could not be used
-    return write_qdq(graph, scheme) if form == "qdq" else write_calibrated(graph, ranges)
+    if form == "calibrated":
+        return write_calibrated(graph, ranges)
+    written = Graph(write_qdq(graph, scheme))
+    retype_inputs(written, input_dtype)
+    for retype in noted_retypes(graph):
+        apply_retype(written, retype)
+    return written.model()

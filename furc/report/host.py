@@ -6,6 +6,7 @@ crosses the edge is re-laid (Lower, Unlower) in one pass over its bytes; between
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -37,47 +38,43 @@ class HostOperator:
 
 def host_operators(enf: Enf, npu: NpuConfig) -> tuple[HostOperator, ...]:
     """In the order they run."""
-    head = [*_segment(enf.head, _shapes(enf), npu, before=True), *_layouts(enf.npu_inputs, enf.head, npu, before=True)]
-    tail = [*_layouts(enf.npu_outputs, enf.tail, npu, before=False), *_segment(enf.tail, _shapes(enf), npu, False)]
-    return (*head, *tail)
+    head, tail = _Side(enf, enf.head, npu, before=True), _Side(enf, enf.tail, npu, before=False)
+    return (*head.operators(), *head.layouts(enf.npu_inputs), *tail.layouts(enf.npu_outputs), *tail.operators())
 
 
-def _shapes(enf: Enf) -> dict[str, tuple[int, ...]]:
-    edge = {t.name: tuple(t.shape) for t in (*enf.npu_inputs, *enf.npu_outputs)}
-    return edge | {t.name: t.shape for t in (*enf.inputs, *enf.outputs)}
+class _Side:
+    """The host before or behind the NPU."""
 
+    def __init__(self, enf: Enf, segment: HostSegment, npu: NpuConfig, *, before: bool) -> None:
+        self.npu, self.before = npu, before
+        self.shapes = {t.name: tuple(t.shape) for t in (*enf.npu_inputs, *enf.npu_outputs)}
+        self.shapes |= {t.name: t.shape for t in (*enf.inputs, *enf.outputs)}
+        users = segment.inputs if before else segment.outputs  # the names that the user knows
+        self.lines = [line.partition(" ")[::2] for line in segment.operators]
+        inner = [tensor for _, tensor in self.lines]
+        self.known = dict(zip(inner, users, strict=True)) if len(users) == len(inner) else {}
 
-def _segment(
-    segment: HostSegment, shapes: dict[str, tuple[int, ...]], npu: NpuConfig, before: bool
-) -> Iterator[HostOperator]:
-    users = segment.inputs if before else segment.outputs  # the names that the user knows
-    for index, line in enumerate(segment.operators):
-        name, _, inner = line.partition(" ")
-        tensor = users[index] if len(users) == len(segment.operators) else inner
-        shape = shapes.get(tensor, shapes.get(inner, ()))
-        rate = npu.host_copy_ns_per_element if name == "Recast" else npu.host_quantize_ns_per_element
-        yield HostOperator(
-            name=name, tensor=tensor, shape=shape, reason=REASONS.get(name, "the NPU has no such operator"),
-            ms=rate * _elements(shape) / NS_PER_MS, before=before,
-        )  # fmt: skip
+    def operators(self) -> Iterator[HostOperator]:
+        for name, tensor in self.lines:
+            rate = self.npu.host_copy_ns_per_element if name == "Recast" else self.npu.host_quantize_ns_per_element
+            yield self._operator(name, tensor, rate)
 
+    def layouts(self, tensors: tuple[DramTensor, ...]) -> Iterator[HostOperator]:
+        recast = {tensor for name, tensor in self.lines if name == "Recast"}
+        for tensor in tensors:
+            if tensor.name not in recast:
+                yield self._operator(
+                    "Lower" if self.before else "Unlower", tensor.name, self.npu.host_copy_ns_per_element
+                )
 
-def _layouts(
-    tensors: tuple[DramTensor, ...], segment: HostSegment, npu: NpuConfig, before: bool
-) -> Iterator[HostOperator]:
-    name = "Lower" if before else "Unlower"
-    recast = {line.partition(" ")[2] for line in segment.operators if line.startswith("Recast ")}
-    for tensor in tensors:
-        if tensor.name not in recast:
-            shape = tuple(tensor.shape)
-            ms = npu.host_copy_ns_per_element * _elements(shape) / NS_PER_MS
-            yield HostOperator(
-                name=name, tensor=tensor.name, shape=shape, reason=REASONS[name], ms=ms, before=before
-            )  # fmt: skip
-
-
-def _elements(shape: tuple[int, ...]) -> int:
-    count = 1
-    for extent in shape:
-        count *= extent
-    return count
+    def _operator(self, name: str, tensor: str, ns_per_element: float) -> HostOperator:
+        user = self.known.get(tensor, tensor)
+        shape = self.shapes.get(user, self.shapes.get(tensor, ()))
+        return HostOperator(
+            name=name,
+            tensor=user,
+            shape=shape,
+            reason=REASONS.get(name, "the NPU has no such operator"),
+            ms=ns_per_element * math.prod(shape) / NS_PER_MS,
+            before=self.before,
+        )

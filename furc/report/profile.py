@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -37,10 +36,12 @@ class OperatorProfile:
 
     load_cycles, store_cycles: DRAM transfers. compute_cycles: the tensor unit is busy with it, main and sub counted
     once where both are. start_cycle, end_cycle: first and last cycle of any of its work. Host operators have host_ms
-    and no cycles. mac_utilization: of the peak during cycles, 0 to 1.
+    and a tensor, and no cycles. mac_utilization: of the peak during cycles, 0 to 1. index: into Enf.operators or -1.
     """
 
     name: str
+    index: int = -1
+    tensor: str = ""
     onnx_nodes: tuple[str, ...]
     shape: tuple[int, ...]
     cycles: float = 0.0
@@ -195,6 +196,7 @@ def _operator(recorded: Recorded, index: int, pieces: list[Slice]) -> OperatorPr
     operator = recorded.operator(index)
     return OperatorProfile(
         name=operator.name,
+        index=index,
         onnx_nodes=operator.nodes,
         shape=operator.shape,
         cycles=load + compute + store,
@@ -212,22 +214,22 @@ def _operator(recorded: Recorded, index: int, pieces: list[Slice]) -> OperatorPr
 
 
 def _bound_by(pieces: list[Slice], load: float, store: float, exposed: float) -> BoundBy:
-    """The largest share. Of the sub context only what main does not hide counts: as fetching, for it moves bytes."""
-    shares: Counter[str] = Counter({"dma_in": load, "dma_out": store})
+    """The largest share. exposed: cycles of the sub context that main does not hide; the others cost nothing."""
+    shares = {"dma_in": load, "dma_out": store, "overhead": 0.0, "mac": 0.0, "fetch": 0.0, "vector": 0.0}
     for piece in pieces:
         if piece.engine is Engine.MAIN:
             _share(shares, piece.event.cost)
-    sub = Counter[str]()
+    sub = dict.fromkeys(shares, 0.0)
     for piece in pieces:
         if piece.engine is Engine.SUB:
             _share(sub, piece.event.cost)
     whole = sum(sub.values())
     for part, cycles in sub.items():
-        shares[part] += exposed * cycles / whole
+        shares[part] += exposed * cycles / whole if whole else 0.0
     return BoundBy(max(shares, key=lambda part: shares[part]))
 
 
-def _share(shares: Counter[str], cost: Cost) -> None:
+def _share(shares: dict[str, float], cost: Cost) -> None:
     """The parts of a tensor instruction: its overhead, and the slowest of what runs side by side in it."""
     shares["overhead"] += cost.overhead
     side_by_side = {"mac": cost.mac, "fetch": cost.fetch, "vector": cost.vector}
@@ -236,7 +238,7 @@ def _share(shares: Counter[str], cost: Cost) -> None:
 
 
 def _length(spans: Iterable[tuple[float, float]]) -> float:
-    return sum(stop - start for start, stop in spans)
+    return sum((stop - start for start, stop in spans), 0.0)
 
 
 def _union(spans: list[tuple[float, float]]) -> float:
@@ -255,6 +257,7 @@ def _utilization(macs: int, cycles: float, npu: NpuConfig) -> float:
 def _host_profile(operator: HostOperator) -> OperatorProfile:
     return OperatorProfile(
         name=operator.name,
+        tensor=operator.tensor,
         onnx_nodes=(),
         shape=operator.shape,
         bound_by=BoundBy.HOST,
@@ -265,6 +268,7 @@ def _host_profile(operator: HostOperator) -> OperatorProfile:
 def _operator_json(operator: OperatorProfile) -> dict[str, object]:
     return {
         "name": operator.name,
+        "tensor": operator.tensor,
         "onnx_nodes": list(operator.onnx_nodes),
         "shape": list(operator.shape),
         "cycles": _rounded(operator.cycles),

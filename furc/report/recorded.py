@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from isa import enf as enf_file
 from isa.enf import Enf, Operator
+from isa.errors import EnfError, Loc
 from isa.instructions import Unit
 from isa.interpreter import fetch
 from isa.npu import NpuConfig
@@ -88,4 +89,8 @@ class Recorded:
 def record(enf: Enf, npu: NpuConfig) -> Recorded:
     """Run the clock over a binary. Raises EnfError where it is not for this machine."""
     enf_file.check_compatible(enf, npu)
-    return Recorded(enf, npu, simulate(fetch(enf, npu), npu))
+    program = fetch(enf, npu)
+    try:
+        return Recorded(enf, npu, simulate(program, npu))
+    except ArithmeticError as error:  # a hostile file may give an operand that no cost can be computed of
+        raise EnfError("BadProgram", f"cannot be timed: {error}", at=Loc(enf.model_name)) from error

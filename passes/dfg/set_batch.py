@@ -17,6 +17,7 @@ import math
 from dataclasses import replace
 
 from isa.errors import LowerError
+from passes.dfg.unroll_batch import unroll_batch
 from passes.ir.dfg import Concat, DfgOp, Expand, Pad, Reshape, Slice, Transpose
 from passes.ir.graph import Graph, Op, Value
 from passes.options import CompileOptions
@@ -27,6 +28,8 @@ def set_batch(graph: Graph, options: CompileOptions) -> Graph:
     factor = options.batch
     if graph.batch == factor:
         return graph
+    if options.unroll_batch:
+        return unroll_batch(graph, factor)
     if graph.batch != 1:
         raise LowerError(
             "BatchNotPossible",

@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from isa.enf import HostSegment
-from passes.ir.dfg import Dequantize, HostOp, Quantize, Recast
+from passes.ir.dfg import Dequantize, HostOp, Quantize, Recast, Unlower
 from passes.ir.graph import Graph, Value
 from passes.ir.types import DType, TensorType
 
@@ -21,14 +21,19 @@ _ELEMENT = {DType.F32: TensorProto.FLOAT, DType.I8: TensorProto.INT8, DType.U8: 
 
 def head_segment(graph: Graph) -> HostSegment:
     """Quantize and Recast of graph inputs."""
-    ops = [op for op in graph.ops if isinstance(op, HostOp) and op.x in graph.inputs]
+    ops = [op for op in _host_ops(graph) if op.x in graph.inputs]
     return _segment("head", [(op, op.x.name, op.result.name) for op in ops])
 
 
 def tail_segment(graph: Graph) -> HostSegment:
     """Dequantize and Recast in front of graph outputs."""
-    ops = [op for op in graph.ops if isinstance(op, HostOp) and op.x not in graph.inputs]
+    ops = [op for op in _host_ops(graph) if op.x not in graph.inputs]
     return _segment("tail", [(op, op.x.name, op.result.name) for op in ops])
+
+
+def _host_ops(graph: Graph) -> list[HostOp]:
+    """Unlower is none of them: it is done when the tensor is read out of DRAM."""
+    return [op for op in graph.ops if isinstance(op, HostOp) and not isinstance(op, Unlower)]
 
 
 def _segment(name: str, ops: list[tuple[HostOp, str, str]]) -> HostSegment:

@@ -5,7 +5,7 @@ the size of the program. Keeps: every instruction. Raises EncodeError where a fi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 
@@ -16,7 +16,7 @@ from isa.layout import align
 from isa.npu import NpuConfig
 from isa.operands import DramRange, DramWindow, OperandValue
 from passes.emit.host_segments import head_segment, tail_segment
-from passes.ir.dfg import HOST_OPS
+from passes.ir.dfg import HOST_OPS, Unlower
 from passes.ir.graph import Graph, Value
 from passes.ir.lir import Program, Step
 from passes.ir.types import DType, InDram
@@ -49,8 +49,8 @@ def link_program(program: Program, options: CompileOptions, furc_version: str) -
         batch=graph.batch,
         inputs=tuple(_model_tensor(v) for v in graph.inputs),
         outputs=tuple(_model_tensor(v) for v in graph.outputs),
-        npu_inputs=tuple(_npu_tensor(v, program, shift) for v in npu_inputs(graph)),
-        npu_outputs=tuple(_npu_tensor(v, program, shift) for v in npu_outputs(graph)),
+        npu_inputs=tuple(_npu_tensor(*named, program, shift) for named in npu_inputs(graph).items()),
+        npu_outputs=tuple(_npu_tensor(*named, program, shift) for named in npu_outputs(graph).items()),
         head=head_segment(graph),
         tail=tail_segment(graph),
         image=bytes(image),
@@ -62,22 +62,29 @@ def link_program(program: Program, options: CompileOptions, furc_version: str) -
     )
 
 
-def npu_inputs(graph: Graph) -> list[Value]:
-    """DRAM tensors that the host writes before the program starts."""
+def npu_inputs(graph: Graph) -> dict[str, Value]:
+    """DRAM tensors that the host writes before the program starts, by the name it has them under."""
     made = [op.result for op in graph.ops if op.mnemonic in ("quantize", "recast")]
-    return _int8_in_dram((*graph.inputs, *made))
+    return {v.name: v for v in (*graph.inputs, *made) if _in_dram(v)}
 
 
-def npu_outputs(graph: Graph) -> list[Value]:
-    """DRAM tensors that the host reads when the program has ended."""
-    tails = {op.result: op.x for op in graph.ops if isinstance(op, HOST_OPS) and op.x not in graph.inputs}
-    return _int8_in_dram(tails.get(v, v) for v in graph.outputs)
+def npu_outputs(graph: Graph) -> dict[str, Value]:
+    """DRAM tensors that the host reads when the program has ended, by the name it has them under."""
+    producers, read = graph.producers(), dict[str, Value]()
+    for value in graph.outputs:
+        op = producers.get(value)
+        if isinstance(op, Unlower):
+            read[value.name] = op.x
+        elif isinstance(op, HOST_OPS) and op.x not in graph.inputs:
+            read[op.x.name] = op.x
+        elif _in_dram(value):
+            read[value.name] = value
+    return read
 
 
-def _int8_in_dram(values: Iterable[Value]) -> list[Value]:
-    """What the host and the NPU share; a host op between a graph input and an output makes something else."""
-    shared = (v for v in values if isinstance(v.type.place, InDram) and v.type.dtype is DType.I8)
-    return list(dict.fromkeys(shared))
+def _in_dram(value: Value) -> bool:
+    """Shared by host and NPU. A host op between an input and an output of the model makes something else."""
+    return isinstance(value.type.place, InDram) and value.type.dtype is DType.I8
 
 
 def _parts(program: Program) -> Iterator[list[Step]]:
@@ -119,12 +126,12 @@ def _model_tensor(value: Value) -> ModelTensor:
     return ModelTensor(value.name, value.type.dtype.numpy.name, value.type.shape)
 
 
-def _npu_tensor(value: Value, program: Program, shift: int) -> DramTensor:
+def _npu_tensor(name: str, value: Value, program: Program, shift: int) -> DramTensor:
     root = Windows(program.graph).root(value)
     place = root.type.place
     assert isinstance(place, InDram) and place.address is not None and value.type.dtype is DType.I8
     address = place.address + (shift if place.address >= program.boundary else 0)
-    return DramTensor(value.name, address, place.order, value.type.shape4)
+    return DramTensor(name, address, place.order, value.type.shape4)
 
 
 def _dram_end(graph: Graph, npu: NpuConfig) -> int:

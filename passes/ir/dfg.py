@@ -88,7 +88,15 @@ class Recast(HostOp):
     mnemonic = "recast"
 
 
-HOST_OPS = (Quantize, Dequantize, Recast)
+@register(Level.LDFG, Level.CDFG, Level.GIR)
+@dataclass(eq=False, kw_only=True)
+class Unlower(HostOp):
+    """An int8 output under the name and shape that the model gives it: the runtime re-lays it anyway."""
+
+    mnemonic = "unlower"
+
+
+HOST_OPS = (Quantize, Dequantize, Recast, Unlower)
 
 
 @register(Level.DFG)

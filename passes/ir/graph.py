@@ -137,7 +137,7 @@ class Graph:
     inputs: list[Value] = field(default_factory=list)
     outputs: list[Value] = field(default_factory=list)
     ops: list[Op] = field(default_factory=list)
-    constants: dict[Value, Array] = field(default_factory=dict)
+    constants: dict[Value, Array] = field(default_factory=dict, repr=False)
 
     def producers(self) -> dict[Value, Op]:
         """The op that makes each value."""
@@ -220,15 +220,27 @@ def verify(graph: Graph) -> None:
             problems.append(f"{op.result}: the name is used twice")
         seen.add(op.result.name)
         known.add(op.result)
-        problems += [f"{op.result}: {op.mnemonic}: {problem}" for problem in op.verify()]
+        problems += [f"{op.result}: {op.mnemonic}: {problem}" for problem in _broken_rules(op)]
     problems += [f"output {v} is never made" for v in graph.outputs if v not in known]
     for value, array in graph.constants.items():
         if array.shape != value.type.shape or array.dtype != value.type.dtype.numpy:
-            problems.append(f"{value}: the constant is {array.dtype}{list(array.shape)}, its type {value.type}")
+            problems.append(f"{value}: the constant is {array.dtype}{list(array.shape)}, its type {_shown(value.type)}")
     if problems:
         raise VerifyError(
             "InvalidIr", problems[0], at=Loc(graph.source, detail=str(graph.level)), also=tuple(problems[1:5])
         )
+
+
+def _broken_rules(op: Op) -> list[str]:
+    """What the op says does not hold. Rules may unpack shapes: text can give an op operands of any rank."""
+    try:
+        return list(op.verify())
+    except (ArithmeticError, AssertionError, IndexError, ValueError):
+        return [f"it cannot read {', '.join(f'{v} {_shown(v.type)}' for v in op.operands())}"]
+
+
+def _shown(type: TensorType) -> str:
+    return f"{type.dtype}{list(type.shape)}"
 
 
 def constant(graph: Graph, names: Names, hint: str, array: Array, type: TensorType) -> Value:

@@ -201,11 +201,15 @@ class LowLevelSlice(LowLevelOp):
 @register(Level.LDFG)
 @dataclass(eq=False, kw_only=True)
 class LowLevelConcat(LowLevelOp):
-    """Join along n, c or h (axis 0, 1, 2) in SRAM or, from tiles, in DRAM."""
+    """Join along n, c or h (axis 0, 1, 2), in SRAM or in DRAM.
+
+    early: each part goes to DRAM as soon as it is made, for all of them together would not stay in SRAM.
+    """
 
     mnemonic = "LowLevelConcat"
     inputs: tuple[Value, ...]
     axis: int
+    early: bool = False
 
 
 @register(*_COMMANDS)

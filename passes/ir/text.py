@@ -26,7 +26,7 @@ from lark import Lark, Token, Tree, UnexpectedInput
 from isa.errors import Loc, SourceError
 from isa.layout import Layout, LayoutKind
 from passes.ir.graph import REGISTRY, Array, Graph, Level, Op, Value, op_fields
-from passes.ir.types import DType, InDram, InSram, Place, Quant, Striped, TensorType
+from passes.ir.types import DType, InDram, InSram, Place, Quant, Striped, TensorType, float32
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./]+")
 
@@ -177,6 +177,12 @@ class _Builder:
         if unknown or missing:
             what = f"has no field {unknown[0]}" if unknown else f"needs {missing[0]}"
             raise self._error(at, f"{cls.mnemonic} {what}", f"its fields are {', '.join(sorted(known))}")
+        for name, kind, annotation in op_fields(cls):
+            if name in arguments and not _fits(arguments[name], kind, annotation):
+                wanted = _spelled(annotation) if kind == "attribute" else _OPERANDS[kind]
+                raise self._error(at, f"{cls.mnemonic}.{name}: expected {wanted}", "")
+            if annotation is float and name in arguments:
+                arguments[name] = float32(typing.cast(float, arguments[name]))
 
     def _operand(self, part: Token | Tree[Token]) -> Value | tuple[Value, ...]:
         if isinstance(part, Token):
@@ -207,6 +213,37 @@ class _Builder:
 
     def _error(self, token: Token, message: str, hint: str) -> SourceError:
         return SourceError("BadIrText", message, at=Loc(self.source, detail=f"{token.line}:{token.column}"), hint=hint)
+
+
+def _fits(given: object, kind: str, annotation: object) -> bool:
+    """Whether what was read can be what a field of an op is declared as."""
+    if kind == "many":
+        return isinstance(given, tuple) and all(isinstance(v, Value) for v in given)
+    if kind != "attribute":
+        return isinstance(given, Value)
+    if typing.get_origin(annotation) is tuple:
+        items = typing.get_args(annotation)
+        if not isinstance(given, tuple) or (items[-1] is not Ellipsis and len(items) != len(given)):
+            return False
+        return all(_fits(item, "attribute", items[0]) for item in given)
+    if annotation is float:
+        return isinstance(given, float | int) and not isinstance(given, bool)
+    return type(given) is annotation
+
+
+_OPERANDS = {"one": "a value", "optional": "a value", "many": "a list of values"}
+_WORDS = {int: "whole number", float: "number", str: "string"}
+
+
+def _spelled(annotation: object) -> str:
+    """A type of an attribute in words: "a list of 2 whole numbers"."""
+    if annotation is bool:
+        return "true or false"
+    if isinstance(annotation, type) and annotation in _WORDS:
+        return f"a {_WORDS[annotation]}"
+    items = typing.get_args(annotation)
+    count = "" if items[-1] is Ellipsis else f"{len(items)} "
+    return f"a list of {count}{_WORDS[items[0]]}s"
 
 
 def _value_name(token: Token) -> str:

@@ -1,9 +1,9 @@
 """Choose the layout of every tensor: kind and partition over the slices, by cost.
 
 before:
-    %y = LowLevelConv2d(x=%x, ...) : i8[1,16,320,320] q(0.1,-3)
+    %y = LowLevelTable(x=%x, table=%t) : i8[1,1,64,64] q(0.1,-3)
 after:
-    %y = LowLevelConv2d(x=%x, ...) : i8[1,16,320,320] q(0.1,-3) @sram:HCHCW(64x1)
+    %y = LowLevelTable(x=%x, table=%t) : i8[1,1,64,64] q(0.1,-3) @sram:HCHCW(64x1)
 
 ldfg -> ldfg. Starts from the most compact layouts, which fit because splitting saw to it, then changes one tensor
 at a time to what makes its producer and readers cheapest, for a few rounds. A tensor in DRAM takes the order that
@@ -13,7 +13,6 @@ Keeps: every value. Raises: nothing."""
 from __future__ import annotations
 
 from isa.layout import Layout, LayoutKind, Place, Window
-from isa.npu import NpuConfig
 from passes.ir.dfg import HOST_OPS
 from passes.ir.graph import Graph, Op, Value
 from passes.ir.lowlevel import LowLevelConcat, LowLevelSlice
@@ -21,20 +20,21 @@ from passes.ir.types import InDram, InSram
 from passes.ir.windows import Windows
 from passes.lower import cost_model
 from passes.options import CompileOptions
-from passes.split.split_operators import WHOLE_SHARE, activations
+from passes.split.split_operators import USABLE_SHARE, activations
 
 ROUNDS = 3
+DOES_NOT_FIT = 1e9  # cycles a byte
 
 
 def assign_layouts(graph: Graph, options: CompileOptions) -> Graph:
     """Give every int8 tensor that is not in DRAM an SRAM layout, and DRAM tensors an order."""
-    _Assignment(graph, options.npu).run()
+    _Assignment(graph, options).run()
     return graph
 
 
 class _Assignment:
-    def __init__(self, graph: Graph, npu: NpuConfig) -> None:
-        self.graph, self.npu = graph, npu
+    def __init__(self, graph: Graph, options: CompileOptions) -> None:
+        self.graph, self.npu, self.slices = graph, options.npu, options.layout_slices
         self.windows = Windows(graph)
         self.layout: dict[Value, Layout] = {}
         self.touching: dict[Value, list[Op]] = {}
@@ -65,14 +65,14 @@ class _Assignment:
 
     def _smallest(self, value: Value) -> Layout:
         shape, access = value.type.shape4, self.npu.sram_access_bytes
-        return min(cost_model.candidates(shape, self.npu), key=lambda c: c.bytes_per_slice(shape, access))
+        return min(cost_model.candidates(shape, self.npu, self.slices), key=lambda c: c.bytes_per_slice(shape, access))
 
     def _improve(self) -> bool:
         changed = False
         for value in self.layout:
             before = self.layout[value]
             best, best_cost = before, self._cost_around(value)
-            for candidate in cost_model.candidates(value.type.shape4, self.npu):
+            for candidate in cost_model.candidates(value.type.shape4, self.npu, self.slices):
                 if candidate != before:
                     self.layout[value] = candidate
                     cost = self._cost_around(value)
@@ -86,7 +86,7 @@ class _Assignment:
         return sum(self._cost(op) for op in self.touching[value])
 
     def _cost(self, op: Op) -> float:
-        """Cycles of an op under the current layouts; infinite where its working set does not fit."""
+        """Cycles of an op under the current layouts; more than any real op's where its working set does not fit."""
         buffers = self._buffers(op)
         key = (op, tuple(self.layout[b] for b in buffers))
         if key not in self.known:
@@ -103,8 +103,8 @@ class _Assignment:
             need += cost_model.weight_bytes_per_slice(op, y.layout, y.place.shape.c, self.npu)
         if isinstance(op, LowLevelConcat):
             return cost_model.cycles(op, self._placed, self.npu) if on_chip else 0.0
-        if need > WHOLE_SHARE * self.npu.sram_bytes_per_slice:
-            return float("inf")
+        if need > USABLE_SHARE * self.npu.sram_bytes_per_slice:
+            return DOES_NOT_FIT * need  # finite, so that the search finds its way to what fits
         return cost_model.cycles(op, self._placed, self.npu) + need / self.npu.sram_bytes_per_slice
 
     def _placed(self, value: Value) -> Window:

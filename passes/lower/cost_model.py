@@ -34,24 +34,25 @@ Placed = Callable[[Value], Window]  # where a value would lie
 
 
 @lru_cache(maxsize=4096)
-def candidates(shape: Shape4, npu: NpuConfig) -> tuple[Layout, ...]:
+def candidates(shape: Shape4, npu: NpuConfig, slices: int | None = None) -> tuple[Layout, ...]:
     """Layouts worth trying: powers of two channel columns, and the columns that few rows leave room for."""
-    columns = {1 << power for power in range(npu.num_slices.bit_length())}
-    columns |= {npu.num_slices // -(-shape.h // hi) for hi in range(1, 5) if -(-shape.h // hi) <= npu.num_slices}
+    slices = slices if slices is not None else npu.num_slices
+    columns = {1 << power for power in range(slices.bit_length())}
+    columns |= {slices // -(-shape.h // hi) for hi in range(1, 5) if -(-shape.h // hi) <= slices}
     found = []
     for co in sorted(columns):
-        if not 0 < co <= min(npu.num_slices, shape.c):
+        if not 0 < co <= min(slices, shape.c):
             continue
-        hi = -(-shape.h // (npu.num_slices // co))
+        hi = -(-shape.h // (slices // co))
         exact = -(-shape.c // -(-shape.c // co))  # columns that hold something
         found += [Layout(kind, -(-shape.h // hi), exact) for kind in LayoutKind]
     return tuple(dict.fromkeys(found))
 
 
 @lru_cache(maxsize=4096)
-def smallest_bytes(shape: Shape4, npu: NpuConfig) -> int:
+def smallest_bytes(shape: Shape4, npu: NpuConfig, slices: int | None = None) -> int:
     """Bytes per slice under the most compact layout."""
-    return min(layout.bytes_per_slice(shape, npu.sram_access_bytes) for layout in candidates(shape, npu))
+    return min(layout.bytes_per_slice(shape, npu.sram_access_bytes) for layout in candidates(shape, npu, slices))
 
 
 def whole_window(shape: Shape4, layout: Layout) -> Window:

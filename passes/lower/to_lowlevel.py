@@ -59,11 +59,23 @@ class _Lowering:
         for value in self.old.inputs:
             self.made[value] = value
             self.new.inputs.append(value)
+        shown = {v: (v.name, v.type) for v in self.old.outputs}  # lowering a host op changes its result
         for op in self.old.ops:
             LOWERINGS[type(op)](self, op)
-        self.new.outputs = [self.value(v) for v in self.old.outputs]
+        outputs = {old: self._output(old, *shown[old]) for old in shown}
+        self.new.outputs = [outputs[old] for old in self.old.outputs]
         self.new.remove_dead()
         return self.new
+
+    def _output(self, old: Value, name: str, type: TensorType) -> Value:
+        """An output keeps the model's name and shape; what the machine makes for it gets another name."""
+        made = self.value(old)
+        if old.type.dtype is not DType.I8 or old in self.old.inputs:
+            return made
+        made.name = self.names.fresh(f"{name}.lowered") if made.name == name else made.name
+        result = Value(name, type)
+        self.new.ops.append(dfg.Unlower(result=result, x=made))
+        return result
 
     def value(self, old: Value) -> Value:
         """The ldfg value of a dfg value: a pending view is made real, a constant is taken over."""
@@ -302,8 +314,9 @@ def _concat(low: _Lowering, op: Op) -> None:
 
 def _pad(low: _Lowering, op: Op) -> None:
     assert isinstance(op, dfg.Pad)
-    if op.x.type.rank != 4:
-        raise LowerError("UnsupportedPad", f"Pad of {op.x.type.rank} axes", at=op.loc, hint="pad tensors of four axes")
+    if op.x.type.rank != 4 or op.before[0] or op.after[0]:
+        what = f"Pad of {op.x.type.rank} axes" if op.x.type.rank != 4 else "Pad along the batch axis"
+        raise LowerError("UnsupportedPad", what, at=op.loc, hint="pad channels, rows and columns of [n, c, h, w]")
     low.emit(
         LowLevelPad(
             result=low.result(op.result),

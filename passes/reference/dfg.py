@@ -33,8 +33,13 @@ def run(graph: Graph, inputs: Mapping[str, Array]) -> dict[Value, Array]:
     for value in graph.inputs:
         held[value] = _input(graph, value, inputs)
     for op in graph.ops:
-        held[op.result] = RULES[type(op)](op, held)
+        held[op.result] = execute(op, held)
     return held
+
+
+def execute(op: Op, held: Held) -> Array:
+    """The result of one op, from what its operands hold."""
+    return RULES[type(op)](op, held)
 
 
 def _input(graph: Graph, value: Value, inputs: Mapping[str, Array]) -> Array:

@@ -16,7 +16,7 @@ from isa.errors import RunError
 from isa.execute import numerics
 from isa.execute.numerics import BinaryScales, Geometry
 from passes.ir import lowlevel
-from passes.ir.dfg import HOST_OPS
+from passes.ir.dfg import Dequantize, Quantize, Recast, Unlower
 from passes.ir.graph import Array, Graph, Op, Value
 from passes.reference import dfg
 
@@ -99,7 +99,12 @@ def rule(*classes: type[T]) -> Callable[[Callable[[T, Executor], Array]], Callab
     return add
 
 
-@rule(*HOST_OPS)
+@rule(Unlower)
+def _unlower(op: Unlower, run: Executor) -> Array:
+    return run.held[op.x].reshape(op.result.type.shape)
+
+
+@rule(Quantize, Dequantize, Recast)
 def _host(op: Op, run: Executor) -> Array:
     """As in dfg; below it one side has four axes."""
     return dfg.RULES[type(op)](op, run.held).reshape(op.result.type.shape)

@@ -1,16 +1,16 @@
 """Make every movement of data a command: loads, stores, weight loads, and writes into parts of buffers.
 
 before:
-    %q = quantize(x=%images) : i8[1,3,8,8] @dram:HCHCW
-    %t = LowLevelSlice(x=%q) {box=[0,1,0,3,0,8]} : i8[1,3,8,8] @sram:HCHCW(8x1)
+    %q = quantize(x=%images) : i8[1,3,8,8] q(0.1,-3) @dram:HCHCW
+    %t = LowLevelSlice(x=%q) {box=[0,1,0,3,0,8]} : i8[1,3,8,8] q(0.1,-3) @sram:HCHCW(8x1)
     %y = LowLevelConv2d(x=%t, w=%w, bias=%b, multiplier=%m) ...
 after:
-    %t = load(x=%q) {box=[0,1,0,3,0,8]} : i8[1,3,8,8] @sram:HCHCW(8x1)
-    %y.weights = load_weights(x=%y.packed) : i8[160] @stripes:
+    %t = load(x=%q) {box=[0,1,0,3,0,8]} : i8[1,3,8,8] q(0.1,-3) @sram:HCHCW(8x1)
+    %y.weights = load_weights(x=%y.packed) : i8[140] @stripes:
     %y = LowLevelConv2d(x=%t, packed=%y.weights) ...
 
-ldfg -> cdfg. A concatenation becomes a buffer and one move (in SRAM) or one store (in DRAM) for each part; a tile is
-stored as soon as it is made. Keeps: every value. Raises: nothing."""
+ldfg -> cdfg. A concatenation becomes a buffer and one move (in SRAM) or one store (in DRAM) for each part; an early one
+stores each part as soon as it is made. Keeps: every value. Raises: nothing."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ class _Commands:
         self.graph, self.npu, self.names = graph, npu, Names(graph.names())
         self.ops: list[Op] = []
         self.stored: dict[Value, Value] = {}
+        self.producers = graph.producers()
         self.missing: dict[LowLevelConcat, int] = {}  # parts not stored yet
         self.parts = self._parts_in_dram()  # a tensor -> the concatenations in DRAM it is part of, and where
         self.buffer: dict[LowLevelConcat, Value] = {}
@@ -73,7 +74,7 @@ class _Commands:
     def _parts_in_dram(self) -> dict[Value, list[tuple[LowLevelConcat, int]]]:
         parts: dict[Value, list[tuple[LowLevelConcat, int]]] = {}
         for op in self.graph.ops:
-            if isinstance(op, LowLevelConcat) and isinstance(op.result.type.place, InDram):
+            if isinstance(op, LowLevelConcat) and op.early:
                 at = 0
                 for value in op.inputs:
                     parts.setdefault(value, []).append((op, at))
@@ -82,38 +83,25 @@ class _Commands:
         return parts
 
     def _store_part(self, op: Op, concat: LowLevelConcat, at: int) -> None:
+        """Bring one part to the buffer of its concatenation: the first one makes it, the last one is the result."""
         if concat not in self.buffer:
-            start = Value(self.names.fresh(f"{concat.result.name}.buffer"), concat.result.type)
-            self.ops.append(Alloc(result=start, loc=concat.loc))
-            self.buffer[concat] = start
+            self.buffer[concat] = Value(self.names.fresh(f"{concat.result.name}.buffer"), concat.result.type)
+            self.ops.append(Alloc(result=self.buffer[concat], loc=concat.loc))
+        into = self.buffer[concat]
         self.missing[concat] -= 1
         last = self.missing[concat] == 0
-        name = concat.result.name if last else self.names.fresh(f"{concat.result.name}.part")
-        result = concat.result if last else Value(name, concat.result.type)
+        name = self.names.fresh(f"{concat.result.name}.part")
+        self.buffer[concat] = concat.result if last else Value(name, concat.result.type)
         corner = tuple(at if axis == concat.axis else 0 for axis in range(3))
-        into = self.buffer[concat]
-        self.ops.append(Store(result=result, loc=concat.loc, x=op.result, into=into, at=corner))
-        self.buffer[concat] = result
+        self.ops.append(_part(self.buffer[concat], concat, op.result, into, corner))
 
     def _concat(self, op: LowLevelConcat) -> None:
-        if isinstance(op.result.type.place, InDram):
+        if op.early:
             return  # each part was stored when it was made
-        buffer = Value(self.names.fresh(f"{op.result.name}.buffer"), op.result.type)
-        self.ops.append(Alloc(result=buffer, loc=op.loc))
-        at = 0
-        for index, value in enumerate(op.inputs):
-            shape = value.type.shape4
-            last = index == len(op.inputs) - 1
-            name = self.names.fresh(f"{op.result.name}.part")
-            result = op.result if last else Value(name, op.result.type)
-            corner = tuple(at if axis == op.axis else 0 for axis in range(3))
-            self.ops.append(
-                LowLevelMove(
-                    result=result, loc=op.loc, x=value, kind="Concat", sizes=(shape.elements,), steps=(1,),
-                    shape=tuple(shape), into=buffer, at=corner,
-                )
-            )  # fmt: skip
-            buffer, at = result, at + shape[op.axis]
+        self.missing[op], at = len(op.inputs), 0
+        for value in op.inputs:
+            self._store_part(self.producers[value], op, at)
+            at += value.type.shape4[op.axis]
 
     def _store(self, value: Value, reader: Op | None) -> Value:
         if value not in self.stored:
@@ -146,3 +134,14 @@ class _Commands:
         loaded = Value(self.names.fresh(f"{op.result.name}.weights"), type.at(Striped()))
         self.ops.append(LoadWeights(result=loaded, loc=op.loc, x=packed))
         op.packed = loaded
+
+
+def _part(result: Value, concat: LowLevelConcat, x: Value, into: Value, corner: tuple[int, ...]) -> Op:
+    """The command that writes one part: a store to DRAM, or a move in SRAM."""
+    if isinstance(concat.result.type.place, InDram):
+        return Store(result=result, loc=concat.loc, x=x, into=into, at=corner)
+    shape = x.type.shape4
+    return LowLevelMove(
+        result=result, loc=concat.loc, x=x, kind="Concat", sizes=(shape.elements,), steps=(1,), shape=tuple(shape),
+        into=into, at=corner,
+    )  # fmt: skip

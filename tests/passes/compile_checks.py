@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
+from graph_builder import random_inputs
 
 from furc.runtime.session import Session
 from isa.enf import Enf
-from isa.errors import FurcError
 from isa.hazards_check import races
 from isa.instructions import Instruction
-from isa.machine import Machine
 from isa.npu import NpuConfig
 from isa.operands import DramRange, DramWindow, Space
 from isa.timing.clock import simulate
@@ -28,8 +26,6 @@ from passes.reference.execute import outputs
 from passes.reference.verify import VerifyingListener
 from passes.schedule.occupancy import occupancy
 
-__all__ = ["Machine", "check_compile", "copied"]
-
 
 def copied(graph: Graph) -> Graph:
     """An equal graph that passes may consume."""
@@ -37,30 +33,40 @@ def copied(graph: Graph) -> Graph:
 
 
 class RoundTrips(Listener):
-    """Checks that the text of every graph parses back to an equal one."""
+    """Checks that the text of every graph parses back to an equal one; keeps a copy of the batched graph."""
+
+    __slots__ = ("batched",)
+
+    def __init__(self) -> None:
+        self.batched: Graph | None = None
 
     def passed(self, name: str, graph: Graph, seconds: float) -> None:
-        text = show(graph)
         again = copied(graph)
         verify(again)
-        assert show(again) == text, name
+        assert show(again) == show(graph), name
+        if name == "set-batch":
+            self.batched = again
 
 
-def check_compile(graph: Graph, inputs: Mapping[str, Array], options: CompileOptions) -> Enf:
-    """Compile with every check. Raises what the compiler raises, AssertionError where something does not hold."""
-    listener = VerifyingListener(inputs, options, then=RoundTrips())
-    wanted = outputs(graph, inputs, options.npu) if graph.batch == options.batch else None
-    first, second = copied(graph), copied(graph)
+def check_compile(graph: Graph, options: CompileOptions) -> Enf:
+    """Compile with every check. Raises what the compiler raises, AssertionError where something does not hold.
+
+    The graph stays as it is. Every pass must keep what a random image gives, every interpreter what the batched
+    graph gives for random images.
+    """
+    trips = RoundTrips()
+    listener = VerifyingListener(random_inputs(graph), options, then=trips)
     listener.take(graph)
-    gir = pipeline.lower(first, options, Level.GIR, listener)
+    gir = pipeline.lower(copied(graph), options, Level.GIR, listener)
     check_occupancy(gir, options.npu)
     program = pipeline.assemble(gir, options, Listener())
     check_program_text(program)
     enf = pipeline.link(program, options, "test", Listener())
     check_addresses([step.instruction for step in program.steps], enf, options.npu)
-    if wanted is not None:
-        check_runs(enf, inputs, wanted, options.npu)
-    again = pipeline.assemble(pipeline.lower(second, options, Level.GIR, Listener()), options, Listener())
+    assert trips.batched is not None
+    images = random_inputs(trips.batched, seed=1)
+    check_runs(enf, images, outputs(trips.batched, images, options.npu), options.npu)
+    again = pipeline.assemble(pipeline.lower(copied(graph), options, Level.GIR, Listener()), options, Listener())
     assert pipeline.link(again, options, "test", Listener()) == enf, "two compiles differ"
     return enf
 
@@ -96,7 +102,11 @@ def check_occupancy(graph: Graph, npu: NpuConfig) -> None:
 
 def check_addresses(program: Sequence[Instruction], enf: Enf, npu: NpuConfig) -> None:
     """Every range inside its memory; every segment inside its half."""
-    limits = {Space.SRAM: npu.sram_bytes_per_slice, Space.DRAM: enf.dram_bytes, Space.PROGRAM: npu.instruction_memory_bytes}
+    limits = {
+        Space.SRAM: npu.sram_bytes_per_slice,
+        Space.DRAM: enf.dram_bytes,
+        Space.PROGRAM: npu.instruction_memory_bytes,
+    }
     for insn in program:
         for touched in (*insn.reads(npu.sram_access_bytes), *insn.writes(npu.sram_access_bytes)):
             assert 0 <= touched.start <= touched.stop, (insn, touched)
@@ -108,16 +118,3 @@ def check_addresses(program: Sequence[Instruction], enf: Enf, npu: NpuConfig) ->
     for segment in enf.segments:
         assert segment.offset + segment.bytes <= npu.instruction_memory_bytes
         assert len(enf.segments) == 1 or segment.bytes <= npu.instruction_memory_bytes // 2
-
-
-def what_if(npu: NpuConfig, **constants: int) -> NpuConfig:
-    return replace(npu, **constants)  # type: ignore[arg-type]
-
-
-def error_of(graph: Graph, options: CompileOptions) -> FurcError | None:
-    """What compiling raises; None where it works."""
-    try:
-        pipeline.lower(copied(graph), options, Level.GIR, Listener())
-    except FurcError as error:
-        return error
-    return None

@@ -7,19 +7,19 @@ from collections.abc import Callable
 from graph_builder import Builder
 from hypothesis import strategies as st
 
+from passes.dfg.check_operators import MAX_GROUPS
 from passes.ir import dfg
 from passes.ir.graph import Graph, Value
 from passes.ir.types import DType, Quant, per_tensor
 
 QUANTS = st.builds(per_tensor, st.sampled_from([1 / 32, 0.05, 0.11, 0.3]), st.integers(-128, 127))
-ELEMENTS = 6000  # no tensor grows beyond this
 
 
 class Draw:
     """One graph being drawn: values so far, and how to add one more."""
 
-    def __init__(self, draw: st.DrawFn, builder: Builder) -> None:
-        self.draw, self.builder = draw, builder
+    def __init__(self, draw: st.DrawFn, builder: Builder, elements: int) -> None:
+        self.draw, self.builder, self.elements = draw, builder, elements
         self.values: list[Value] = []
 
     def int(self, low: int, high: int) -> int:
@@ -53,7 +53,7 @@ class Draw:
         fours = [v for v in self.values if v.type.rank == 4]
         x = fours[-1] if self.draw(st.booleans()) else self.draw(st.sampled_from(fours))
         made = self.draw(st.sampled_from(STEPS))(self, x)
-        if made.type.elements <= ELEMENTS:
+        if made.type.elements <= self.elements:
             self.values.append(made)
 
 
@@ -61,9 +61,11 @@ def conv(d: Draw, x: Value) -> Value:
     cin = x.type.shape[1]
     window = d.window(x)
     kind = d.draw(st.sampled_from(["dense", "dense", "grouped", "depthwise"]))
-    divisors = [g for g in range(1, cin + 1) if cin % g == 0]
+    divisors = [g for g in range(1, min(cin, MAX_GROUPS) + 1) if cin % g == 0]
     group = cin if kind == "depthwise" else d.draw(st.sampled_from(divisors)) if kind == "grouped" else 1
-    each = d.draw(st.sampled_from([1, 1, 2, 3] if kind != "dense" else [1, 3, 8, 17, 40]))
+    each = d.draw(
+        st.sampled_from([1, 3, 8, 17, 40] if kind == "dense" else [1, 1, 2, 3] if group < MAX_GROUPS else [1])
+    )
     kernel = window.pop("kernel")
     assert isinstance(kernel, tuple)
     return d.builder.conv(
@@ -74,11 +76,13 @@ def conv(d: Draw, x: Value) -> Value:
 
 def conv_transpose(d: Draw, x: Value) -> Value:
     cin = x.type.shape[1]
-    group = d.draw(st.sampled_from([g for g in range(1, cin + 1) if cin % g == 0]))
+    group = d.draw(st.sampled_from([g for g in range(1, min(cin, MAX_GROUPS) + 1) if cin % g == 0]))
     kernel, dilation, stride = (d.int(1, 4), d.int(1, 4)), (d.int(1, 2), d.int(1, 2)), d.int(1, 3)
     out = d.int(1, 3)
     pads = tuple(d.int(0, dilation[i % 2] * (kernel[i % 2] - 1)) for i in range(4))
-    extents = [(x.type.shape[2 + a] - 1) * stride - pads[a] - pads[a + 2] + dilation[a] * (kernel[a] - 1) for a in (0, 1)]
+    extents = [
+        (x.type.shape[2 + a] - 1) * stride - pads[a] - pads[a + 2] + dilation[a] * (kernel[a] - 1) for a in (0, 1)
+    ]
     if min(extents) < 0:
         pads = (0, 0, 0, 0)
     extra = d.int(0, stride - 1)
@@ -98,9 +102,11 @@ def binary(d: Draw, x: Value) -> Value:
     if kind == "same":
         other = d.draw(st.sampled_from(same))
     elif kind == "sliced":
-        other = d.builder.op(dfg.Slice, x.type.q, x=x, start=(0,) * 4, size=(x.type.shape[0], *shape[1:]), step=(1,) * 4)
+        other = d.builder.op(
+            dfg.Slice, x.type.q, x=x, start=(0,) * 4, size=(x.type.shape[0], *shape[1:]), step=(1,) * 4
+        )
     else:
-        other = d.builder.constant(d.builder.int8(*(1, *shape[1:])[d.int(0, 3):]), d.quant())
+        other = d.builder.constant(d.builder.int8(*(1, *shape[1:])[d.int(0, 3) :]), d.quant())
     a, b = (x, other) if d.draw(st.booleans()) else (other, x)
     return d.builder.op(cls, d.quant(), a=a, b=b, **d.clamp())
 
@@ -125,10 +131,8 @@ def concat(d: Draw, x: Value) -> Value:
     """Of whatever goes together along c or h, repeated values included."""
     axis = d.int(1, 2)
     rest = [extent for a, extent in enumerate(x.type.shape) if a != axis]
-    fitting = [
-        v for v in d.values
-        if v.type.rank == 4 and v.type.quant == x.type.quant and [e for a, e in enumerate(v.type.shape) if a != axis] == rest
-    ]  # fmt: skip
+    alike = [v for v in d.values if v.type.rank == 4 and v.type.quant == x.type.quant]
+    fitting = [v for v in alike if [extent for a, extent in enumerate(v.type.shape) if a != axis] == rest]
     inputs = tuple(d.draw(st.lists(st.sampled_from(fitting), min_size=1, max_size=3)))
     return d.builder.op(dfg.Concat, x.type.q, inputs=(*inputs, x), axis=axis)
 
@@ -190,20 +194,23 @@ def gemm(d: Draw, x: Value) -> Value:
     flat = d.builder.op(dfg.Reshape, x.type.q, x=x, to=(n, features))
     w = d.builder.weights((out, features), 0 if d.draw(st.booleans()) else None)
     made = d.builder.op(dfg.Gemm, d.quant(), x=flat, w=w, bias=d.builder.bias(out), **d.clamp())
+    d.values.append(made)
     return d.builder.op(dfg.Reshape, made.type.q, x=made, to=(n, out, 1, 1))
 
 
 STEPS: list[Callable[[Draw, Value], Value]] = [
-    conv, conv, conv, conv_transpose, binary, binary, table, max_pool, average_pool, concat, concat, slice_, pad, transpose,
-    reshape, upsample, shuffle, gemm,
+    conv, conv, conv, conv_transpose, binary, binary, table, max_pool, average_pool, concat, concat, slice_, pad,
+    transpose, reshape, upsample, shuffle, gemm,
 ]  # fmt: skip
 
 
 @st.composite
-def graphs(draw: st.DrawFn, max_ops: int = 6, batch: int | None = None, extent: int = 14) -> Graph:
-    """A graph of up to so many ops, with one to three outputs."""
+def graphs(
+    draw: st.DrawFn, max_ops: int = 6, batch: int | None = None, extent: int = 14, elements: int = 6000
+) -> Graph:
+    """A graph of up to so many ops on tensors of up to so many elements, with one to three outputs."""
     builder = Builder(draw(st.integers(0, 2**16)))
-    d = Draw(draw, builder)
+    d = Draw(draw, builder, elements)
     n = batch or draw(st.sampled_from([1, 1, 2]))
     shape = (n, draw(st.sampled_from([1, 2, 3, 4, 8, 12])), d.int(1, extent), d.int(1, extent))
     d.values.append(builder.image(shape, draw(QUANTS), draw(st.sampled_from([DType.F32, DType.I8, DType.U8]))))

@@ -15,6 +15,7 @@ from passes.ir.graph import Array, Graph, Names, Op, Value, constant
 from passes.ir.types import DType, Quant, TensorType
 
 IDENTITY = np.arange(-128, 128, dtype=np.int8)
+LARGEST = 2**31 - 1  # elements of one tensor; the DRAM of the card holds eight of them
 TABLE_TYPE = TensorType((256,), DType.I8)
 
 
@@ -28,8 +29,12 @@ class Builder:
 
     def add(self, cls: type[Op], name: str, type: TensorType, loc: Loc, **fields: object) -> Value:
         """Append one op; its result is new."""
-        if 0 in type.shape:
-            raise LowerError("EmptyTensor", f"'{name}' is {list(type.shape)}: it has no elements", at=loc)
+        if min(type.shape, default=1) < 1:
+            message = f"'{name}' would be {list(type.shape)}: it has no elements"
+            raise LowerError("EmptyTensor", message, at=loc, hint="use a larger input")
+        if math.prod(type.shape) > LARGEST:
+            message = f"'{name}' is {list(type.shape)}: more than {LARGEST} elements"
+            raise LowerError("TensorTooLarge", message, at=loc, hint="check the shapes the model computes")
         result = Value(self.names.fresh(name), type)
         self.graph.ops.append(cls(result=result, loc=loc, **fields))
         return result
@@ -123,7 +128,3 @@ class Builder:
         shape = list(xs[0].type.shape)
         shape[axis] = sum(x.type.shape[axis] for x in xs)
         return self.add(dfg.Concat, name, xs[0].type.shaped(tuple(shape)), loc, inputs=tuple(xs), axis=axis)
-
-
-def elements(shape: Sequence[int]) -> int:
-    return math.prod(shape)

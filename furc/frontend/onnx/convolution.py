@@ -87,8 +87,7 @@ def _bias_integers(entry: Constant | QuantizedConstant, scale: NDArray[np.float3
         if np.allclose(own, scale, rtol=SCALE_TOLERANCE, atol=0):
             return entry.stored.reshape(-1)
     real = entry.array.astype(np.float32).reshape(-1)
-    with np.errstate(over="ignore"):
-        rounded: Array = np.clip(np.rint(real / scale).astype(np.float64), INT32.min, INT32.max)
+    rounded: Array = np.clip(np.rint(real / scale).astype(np.float64), INT32.min, INT32.max)
     return rounded
 
 

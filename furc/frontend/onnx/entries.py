@@ -100,8 +100,7 @@ class Clamp:
 
     def stored(self, quant: Quant) -> tuple[int, int]:
         """The bounds as int8. Exact: quantization keeps order, so it commutes with min and max."""
-        with np.errstate(over="ignore"):
-            lo, hi = numerics.quantize(np.array([self.lo, self.hi], np.float32), quant.s, quant.z)
+        lo, hi = numerics.quantize(np.array([self.lo, self.hi], np.float32), quant.s, quant.z)
         return int(lo), int(hi)
 
 

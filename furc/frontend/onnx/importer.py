@@ -38,6 +38,8 @@ from passes.ir.graph import Array, Graph, Level, Value, verify
 from passes.ir.types import DType, Quant, TensorType
 
 FAMILIES = (convolution, elementwise, movement, pooling, quantization, resize)  # importing them fills the registry
+NO_NUMBERS = "cOSU"  # complex numbers, objects and strings, by NumPy's letters
+SHAPE_READERS = ("Shape", "Size")
 OWN_DOMAINS = ("", "ai.onnx")
 EXPORT = "export the model again; onnx.checker.check_model(path, full_check=True) may say more"
 
@@ -66,13 +68,15 @@ class Importer:
             self.makers.update(dict.fromkeys(node.outputs, node))
         self._define_inputs()
         self._define_initializers()
+        self.float_outputs = set(outputs)
         self.builder = Builder(self.graph, outputs)
 
     def run(self) -> Graph:
-        for node in self.nodes:
-            self._import_checked(node)
-        for output in self.model.proto.graph.output:
-            self.graph.outputs.append(self._output(output.name))
+        with np.errstate(all="ignore"):  # what overflows saturates, as in ONNX Runtime
+            for node in self.nodes:
+                self._import_checked(node)
+            for output in self.model.proto.graph.output:
+                self.graph.outputs.append(self._output(output.name))
         self.graph.remove_dead()
         verify(self.graph)
         return self.graph
@@ -91,6 +95,8 @@ class Importer:
         """The array of an input that must be constant."""
         entry = self.entry(node, index)
         if isinstance(entry, Constant | QuantizedConstant):
+            if entry.array.dtype.kind in NO_NUMBERS:
+                raise node.invalid(f"input '{node.inputs[index]}' holds {entry.array.dtype}, expected numbers")
             return entry.array
         raise node.unsupported(f"input '{node.inputs[index]}' of {node.op} must be constant")
 
@@ -104,23 +110,30 @@ class Importer:
         return Stored(value, entry.unsigned) if isinstance(entry, Stored) else Quantized(value)
 
     def quantization_after(self, tensor: str) -> Quant | None:
-        """The one quantization that all QuantizeLinear give this tensor, directly or behind operators that commute."""
-        found: set[Quant] = set()
+        """The one quantization that everything reading this tensor agrees on, directly or behind what commutes with it.
+
+        None where two differ, or where something reads the float values themselves.
+        """
+        found: set[Quant | None] = set()
         stack, seen = [tensor], {tensor}
         while stack:
-            for node, index in self.readers.get(stack.pop(), ()):
+            current = stack.pop()
+            found |= {None} if current in self.float_outputs else set()
+            for node, index in self.readers.get(current, ()):
                 if node.op in (QUANTIZE, DEQUANTIZE) and index == 0:
-                    found.update(self._declared(node))
+                    found.add(self._declared(node))
                 elif node.op in MOVES and (index == 0 or node.op == "Concat"):
                     stack += [o for o in node.outputs if o not in seen]
                     seen.update(node.outputs)
+                elif node.op not in SHAPE_READERS:
+                    found.add(None)
         return found.pop() if len(found) == 1 else None
 
     def complete(self, entry: Entry, quant: Quant, name: str, loc: Loc) -> Value:
         """The int8 form of a float tensor under a given quantization. name: of the result; loc: of who asks for it."""
         match entry:
             case Quantized(value):
-                return self.builder.requantize(value, quant, name, loc)
+                return self.builder.requantize(value, quant, f"{name}.requantized", loc)
             case Constant() | QuantizedConstant():
                 stored = tables.quantized(entry.array.astype(np.float32), quant)
                 return self.builder.constant(name, stored, TensorType(entry.shape, DType.I8, quant))
@@ -253,12 +266,11 @@ class Importer:
         """The tensor's own name, or another where a graph input has it."""
         return f"{tensor}.int8" if isinstance(self.env[tensor], GraphInput) else tensor
 
-    def _declared(self, node: Node) -> list[Quant]:
-        """The quantization a QuantizeLinear or DequantizeLinear states; nothing where it is not known yet."""
+    def _declared(self, node: Node) -> Quant | None:
+        """The quantization a QuantizeLinear or DequantizeLinear states; None where it is not known yet."""
         if any(not isinstance(self.env.get(name), Constant) for name in node.inputs[1:] if name):
-            return []
-        parameters = read_parameters(self, node)
-        return [activation_quant(parameters, node)] if parameters.per_tensor else []
+            return None
+        return activation_quant(read_parameters(self, node), node)
 
     def _complete_op(self, entry: Pending, quant: Quant, name: str) -> Value:
         lo, hi = entry.clamp.stored(quant)

@@ -50,14 +50,18 @@ def read_model(
         path, source = Path(model), source or str(model)
         proto = _parsed(_bytes_of(path), source)
         _load_external(proto, path.parent, source)
+    elif isinstance(model, bytes):
+        proto = _parsed(model, source)
     else:
-        proto = _parsed(model, source) if isinstance(model, bytes) else model
+        proto = onnx.ModelProto()
+        proto.CopyFrom(model)  # it is changed below
+    _check_text(proto, source)
     opset = _checked_opset(proto, source)
-    _check_valid(proto, source)
     if proto.functions:
-        proto = inliner.inline_local_functions(proto)
+        proto = _inlined(proto, source)
     _check_quantized(proto, source)
     inputs = _inputs(proto, input_shapes, source)
+    _check_valid(proto, source)
     return Model(proto=proto, source=source, opset=opset, inputs=inputs, nodes=_needed(proto))
 
 
@@ -97,6 +101,22 @@ def _parsed(data: bytes, source: str) -> onnx.ModelProto:
     return proto
 
 
+def _check_text(proto: onnx.ModelProto, source: str) -> None:
+    """Names must be text: protobuf hands out the bytes of a string that is not UTF-8."""
+    graph = proto.graph
+    names: list[object] = [graph.name, *(o.domain for o in proto.opset_import), *(p.key for p in proto.metadata_props)]
+    names += [named.name for named in (*graph.initializer, *graph.input, *graph.output)]
+    for info in graph.input:
+        names += [dim.dim_param for dim in info.type.tensor_type.shape.dim]
+    for node in (*graph.node, *(node for function in proto.functions for node in function.node)):
+        names += [node.name, node.op_type, node.domain, *node.input, *node.output]
+        names += [attribute.name for attribute in node.attribute]
+    broken = next((name for name in names if isinstance(name, bytes)), None)
+    if broken is not None:
+        message = f"not a valid ONNX graph: the name {broken[:40]!r} is not UTF-8"
+        raise SourceError("InvalidGraph", message, at=Loc(source), hint=CHECK)
+
+
 def _load_external(proto: onnx.ModelProto, folder: Path, source: str) -> None:
     """Read weights that lie in files beside the model; paths that leave its folder are refused by onnx."""
     tensors = [t for t in proto.graph.initializer if external_data_helper.uses_external_data(t)]
@@ -126,14 +146,32 @@ def _checked_opset(proto: onnx.ModelProto, source: str) -> int:
 
 
 def _check_valid(proto: onnx.ModelProto, source: str) -> None:
-    """onnx's own checker, with external data already loaded."""
+    """onnx's own checker. It insists on names and shapes that ONNX Runtime can do without."""
+    if not proto.graph.output:
+        raise SourceError("InvalidGraph", "the model has no outputs", at=Loc(source), hint=CHECK)
+    del proto.graph.value_info[:]
+    proto.graph.name = proto.graph.name or "model"
+    for info in (*proto.graph.input, *proto.graph.output):
+        if info.type.HasField("tensor_type") and not info.type.tensor_type.HasField("shape"):
+            info.type.tensor_type.shape.SetInParent()
     try:
         onnx.checker.check_model(proto)
     except NotValid as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise SourceError("InvalidGraph", f"not a valid ONNX graph: {first}", at=Loc(source), hint=CHECK) from error
-    if not proto.graph.output:
-        raise SourceError("InvalidGraph", "the model has no outputs", at=Loc(source), hint=CHECK)
+        raise _invalid(error, source) from error
+
+
+def _inlined(proto: onnx.ModelProto, source: str) -> onnx.ModelProto:
+    """Without functions: their nodes in place of their calls."""
+    try:
+        result: onnx.ModelProto = inliner.inline_local_functions(proto)
+    except NotValid as error:
+        raise _invalid(error, source) from error
+    return result
+
+
+def _invalid(error: Exception, source: str) -> SourceError:
+    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return SourceError("InvalidGraph", f"not a valid ONNX graph: {first}", at=Loc(source), hint=CHECK)
 
 
 def _check_quantized(proto: onnx.ModelProto, source: str) -> None:

@@ -84,8 +84,7 @@ def quantize_array(array: Array, parameters: Parameters, node: Node) -> Array:
         raise node.unsupported(f"quantization to {dtype} does not run on the NPU", "quantize to int8")
     shape = _channel_shape(array, parameters, node)
     limits = np.iinfo(dtype.name)
-    with np.errstate(over="ignore"):
-        scaled = np.rint(array.astype(np.float32) / parameters.scale.reshape(shape))
+    scaled = np.rint(array.astype(np.float32) / parameters.scale.reshape(shape))
     result: Array = np.clip(scaled.astype(np.float64) + parameters.zero.reshape(shape), limits.min, limits.max)
     return result.astype(dtype)
 

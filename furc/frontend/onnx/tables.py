@@ -43,12 +43,12 @@ def step(node: onnx.NodeProto, constants: Mapping[int, Array], opset: int) -> St
             names[index] = f"c{index}"
         elif not name:
             names[index] = ""
-    alone = helper.make_node(node.op_type, names, ["y"], domain=node.domain)
+    alone = helper.make_node(node.op_type, names, ["y"])
     alone.attribute.extend(node.attribute)
     holding = [numpy_helper.from_array(array.reshape(()), f"c{index}") for index, array in constants.items()]
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [256]) for name in "xy")
     graph = helper.make_graph([alone], "step", [x], [y], holding)
-    opsets = [helper.make_opsetid(node.domain, opset)]
+    opsets = [helper.make_opsetid("", opset)]
     return Step(helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION).SerializeToString())
 
 
@@ -84,5 +84,4 @@ def applied(chain: tuple[Step, ...], quant: Quant) -> Float32:
 
 def quantized(values: Float32, quant: Quant) -> NDArray[np.int8]:
     """int8 form; a value that is not a number becomes the lowest, as in ONNX Runtime."""
-    with np.errstate(over="ignore"):
-        return numerics.quantize(np.where(np.isnan(values), np.float32(-np.inf), values), quant.s, quant.z)
+    return numerics.quantize(np.where(np.isnan(values), np.float32(-np.inf), values), quant.s, quant.z)

@@ -14,7 +14,6 @@ I64_MAX = 2**63 - 1
 
 MOVES: dict[str, Move] = {
     "reshape": lambda m, x: m.node("Reshape", x, m.integers(0, -1, 3)),
-    "reshape to a copied size": lambda m, x: m.node("Reshape", x, m.integers(2, 6, 0, 5)) if False else x,
     "flatten": lambda m, x: m.node("Flatten", x, axis=2),
     "flatten all": lambda m, x: m.node("Flatten", x, axis=0),
     "squeeze": lambda m, x: m.node("Squeeze", m.node("Unsqueeze", x, m.integers(1, -1)), m.integers(-1)),
@@ -49,7 +48,6 @@ MOVES: dict[str, Move] = {
     "dropout": lambda m, x: m.node("Dropout", x),
     "concat with itself": lambda m, x: m.node("Concat", x, m.node("Transpose", x, perm=[0, 1, 2, 3]), axis=2),
 }  # fmt: skip
-del MOVES["reshape to a copied size"]
 
 
 @pytest.mark.parametrize("kind", ["uint8", "int8"])

@@ -8,6 +8,10 @@ import numpy as np
 import pytest
 from qdq_models import Qdq, agree, mnemonics
 
+from furc.frontend import load_onnx
+from isa.errors import RunError
+from passes.reference import dfg as reference
+
 KINDS = pytest.mark.parametrize("kind", ["uint8", "int8"])
 
 
@@ -98,14 +102,16 @@ def test_relu_and_clip_become_bounds_of_the_convolution(kind: str) -> None:
     m.quantized(clipped, 6 / 255, -128)
     graph = agree(m)
     assert "table" not in mnemonics(graph)
-    assert next(op for op in graph.ops if op.mnemonic == "conv2d").loc.nodes == ("conv_12", "relu_13")
+    assert next(op for op in graph.ops if op.mnemonic == "conv2d").loc.nodes == ("conv_15", "relu_16")
 
 
 def test_bounds_inside_the_quantized_range_are_exact() -> None:
     """The float path of ONNX Runtime rounds its sums, so a tie may fall the other way."""
     m = Qdq()
     w = m.weights(4, 4, 3, 3)
-    clip = m.node("Clip", m.node("Conv", m.float_input(1, 4, 8, 8), w), m.const(-1.03, np.float32), m.const(2.2, np.float32))
+    clip = m.node(
+        "Clip", m.node("Conv", m.float_input(1, 4, 8, 8), w), m.const(-1.03, np.float32), m.const(2.2, np.float32)
+    )
     m.quantized(clip, 0.05, 4)
     conv = next(op for op in agree(m, within=1).ops if op.mnemonic == "conv2d")
     assert (conv.lo, conv.hi) == (4 - 21, 4 + 44)
@@ -265,3 +271,30 @@ def test_reduce_mean_over_the_image(axes: list[int], keepdims: int, opset: int) 
         mean = m.node("ReduceMean", x, m.integers(*axes), keepdims=keepdims)
     m.quantized(mean, 0.005, -3)
     agree(m, within=1)
+
+
+def test_clip_with_one_bound_on_an_activation() -> None:
+    m = Qdq()
+    x = m.node("Clip", m.float_input(1, 3, 16, 16), "", m.const(1.1, np.float32))
+    m.quantized(m.node("Clip", x, m.const(-0.7, np.float32)), 0.02, 3)
+    assert mnemonics(agree(m, optimized=False))[:2] == ["quantize", "table"]
+
+
+def test_relu_without_its_own_quantization_keeps_its_operands() -> None:
+    m = Qdq()
+    x = m.node("MaxPool", m.node("Relu", m.float_input(1, 3, 16, 16)), kernel_shape=[2, 2])
+    m.quantized(x, 0.011, -128)
+    m.quantized(m.node("Sigmoid", x), 1 / 255, -128)
+    m.output(x)
+    graph = agree(m, optimized=False)
+    assert mnemonics(graph)[:5] == ["quantize", "table", "maxpool", "table", "table"]
+
+
+def test_the_reference_executor_names_a_missing_input() -> None:
+    m = Qdq()
+    m.output(m.float_input(1, 3))
+    graph = load_onnx(m.model())
+    with pytest.raises(RunError, match=r"error\[MissingInput\]: input 'x_1': no array was given; got 'y'"):
+        reference.run(graph, {"y": np.zeros((1, 3), np.float32)})
+    with pytest.raises(RunError, match=r"error\[WrongInput\]: input 'x_1': expected float32\[1, 3\], got float64\[3\]"):
+        reference.run(graph, {"x_1": np.zeros(3)})

@@ -53,7 +53,7 @@ def run(made: onnx.ModelProto, feed: dict[str, Array]) -> list[Array]:
 
 
 def residual() -> onnx.ModelProto:
-    """conv-relu, depthwise-clip, pointwise, add, silu, pool, concat, global pool, gemm, softmax: the usual CNN in small."""
+    """conv-relu, depthwise-clip, pointwise, add, silu, pools, concat, gemm, softmax: the usual CNN in small."""
     constants = {
         "w1": normal(1, 8, 3, 3, 3) * 0.3, "b1": normal(2, 8) * 0.1,
         "w2": normal(3, 8, 1, 3, 3) * 0.3, "b2": normal(4, 8) * 0.1,
@@ -82,7 +82,7 @@ def residual() -> onnx.ModelProto:
 
 
 def uneven_depthwise(ratio: float = 300.0) -> onnx.ModelProto:
-    """Conv-Relu-depthwise-Relu-Conv whose inner channels differ in magnitude by up to `ratio`, as depthwise networks' do."""
+    """Conv-Relu-depthwise-Relu-Conv whose inner channels differ in magnitude by up to `ratio`."""
     factor = np.geomspace(1 / ratio, 1.0, 8, dtype=np.float32)
     w1, w2, w3 = normal(1, 8, 3, 3, 3) * 0.3, normal(3, 8, 1, 3, 3) * 0.4, normal(5, 4, 8, 1, 1) * 0.4
     constants = {

@@ -1,0 +1,5 @@
+"""python -m furc"""
+
+from furc.cli.main import main
+
+main()

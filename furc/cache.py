@@ -1,0 +1,136 @@
+"""The compiler cache: binaries by everything they depend on, in the user's cache directory.
+
+An entry is one file: the checksum of the rest, a line of JSON that its maker keeps beside the binary, the ENF. What
+does not check is no entry. A furc whose source differs, by a byte, never sees the entries of another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from furc.version import __version__
+from isa import enf as enf_file
+from isa.enf import Enf
+from isa.errors import EnfError
+
+SUFFIX = ".cached"
+MOST_BYTES = 4 << 30  # the entries used longest ago go first
+_DIGEST_BYTES = 64  # hex digits of sha256
+_SOURCES = ("*.py", "*.lark", "*.toml")
+_FLOORS = ("isa", "passes", "furc")
+
+
+class Entry(NamedTuple):
+    """A file of the cache. used: seconds since the epoch."""
+
+    path: Path
+    bytes: int
+    used: float
+
+
+@dataclass(frozen=True, slots=True)
+class CompilerCache:
+    """A directory of entries. It may be missing, full or read-only: then nothing is found and nothing kept."""
+
+    directory: Path
+
+    def get(self, key: str) -> tuple[Enf, str] | None:
+        """The binary of a key and what was kept beside it. A damaged entry is removed."""
+        path = self._path(key)
+        try:
+            data = path.read_bytes()
+            digest, rest = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
+            beside, line_break, binary = rest.partition(b"\n")
+            if digest.decode("ascii") != hashlib.sha256(rest).hexdigest() or not line_break:
+                raise ValueError("not what was written")
+            found = enf_file.read(binary), beside.decode()
+            os.utime(path)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, EnfError):
+            _remove(path)
+            return None
+        return found
+
+    def put(self, key: str, enf: Enf, beside: str) -> bool:
+        """Keep a binary; beside: one line. False where the directory does not take it."""
+        assert "\n" not in beside
+        rest = beside.encode() + b"\n" + enf_file.write(enf)
+        path = self._path(key)
+        temporary = path.with_suffix(f".{os.urandom(4).hex()}")
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(hashlib.sha256(rest).hexdigest().encode() + rest)
+            temporary.replace(path)
+        except OSError:
+            _remove(temporary)
+            return False
+        self._shrink()
+        return True
+
+    def entries(self) -> list[Entry]:
+        """The last used first."""
+        found = []
+        for path in sorted(self.directory.glob(f"*{SUFFIX}")) if self.directory.is_dir() else ():
+            try:
+                status = path.stat()
+            except OSError:
+                continue  # another furc has just removed it
+            found.append(Entry(path, status.st_size, status.st_mtime))
+        return sorted(found, key=lambda entry: -entry.used)
+
+    def clear(self) -> int:
+        """Remove every entry; how many there were."""
+        return sum(_remove(entry.path) for entry in self.entries())
+
+    def _shrink(self) -> None:
+        total = 0
+        for entry in self.entries():
+            total += entry.bytes
+            if total > MOST_BYTES:
+                _remove(entry.path)
+
+    def _path(self, key: str) -> Path:
+        return self.directory / f"{key}{SUFFIX}"
+
+
+def default_cache() -> CompilerCache:
+    """Under XDG_CACHE_HOME, the one place where a user says where caches go, or ~/.cache."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    root = Path(base) if base.startswith("/") else Path.home() / ".cache"
+    return CompilerCache(root / "furc")
+
+
+def key_of(parts: Iterable[bytes]) -> str:
+    """The key of what a binary is made from. Parts are told apart; furc itself is one of them."""
+    digest = hashlib.sha256(f"{__version__} {own_sources()} {sys.byteorder}".encode())
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.hexdigest()
+
+
+@cache
+def own_sources() -> str:
+    """A hash of every source file of furc."""
+    root, digest = Path(__file__).resolve().parent.parent, hashlib.sha256()
+    for floor in _FLOORS:
+        for path in sorted(p for pattern in _SOURCES for p in (root / floor).rglob(pattern)):
+            digest.update(f"{path.relative_to(root)}\0".encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _remove(path: Path) -> bool:
+    try:
+        path.unlink()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,76 @@
+"""What every command shares: how it is declared, and how an error reaches the user. Nothing else renders errors."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from isa.errors import FurcError
+
+EXIT_USER, EXIT_INTERNAL = 1, 70  # usage errors: click's 2
+REPORT = "internal error, please report it with the command line and `furc --version`"
+SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 110}
+_DEBUG = "furc.debug"
+
+
+class Command(click.Command):
+    """A command that also takes --debug."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.append(debug_option())
+
+
+class Group(click.Group):
+    """The group of all commands; errors end here."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            raise
+        except FurcError as error:
+            if ctx.meta.get(_DEBUG):
+                click.echo(traceback.format_exc(), err=True)
+            click.echo(str(error), err=True)
+            ctx.exit(EXIT_USER)
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno == errno.EPIPE:
+                raise  # whoever read our output has left; click ends quietly
+            click.echo(traceback.format_exc() if ctx.meta.get(_DEBUG) else _one_line(error), err=True)
+            click.echo(REPORT if ctx.meta.get(_DEBUG) else f"{REPORT}; --debug shows where", err=True)
+            ctx.exit(EXIT_INTERNAL)
+
+
+def debug_option() -> click.Option:
+    """--debug, of the group and of every command."""
+    return click.Option(
+        ["--debug"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_remember,
+        help="Show a traceback where something goes wrong.",
+    )
+
+
+def command(name: str, **attributes: Any) -> Callable[[Callable[..., Any]], click.Command]:
+    """Decorator: a furc command."""
+    make = functools.partial(click.command, cls=Command, context_settings=SETTINGS)
+    declared: Callable[[Callable[..., Any]], click.Command] = make(name, **attributes)
+    return declared
+
+
+def _remember(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.meta[_DEBUG] = True
+
+
+def _one_line(error: Exception) -> str:
+    words = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {words[0]}" if words else type(error).__name__

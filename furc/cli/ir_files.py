@@ -1,0 +1,73 @@
+"""IR text and the constants beside it: model.ldfg has model.npz."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from furc.cli.arrays import Array, npz_bytes, read_arrays
+from furc.cli.output import Outputs
+from isa.errors import Loc, SourceError
+from passes.ir.graph import Graph, Level
+from passes.ir.lir import Program
+from passes.ir.lir_text import parse_program_text, show_program
+from passes.ir.text import parse, show
+
+SUFFIXES = tuple(f".{level}" for level in (*Level, "lir"))
+_CONSTANT = re.compile(r"^\s*const\s+%", re.MULTILINE)
+
+
+def is_ir(path: Path) -> bool:
+    return path.suffix in SUFFIXES
+
+
+def side_file(path: Path) -> Path:
+    """Where the constants of a text are."""
+    return path.with_suffix(".npz")
+
+
+def read_ir(path: Path) -> Graph | Program:
+    """The graph in a text, or the program in a .lir; "-" is stdin. Raises SourceError."""
+    text = _text(path)
+    constants = _constants(path, text)
+    source = str(path)
+    if path.suffix == ".lir" or text.lstrip().startswith("lir "):
+        return parse_program_text(text, constants, source)
+    graph = parse(text, constants, source)
+    if path.suffix and graph.level != path.suffix[1:] and is_ir(path):
+        raise SourceError(
+            "BadIrText", f"the text is {graph.level}", at=Loc(source), hint=f"call it {path.stem}.{graph.level}"
+        )
+    return graph
+
+
+def write_ir(outputs: Outputs, path: Path, content: Graph | Program) -> None:
+    """Add the text, and its side file where there are constants."""
+    graph = content.graph if isinstance(content, Program) else content
+    outputs.add(path, show_program(content) if isinstance(content, Program) else show(content))
+    if graph.constants:
+        outputs.add(side_file(path), npz_bytes({value.name: array for value, array in graph.constants.items()}))
+
+
+def _text(path: Path) -> str:
+    try:
+        data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise SourceError("BadIrText", f"not text: byte {error.start}", at=Loc(str(path))) from error
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise SourceError("IrUnreadable", reason, at=Loc(str(path)), hint="check the path") from error
+
+
+def _constants(path: Path, text: str) -> dict[str, Array]:
+    if not _CONSTANT.search(text):
+        return {}
+    beside = side_file(path)
+    if not beside.is_file():
+        raise SourceError(
+            "NoConstants", f"the text has constants, and there is no {beside.name} beside it", at=Loc(str(path)),
+            hint="keep the text and its .npz together",
+        )  # fmt: skip
+    return read_arrays(beside)

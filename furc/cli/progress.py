@@ -1,0 +1,148 @@
+"""The vendor's six steps of a compile on stderr, with their times, and a spinner where a terminal shows one."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+import click
+
+from furc.cli.display import on_terminal
+from passes.ir.graph import Graph
+from passes.pipeline import STAGES, Listener
+
+if TYPE_CHECKING:
+    from rich.status import Status
+
+STEPS = ("onnx to dfg", "dfg to ldfg", "ldfg to cdfg", "cdfg to gir", "gir to lir", "lir to enf")
+TITLES = {"split-operators": "Splitting graph", "to-lowlevel": "Lowering graph"}
+OTHERWISE = "Optimizing graph"  # every other pass of a step with sub-steps
+
+
+class StepReporter(Listener):
+    """Prints a step when it is done, and its passes with `verbose`. first: what the first step is called."""
+
+    __slots__ = ("_begin", "_current", "_read", "_shown", "_start", "_status", "first", "verbose")
+
+    def __init__(self, first: str = STEPS[0], *, verbose: bool = False) -> None:
+        self.first, self.verbose = first, verbose
+        self._start = self._begin = time.perf_counter()
+        self._read = False
+        self._current = ""
+        self._shown: set[str] = set()
+        self._status: Status | None = None
+
+    def reading(self) -> None:
+        """The model is being read: the first step has begun. Its line comes with the passes, when the file is good."""
+        self._begin, self._read = time.perf_counter(), True
+        self._spin(f"[1/{len(STEPS)}] Compiling from {self.first}")
+
+    def started(self, stage: str) -> None:
+        if not self._read:
+            self._begin = time.perf_counter()
+        self._current, self._read, self._shown = stage, False, set()
+        self._line(f"[{STEPS.index(stage) + 1}/{len(STEPS)}] Compiling from {self._title(stage)}")
+
+    def running(self, name: str) -> None:
+        titles = _titles(self._current)
+        title = TITLES.get(name, OTHERWISE)
+        if title in titles and title not in self._shown:
+            self._shown.add(title)
+            self._line(f"  [{titles.index(title) + 1}/{len(titles)}] {title}")
+
+    def passed(self, name: str, graph: Graph, seconds: float) -> None:
+        if self.verbose:
+            self._line(f"    {name}: {seconds:.3f}s, {len(graph.ops)} ops, {len(graph.constants)} constants")
+
+    def finished(self, stage: str, seconds: float) -> None:
+        self._stop()
+        click.echo(f"Done in {time.perf_counter() - self._begin:.3f}s", err=True)
+
+    def ended(self) -> None:
+        """The whole compile is done."""
+        self._stop()
+        click.echo(f"Finished in {time.perf_counter() - self._start:.1f}s", err=True)
+
+    def close(self) -> None:
+        """The spinner goes, whatever happened."""
+        self._stop()
+
+    def _title(self, stage: str) -> str:
+        return self.first if stage == STEPS[0] else stage
+
+    def _line(self, text: str) -> None:
+        self._stop()
+        click.echo(text, err=True)
+        self._spin("")
+
+    def _spin(self, text: str) -> None:
+        self._stop()
+        if on_terminal(err=True):
+            from rich.console import Console
+            from rich.status import Status
+            from rich.text import Text
+
+            self._status = Status(Text(text), console=Console(stderr=True))
+            self._status.start()
+
+    def _stop(self) -> None:
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+
+
+class Bar(AbstractContextManager["Bar"]):
+    """Progress of counted work, for `Progress` callbacks: a bar on a terminal, else a line for each kind of work."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, int] = {}
+        self._rich: _Rich | None = None
+        self._seen: set[str] = set()
+
+    def __enter__(self) -> Bar:
+        if on_terminal(err=True):
+            self._rich = _Rich()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._rich is not None:
+            self._rich.progress.stop()
+
+    def __call__(self, what: str, done: int, total: int | None) -> None:
+        if self._rich is not None:
+            self._rich.update(what, done, total)
+        elif what not in self._seen:
+            self._seen.add(what)
+            click.echo(f"{what}: {total} steps" if total is not None else what, err=True)
+
+
+class _Rich:
+    """rich's progress display, started."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self.progress = Progress(*columns, console=Console(stderr=True))
+        self.tasks: dict[str, object] = {}
+        self.progress.start()
+
+    def update(self, what: str, done: int, total: int | None) -> None:
+        from rich.progress import TaskID
+
+        if what not in self.tasks:
+            self.tasks[what] = self.progress.add_task(what, total=total)
+        task = self.tasks[what]
+        assert isinstance(task, int)
+        self.progress.update(TaskID(task), completed=done, total=total)
+
+
+def _titles(stage: str) -> list[str]:
+    """The sub-steps of a step that has several, in the order its passes run."""
+    found: list[str] = []
+    for step in STAGES:
+        if f"{step.source} to {step.target}" == stage and len(step.passes) > 1:
+            found += [TITLES.get(name, OTHERWISE) for name, _ in step.passes]
+    return list(dict.fromkeys(found))

@@ -1,0 +1,84 @@
+"""`make demo`: quantize, compile, run and profile the digits network; every accuracy is measured on the modelled NPU."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from furc import digits
+from furc.compiler import compile
+from furc.quantizer import CalibrationMethod, QuantizeOptions, quantize_model, runner_for
+from furc.report.profile import Profile, profile
+from furc.runtime.session import Session
+from isa import enf as enf_file
+from isa.npu import TARGETS
+
+OUT = Path("demo-out")
+BATCH = 8
+
+
+def main() -> None:
+    """Print accuracies and latencies, and leave the files in demo-out/."""
+    OUT.mkdir(exist_ok=True)
+    images, labels = digits.test_images(), digits.test_labels()
+    model = digits.model()
+    correct = float_accuracy(model, images, labels)
+    print(f"digits: {len(labels)} test images of 8 x 8, float accuracy {correct:.2%} (ONNX Runtime)\n")
+    print("INT8 accuracy on the simulated NPU (warboy-2pe), by calibration method:")
+    for method in CalibrationMethod:
+        quantized = quantize(model, method)
+        accuracy, seconds = npu_accuracy(quantized, images, labels)
+        print(f"  {method:16} {accuracy:7.2%}   {len(labels) / seconds:6.0f} images/s simulated")
+    path = OUT / "digits_int8.onnx"
+    onnx.save(quantize(model, CalibrationMethod.MIN_MAX_ASYM), path)
+    print(f"\nModelled latency of one image (MIN_MAX_ASYM, {path}):")
+    for target in TARGETS:
+        file = OUT / f"digits.{target}.enf"
+        enf_file.save(compile(path, target_npu=target), file)
+        show(profile(file), file)
+    print("\nGo on: furc profile demo-out/digits.warboy-2pe.enf --format html -o demo-out/profile.html")
+
+
+def quantize(model: onnx.ModelProto, method: CalibrationMethod) -> onnx.ModelProto:
+    """The digits model in INT8, calibrated on training images that come with it."""
+    feeds = [{"images": image[None]} for image in digits.calibration_images()]
+    return quantize_model(model, feeds, QuantizeOptions(method=method))
+
+
+def float_accuracy(model: onnx.ModelProto, images: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """Share of images that ONNX Runtime classifies right with the float model."""
+    run = runner_for(model)
+    logits = np.concatenate([next(iter(run({"images": image[None]}).values())) for image in images])
+    return float(np.mean(logits.argmax(axis=1) == labels))
+
+
+def npu_accuracy(
+    model: onnx.ModelProto, images: NDArray[np.float32], labels: NDArray[np.int64]
+) -> tuple[float, float]:
+    """Share of images that the compiled binary classifies right on the interpreter, and the seconds that took."""
+    session = Session(compile(model, batch_size=BATCH))
+    begin, right = time.perf_counter(), 0
+    for at in range(0, len(images), BATCH):
+        [logits] = session.run({"images": images[at : at + BATCH]}).values()
+        right += int(np.sum(logits.argmax(axis=1) == labels[at : at + BATCH]))
+    return right / len(labels), time.perf_counter() - begin
+
+
+def show(result: Profile, file: Path) -> None:
+    """Latency and the operators that take most of it."""
+    print(
+        f"  {result.target:11} {result.latency_ms * 1e3:7.1f} us: NPU {result.npu_ms * 1e3:.1f}, "
+        f"host {result.host_ms * 1e3:.1f}; {result.instruction_bytes} B of instructions; {file}"
+    )
+    for operator in sorted(result.operators, key=lambda o: -o.cycles)[:4]:
+        if operator.cycles:
+            share = operator.cycles / sum(o.cycles for o in result.operators)
+            print(f"      {share:5.1%}  {operator.name:24} bound by {operator.bound_by:9} {', '.join(operator.onnx_nodes)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Compare what the NPU computes with what ONNX Runtime computes, tensor by tensor.
+
+Every int8 tensor that is left after fusion is made an output of the program, so that the NPU itself stores it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from furc.compiler import compile_graph
+from furc.frontend import load_onnx
+from furc.runtime.onnx_oracle import Oracle
+from furc.runtime.session import Session
+from passes.dfg.fuse_tables import fuse_tables
+from passes.ir.dfg import HostOp
+from passes.ir.types import DType
+from passes.options import CompileOptions
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorDifference:
+    """One tensor on both sides. different: elements that are not equal; worst: largest difference in LSB."""
+
+    tensor: str
+    operator: str
+    nodes: tuple[str, ...]
+    elements: int
+    different: int
+    worst: int
+
+
+def compare(
+    model: onnx.ModelProto, inputs: Mapping[str, Array], options: CompileOptions, *, accelerate: bool = True
+) -> list[TensorDifference]:
+    """One row for each int8 tensor that the NPU makes and ONNX Runtime knows, in execution order.
+
+    model: quantized (QDQ); inputs: one array an input, batch 1.
+    """
+    graph = fuse_tables(load_onnx(model), options)
+    makers = {op.result.name: op for op in graph.ops if not isinstance(op, HostOp)}
+    quantized = {_float_name(model, name): name for name in Oracle(model).tensors}
+    shown = [op.result for op in graph.ops if op.result.name in makers and op.result.type.dtype is DType.I8]
+    graph.outputs += [value for value in shown if value not in graph.outputs]
+    npu = Session(compile_graph(graph, options).enf, npu=options.npu, accelerate=accelerate).run(inputs)
+    onnx_values = Oracle(model).run(inputs)
+    rows = []
+    for value in shown:
+        reference = quantized.get(value.name, value.name)
+        if reference in onnx_values:
+            mine, theirs = npu[value.name].astype(int), onnx_values[reference].astype(int).reshape(value.type.shape)
+            distance = np.abs(mine - theirs)
+            op = makers[value.name]
+            rows.append(
+                TensorDifference(
+                    value.name, op.mnemonic, op.loc.nodes, distance.size, int(np.count_nonzero(distance)),
+                    int(distance.max(initial=0)),
+                )
+            )  # fmt: skip
+    return rows
+
+
+def _float_name(model: onnx.ModelProto, quantized: str) -> str:
+    """The float tensor whose quantized form this is: the input of its QuantizeLinear."""
+    for node in model.graph.node:
+        if quantized in node.output:
+            return str(node.input[0])
+    return quantized

@@ -1,0 +1,94 @@
+"""HTML pages that open offline: plotly.js and all numbers are inside the file; the same input gives the same bytes.
+
+Figures are plain data for plotly.js. Names come from models: all text is escaped, and no JSON can end its script.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from plotly.offline import get_plotlyjs
+
+from furc.report.tables import Table, one_line
+
+STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; margin: 1.5rem auto; max-width: 96rem; padding: 0 1.5rem; }
+body { color: #1c2733; } h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .4rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 13px; }
+th, td { padding: .2rem .8rem .2rem 0; border-bottom: 1px solid #e3e8ee; text-align: left; vertical-align: top; }
+.right { text-align: right; } .note { color: #566573; max-width: 60rem; } tfoot td { font-weight: 600; }
+td { overflow-wrap: anywhere; } .scroll { max-height: 34rem; overflow: auto; }
+"""
+CONFIG = {"displaylogo": False, "responsive": True, "scrollZoom": True}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """What plotly.js draws. height: in pixels."""
+
+    data: list[dict[str, object]]
+    layout: dict[str, object]
+    height: int = 420
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """A heading, what to know before reading, and tables or a figure."""
+
+    heading: str = ""
+    note: str = ""
+    tables: Sequence[Table] = field(default_factory=tuple)
+    figure: Figure | None = None
+
+
+def page(title: str, sections: Sequence[Section]) -> str:
+    """The whole file."""
+    body = "".join(_section(index, section) for index, section in enumerate(sections))
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        f"<style>{STYLE}</style><script>{get_plotlyjs()}</script></head>\n"
+        f"<body><h1>{html.escape(title)}</h1>\n{body}</body></html>\n"
+    )
+
+
+def text(value: str) -> str:
+    """A name as hover text: plotly reads a little HTML."""
+    return html.escape(one_line((value,))[0], quote=False)
+
+
+def _section(index: int, section: Section) -> str:
+    parts = [f"<h2>{html.escape(section.heading)}</h2>" if section.heading else ""]
+    parts.append(f'<p class="note">{html.escape(section.note)}</p>' if section.note else "")
+    parts += [_table(table) for table in section.tables]
+    if section.figure is not None:
+        layout = {"height": section.figure.height, "template": None, **section.figure.layout}
+        drawn = f"{_json(section.figure.data)}, {_json(layout)}, {_json(CONFIG)}"
+        parts.append(f'<div id="figure{index}"></div><script>Plotly.newPlot("figure{index}", {drawn});</script>')
+    return "\n".join(part for part in parts if part) + "\n"
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+def _table(table: Table) -> str:
+    right = [column.right for column in table.columns]
+    head = "".join(_cell("th", column.heading, column.right) for column in table.columns)
+    body = "".join(_row(row, right) for row in table.rows)
+    foot = "".join(_row(row, right) for row in table.footer)
+    caption = f'<p class="note">{html.escape(table.title)}</p>' if table.title else ""
+    return (
+        f'{caption}<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody>'
+        f"<tfoot>{foot}</tfoot></table></div>"
+    )
+
+
+def _row(row: tuple[str, ...], right: list[bool]) -> str:
+    return f"<tr>{''.join(_cell('td', cell, on) for cell, on in zip(row, right, strict=True))}</tr>"
+
+
+def _cell(tag: str, content: str, right: bool) -> str:
+    return f'<{tag} class="right">{html.escape(content)}</{tag}>' if right else f"<{tag}>{html.escape(content)}</{tag}>"

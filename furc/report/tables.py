@@ -1,0 +1,93 @@
+"""Tables for people: drawn by rich on a terminal, plain aligned lines everywhere else, with the same words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+GAP = "  "
+
+
+class Column(NamedTuple):
+    """A heading. right: numbers line up on the right. long: on a narrow terminal this column is folded."""
+
+    heading: str
+    right: bool = False
+    long: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Cells as text, a row a tuple. footer: rows under a rule, such as totals."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, ...], ...]
+    title: str = ""
+    footer: tuple[tuple[str, ...], ...] = ()
+
+
+def plain(table: Table) -> str:
+    """Aligned lines, the same at every terminal width; a line without trailing blanks each."""
+    headings = tuple(column.heading for column in table.columns)
+    body = [one_line(row) for row in (*table.rows, *table.footer)]
+    widths = [max(len(row[i]) for row in (headings, *body)) for i in range(len(headings))]
+    lines = [table.title] if table.title else []
+    lines.append(_aligned(headings, widths, table.columns))
+    lines += [_aligned(row, widths, table.columns) for row in body]
+    return "\n".join(lines) + "\n"
+
+
+def drawn(table: Table) -> RichTable:
+    """The table as rich draws it."""
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    result = RichTable(
+        title=table.title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0)
+    )
+    for column in table.columns:
+        justify: Literal["left", "right"] = "right" if column.right else "left"
+        result.add_column(column.heading, justify=justify, overflow="fold", no_wrap=not column.long)
+    last = len(table.rows) - 1
+    for index, row in enumerate(table.rows):
+        result.add_row(*map(Text, row), end_section=index == last and bool(table.footer))
+    for row in table.footer:
+        result.add_row(*map(Text, row))
+    return result
+
+
+def one_line(row: tuple[str, ...]) -> tuple[str, ...]:
+    """Cells without line breaks and control characters: names come from models."""
+    return tuple("".join(c if c.isprintable() else "?" for c in cell) for cell in row)
+
+
+def _aligned(row: tuple[str, ...], widths: list[int], columns: tuple[Column, ...]) -> str:
+    cells = [
+        cell.rjust(width) if column.right else cell.ljust(width)
+        for cell, width, column in zip(row, widths, columns, strict=True)
+    ]
+    return GAP.join(cells).rstrip()
+
+
+def count(value: float) -> str:
+    """A whole number with thousands set apart: 21 028."""
+    return f"{round(value):,}".replace(",", " ")
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f}%"
+
+
+def shape(extents: tuple[int, ...]) -> str:
+    """1x16x8x8"""
+    return "x".join(map(str, extents))
+
+
+def nodes(names: tuple[str, ...]) -> str:
+    """ONNX nodes in a cell: the first ones, and how many more."""
+    shown = ", ".join(names[:2])
+    return f"{shown}, +{len(names) - 2}" if len(names) > 2 else shown

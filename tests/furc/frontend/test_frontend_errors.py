@@ -1,0 +1,296 @@
+"""What cannot be read or compiled: each message from its first character, its place and its hint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, external_data_helper, helper
+from qdq_models import Qdq
+
+from furc.frontend import load_onnx
+from isa.errors import FurcError, LowerError, SourceError
+
+
+def small(kind: str = "uint8", opset: int = 13) -> Qdq:
+    """A convolution, a pool, a table and an addition."""
+    m = Qdq(kind, opset)
+    w = m.weights(4, 3, 3, 3)
+    x = m.quantized(m.node("Relu", m.node("Conv", m.float_input(1, 3, 8, 8), w, m.bias(w, 4))), 0.05, -128)
+    pooled = m.node("MaxPool", x, kernel_shape=[3, 3], pads=[1] * 4)
+    gate = m.quantized(m.node("Sigmoid", x), 1 / 255, -128)
+    m.output(m.quantized(m.node("Add", pooled, gate)))
+    return m
+
+
+def failure(model: onnx.ModelProto | bytes | str | Path, **options: object) -> FurcError:
+    with pytest.raises(FurcError) as caught:
+        load_onnx(model, **{"source": "m.onnx", **options} if not isinstance(model, str | Path) else options)  # type: ignore[arg-type]
+    assert "\n" not in caught.value.message
+    assert caught.value.hint
+    return caught.value
+
+
+def float_model(shape: list[int | str | None]) -> onnx.ModelProto:
+    x = helper.make_tensor_value_info("input", TensorProto.FLOAT, shape)
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    graph = helper.make_graph([helper.make_node("Relu", ["input"], ["y"], name="relu")], "g", [x], [y])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    (tmp_path / "yolov8n.onnx").write_bytes(b"")
+    error = failure(tmp_path / "yolov8.onnx")
+    assert (error.name, error.message) == ("ModelNotFound", "no such file")
+    assert error.hint == f"did you mean '{tmp_path / 'yolov8n.onnx'}'?"
+
+
+def test_a_folder_is_no_model(tmp_path: Path) -> None:
+    error = failure(tmp_path)
+    assert error.name == "ModelUnreadable"
+    assert error.message.startswith("the file cannot be read: ")
+
+
+@pytest.mark.parametrize("data", [b"", b"not a model at all", b"\x08\x07", b"PK\x03\x04" + bytes(40)])
+def test_not_onnx(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "m.onnx").write_bytes(data)
+    error = failure(tmp_path / "m.onnx")
+    assert error.name == "NotOnnx"
+    assert error.message.startswith("not an ONNX model: ")
+
+
+def test_float_model_names_the_command() -> None:
+    error = failure(float_model([1, 3, 8, 8]))
+    assert str(error) == (
+        "error[FloatModel]: m.onnx: the model is float: it has no QuantizeLinear and DequantizeLinear\n"
+        "  hint: furc quantize m.onnx -o m.int8.onnx --calibration-data DIR"
+    )
+
+
+def test_model_with_the_vendors_ranges_is_float_for_now() -> None:
+    model = float_model([1, 3, 8, 8])
+    model.metadata_props.add(key="FurisoaAI.CalibrationResult", value="input: [0, 1]")
+    error = failure(model)
+    assert error.name == "FloatModel"
+    assert "ranges of the vendor's quantizer" in error.message
+
+
+def test_dynamic_shape_is_refused_and_fixed_by_an_option() -> None:
+    m = small()
+    m.inputs["x_2"] = ("float32", ("batch_size", 3, 8, 8))
+    del m.inputs[next(iter(m.inputs))]
+    name = next(iter(m.inputs))
+    for node in m.nodes:
+        node.input[:] = [name if i.startswith("x_") else i for i in node.input]
+    model = m.model()
+    error = failure(model)
+    assert str(error) == (
+        f"error[DynamicShape]: m.onnx: the static shape of tensor '{name}' contains an unsupported dimension value: "
+        f'Some(DimParam("batch_size"))\n  hint: --input-shape {name}=1,3,8,8'
+    )
+    assert load_onnx(model, input_shapes={name: (2, 3, 8, 8)}).batch == 2
+    assert failure(model, input_shapes={name: (2, 3, 8)}).name == "WrongShape"
+    assert failure(model, input_shapes={name: (2, 3, 9, 8)}).message == "axis 2 is 8 in the model, 9 was asked for"
+    error = failure(model, input_shapes={name + "x": (1,)})
+    assert (error.name, error.hint) == ("UnknownInput", f"did you mean '{name}'?")
+
+
+def test_input_without_any_shape() -> None:
+    m = small()
+    model = m.model()
+    model.graph.input[0].type.tensor_type.ClearField("shape")
+    assert failure(model).name == "DynamicShape"
+    assert load_onnx(model, input_shapes={model.graph.input[0].name: (1, 3, 8, 8)}).inputs[0].type.shape == (1, 3, 8, 8)
+
+
+@pytest.mark.parametrize("opset", [9, 22])
+def test_wrong_opset(opset: int) -> None:
+    m = small()
+    m.opset = opset
+    error = failure(m.model())
+    assert (error.name, error.message) == ("UnsupportedOpset", f"the model is of opset {opset}, furc reads 10 to 21")
+
+
+def test_external_data(tmp_path: Path) -> None:
+    m = small()
+    m.initializers = {n: np.array(a) for n, a in m.initializers.items()}
+    model = m.model()
+    external_data_helper.convert_model_to_external_data(model, location="w.bin", size_threshold=64)
+    onnx.save(model, tmp_path / "m.onnx")
+    assert [op.mnemonic for op in load_onnx(tmp_path / "m.onnx").ops][:2] == ["quantize", "conv2d"]
+    (tmp_path / "w.bin").write_bytes(b"short")
+    assert failure(tmp_path / "m.onnx").name in ("ExternalDataUnreadable", "InvalidGraph")
+    (tmp_path / "w.bin").unlink()
+    error = failure(tmp_path / "m.onnx")
+    assert error.name == "ExternalDataMissing"
+    assert error.message == "its data is in 'w.bin', which is missing"
+
+
+def test_external_data_outside_the_folder_is_refused(tmp_path: Path) -> None:
+    model = small().model()
+    external_data_helper.convert_model_to_external_data(model, location="w.bin", size_threshold=64)
+    (tmp_path / "a").mkdir()
+    onnx.save(model, tmp_path / "a" / "m.onnx")
+    (tmp_path / "a" / "w.bin").rename(tmp_path / "w.bin")
+    loaded = onnx.load(tmp_path / "a" / "m.onnx", load_external_data=False)
+    for tensor in loaded.graph.initializer:
+        for entry in tensor.external_data:
+            entry.value = "../w.bin" if entry.key == "location" else entry.value
+    (tmp_path / "a" / "m.onnx").write_bytes(loaded.SerializeToString())
+    assert failure(tmp_path / "a" / "m.onnx").name == "ExternalDataUnreadable"
+
+
+def test_nodes_out_of_order() -> None:
+    m = small()
+    m.nodes.reverse()
+    error = failure(m.model())
+    assert error.name == "InvalidGraph"
+    assert error.message.startswith("not a valid ONNX graph: ")
+
+
+def with_operator(op: str, *shape: int, **attributes: object) -> onnx.ModelProto:
+    m = Qdq()
+    m.quantized(m.node(op, m.float_input(*(shape or (1, 4, 6, 6))), **attributes))
+    return m.model()
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (with_operator("LogSoftmax"), "'LogSoftmax' cannot be accelerated yet"),
+        (with_operator("Tanh"), "'Tanh' cannot be accelerated yet"),
+        (with_operator("Softmax"), "'Softmax' cannot be accelerated yet: Warboy has it, furc does not compile it yet"),
+        (with_operator("Softmax", 36, 4), "Softmax with large batch (36 > 2) cannot be accelerated by Warboy"),
+        (
+            with_operator("MaxPool", 1, 2, 4, 4, 4, kernel_shape=[1, 1, 1]),
+            "MaxPool over 3 axes does not run on the NPU",
+        ),
+        (with_operator("ReduceMean", axes=[1]), "ReduceMean over axes [1] of [1, 4, 6, 6] does not run on the NPU"),
+    ],
+)
+def test_unsupported_operator(model: onnx.ModelProto, message: str) -> None:
+    error = failure(model)
+    assert isinstance(error, LowerError)
+    assert error.name == "UnsupportedOperator"
+    assert error.message.startswith(message)
+    assert str(error.at).startswith("m.onnx: node '")
+
+
+def test_resize_that_is_no_repetition() -> None:
+    m = Qdq()
+    m.quantized(m.node("Resize", m.float_input(1, 2, 4, 4), "", m.const([1, 1, 2, 2], np.float32), mode="linear"))
+    error = failure(m.model())
+    assert error.message == "Resize is not accelerated: mode linear, half_pixel, [1, 2, 4, 4] to [1, 2, 8, 8]"
+    m = Qdq()
+    m.quantized(m.node("Resize", m.float_input(1, 2, 4, 4), "", m.const([1, 1, 1.5, 2], np.float32), mode="nearest"))
+    assert failure(m.model()).message.startswith("Resize is not accelerated: mode nearest")
+
+
+def test_operator_form_of_quantization() -> None:
+    node = helper.make_node("QLinearConv", list("abcdefgh"), ["y"], name="conv")
+    names = [helper.make_tensor_value_info(n, TensorProto.UINT8, [1, 1, 1, 1]) for n in "abcdefgh"]
+    y = helper.make_tensor_value_info("y", TensorProto.UINT8, None)
+    graph = helper.make_graph([node], "g", names, [y])
+    error = failure(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8))
+    assert error.message == "'QLinearConv' is of the operator form of quantization, which furc does not read"
+
+
+def test_asymmetric_weights() -> None:
+    m = Qdq()
+    stored = m.const(m.rng.integers(0, 256, (4, 3, 3, 3)), np.uint8)
+    w = m.node("DequantizeLinear", stored, m.const(0.01, np.float32), m.const(97, np.uint8))
+    m.quantized(m.node("Conv", m.float_input(1, 3, 8, 8), w))
+    error = failure(m.model())
+    assert error.name == "AsymmetricWeights"
+    assert error.message.startswith(
+        "the weights 'dequantizelinear_4' have zero point 97 as uint8, the NPU needs symmetric ones"
+    )
+
+
+def _float_weights(m: Qdq) -> str:
+    return m.node("Conv", m.float_input(1, 3, 8, 8), m.const(np.ones((4, 3, 3, 3)), np.float32))
+
+
+def _float_between(m: Qdq) -> str:
+    return m.node("Sigmoid", m.node("Conv", m.float_input(1, 3, 8, 8), m.weights(4, 3, 3, 3)))
+
+
+def _float_constant(m: Qdq) -> str:
+    return m.node("Mul", m.float_input(1, 3, 8, 8), m.const(np.arange(8), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (_float_weights, "the weights 'c_8' are float32, not quantized"),
+        (_float_between, "Sigmoid needs int8, but the float result of Conv 'conv_"),
+        (_float_constant, "the constant 'c_8' of Mul is float32, not quantized"),
+    ],
+)
+def test_float_tensor_in_the_middle(make: Callable[[Qdq], str], message: str) -> None:
+    m = Qdq()
+    m.quantized(make(m))
+    error = failure(m.model())
+    assert error.name == "UnquantizedTensor"
+    assert error.message.startswith(message)
+
+
+def test_a_result_read_both_as_float_and_as_int8() -> None:
+    """The quantization of one reader must not silently become that of the other."""
+    m = Qdq()
+    x = m.node("Conv", m.float_input(1, 3, 8, 8), m.weights(4, 3, 3, 3))
+    m.quantized(m.node("Mul", m.quantized(m.node("Sigmoid", x)), m.quantized(x)))
+    assert failure(m.model()).message.startswith("Sigmoid needs int8, but the float result of Conv 'conv_")
+
+
+def test_float_output() -> None:
+    m = Qdq()
+    m.output(m.node("Conv", m.float_input(1, 3, 8, 8), m.weights(4, 3, 3, 3)))
+    error = failure(m.model())
+    assert error.name == "UnquantizedTensor"
+    assert error.message.endswith("is the float result of Conv, never quantized")
+
+
+def test_input_of_another_type() -> None:
+    m = small()
+    model = m.model()
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.DOUBLE
+    assert failure(model).message == "its elements are DOUBLE, furc reads FLOAT, UINT8 and INT8"
+
+
+def test_a_huge_constant_is_not_made() -> None:
+    m = Qdq()
+    big = m.node("ConstantOfShape", m.integers(1 << 20, 1 << 20, 1 << 10))
+    m.quantized(m.node("Add", m.float_input(1, 3), big))
+    error = failure(m.model())
+    assert error.name == "TensorTooLarge"
+
+
+BYTES = small().model().SerializeToString()
+
+
+def survives(data: bytes) -> None:
+    try:
+        load_onnx(data, source="fuzzed.onnx")
+    except FurcError as error:
+        assert isinstance(error, SourceError | LowerError), error
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(0, len(BYTES) - 1))
+def test_truncated_models_are_refused(length: int) -> None:
+    survives(BYTES[:length])
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.tuples(st.integers(0, len(BYTES) - 1), st.integers(1, 255)), min_size=1, max_size=4))
+def test_flipped_bytes_are_refused_or_read(flips: list[tuple[int, int]]) -> None:
+    data = bytearray(BYTES)
+    for at, mask in flips:
+        data[at] ^= mask
+    survives(bytes(data))

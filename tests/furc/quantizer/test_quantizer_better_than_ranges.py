@@ -1,0 +1,126 @@
+"""Equalization, bias correction, reconstruction of rounding, and method auto."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from quantizer_models import images, model, node, normal, residual, run, sqnr_db, uneven_depthwise
+
+from furc.quantizer import CalibrationMethod, Observer, QuantizeOptions, quantize_model
+from furc.quantizer.auto_ranges import choose_methods, ranges_by_choice
+from furc.quantizer.equalize import equalize
+from furc.quantizer.graph import Array
+from furc.quantizer.optimize import optimize_graph
+from furc.quantizer.rounding import best_integers
+from furc.quantizer.scheme import choose_grids
+from furc.quantizer.simulate import Simulation
+
+
+def output_db(made: onnx.ModelProto, written: onnx.ModelProto, feeds: list[dict[str, Array]]) -> float:
+    exact = np.concatenate([run(made, feed)[0].ravel() for feed in feeds])
+    found = np.concatenate([run(written, feed)[0].ravel() for feed in feeds])
+    return sqnr_db(exact, found)
+
+
+def with_options(made: onnx.ModelProto, **options: object) -> float:
+    base = {"method": "MSE_ASYM", "equalize": False, "bias_correction": False}
+    written = quantize_model(made, images(16), QuantizeOptions(**{**base, **options}))  # type: ignore[arg-type]
+    return output_db(made, written, images(20)[16:])
+
+
+def test_equalizing_changes_no_result() -> None:
+    graph = optimize_graph(uneven_depthwise())
+    assert equalize(graph, images(4)) == 2
+    for feed in images(3):
+        np.testing.assert_allclose(run(graph.model(), feed)[0], run(uneven_depthwise(), feed)[0], rtol=1e-3, atol=1e-4)
+
+
+def test_a_collapsed_depthwise_network_comes_back_by_equalizing() -> None:
+    assert with_options(uneven_depthwise()) < 20
+    assert with_options(uneven_depthwise(), equalize=True) > 30
+
+
+def test_a_clip_that_cuts_is_not_equalized_across() -> None:
+    constants = {
+        "w1": normal(1, 4, 3, 1, 1),
+        "w2": normal(2, 4, 4, 1, 1),
+        "low": np.float32(0),
+        "high": np.float32(0.2),
+    }
+    nodes = [node("Conv", ["x", "w1"], "c"), node("Clip", ["c", "low", "high"], "r"), node("Conv", ["r", "w2"], "y")]
+    graph = optimize_graph(model(nodes, {"x": (1, 3, 12, 12)}, ["y"], constants))
+    assert equalize(graph, images(2)) == 0
+
+
+def test_bias_correction_removes_the_mean_error() -> None:
+    constants = {"w": normal(1, 6, 3, 5, 5), "b": normal(3, 6)}
+    made = model([node("Conv", ["x", "w", "b"], "y")], {"x": (1, 3, 12, 12)}, ["y"], constants)
+
+    def mean_error(correct: bool) -> float:
+        options = QuantizeOptions(method="MIN_MAX_ASYM", equalize=False, bias_correction=correct)
+        written = quantize_model(made, images(16), options)
+        shift = [run(made, f)[0] - run(written, f)[0] for f in images(16)]
+        return float(np.abs(np.mean(shift, axis=(0, 1, 3, 4))).max())
+
+    assert mean_error(True) < mean_error(False)
+
+
+def test_a_conv_without_bias_gets_one_by_correction() -> None:
+    made = model([node("Conv", ["x", "w"], "y")], {"x": (1, 3, 12, 12)}, ["y"], {"w": normal(1, 4, 3, 3, 3)})
+    written = quantize_model(made, images(4), QuantizeOptions(method="MIN_MAX_ASYM"))
+    (conv,) = [n for n in written.graph.node if n.op_type == "Conv"]
+    assert len(conv.input) == 3
+
+
+@pytest.mark.parametrize("made", [residual(), uneven_depthwise(4.0)])
+def test_reconstructed_rounding_lowers_the_output_error(made: onnx.ModelProto) -> None:
+    assert with_options(made, adaround=True) > with_options(made) - 0.5
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10_000), st.integers(1, 5), st.integers(1, 12))
+def test_best_integers_are_never_worse_than_nearest(seed: int, outputs: int, inputs: int) -> None:
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(40, inputs)) @ random.normal(size=(inputs, inputs))
+    hessian, wanted = x.T @ x / 40, random.uniform(-127, 127, (outputs, inputs))
+    found, nearest = best_integers(wanted, hessian), np.rint(wanted)
+
+    def cost(q: np.ndarray) -> float:
+        damped = hessian + np.eye(inputs) * 0.01 * np.trace(hessian) / inputs
+        return float(np.einsum("oi,ij,oj->", q - wanted, damped, q - wanted))
+
+    assert cost(found) <= cost(nearest) * (1 + 1e-9) and np.abs(found).max() <= 127
+    np.testing.assert_array_equal(found[np.abs(nearest) == 127], nearest[np.abs(nearest) == 127])
+
+
+def test_the_simulation_agrees_with_the_written_model() -> None:
+    graph = optimize_graph(residual())
+    observer = Observer(graph)
+    observer.observe(images(4))
+    scheme = choose_grids(graph, observer.ranges(CalibrationMethod.MSE_ASYM))
+    written = quantize_model(
+        residual(), images(4), QuantizeOptions(method="MSE_ASYM", equalize=False, bias_correction=False)
+    )
+    for feed in images(3):
+        simulated = Simulation(graph, scheme)(feed, scheme.grids)["y"]
+        np.testing.assert_allclose(simulated, run(written, feed)[0], atol=2.1 / 255)
+
+
+def test_auto_is_no_worse_than_the_worst_method_and_uses_the_held_samples() -> None:
+    graph = optimize_graph(residual())
+    observer = Observer(graph)
+    observer.observe(images(8))
+    choice = choose_methods(observer, images(12)[8:])
+    ranges = ranges_by_choice(observer, choice)
+    assert set(choice.values()) <= set(CalibrationMethod) and set(ranges) == set(observer.histograms)
+    single = [with_options(residual(), method=method) for method in CalibrationMethod]
+    assert with_options(residual(), method="auto") >= min(single)
+
+
+def test_everything_on_quantizes() -> None:
+    options = QuantizeOptions(method="auto", adaround=True)
+    written = quantize_model(residual(), iter(images(6)), options)
+    assert output_db(residual(), written, images(3)) > 25

@@ -1,0 +1,154 @@
+"""Lint, reports and image input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from quantizer_models import images, model, node, normal, residual
+
+from furc.quantizer import (
+    CalibrationMethod,
+    LayerSqnr,
+    Observer,
+    Preprocess,
+    QuantizeOptions,
+    compare_methods,
+    image_feeds,
+    layer_sqnr,
+    lint,
+    report_html,
+    tensor_ranges,
+)
+from furc.quantizer.images import preprocess_image
+from furc.quantizer.optimize import optimize_graph
+from furc.quantizer.report import quantized_with
+from isa.errors import SourceError
+
+
+def observed(feeds: list[dict[str, np.ndarray]]) -> Observer:
+    observer = Observer(optimize_graph(residual()))
+    observer.observe(feeds)
+    return observer
+
+
+def names(observer: Observer, **more: object) -> set[tuple[str, str]]:
+    return {(w.name, w.tensor) for w in lint(observer, **more)}  # type: ignore[arg-type]
+
+
+def test_good_data_has_no_findings() -> None:
+    observer = observed(images(16))
+    assert lint(observer, observer.ranges(CalibrationMethod.MIN_MAX_ASYM), samples=images(4)) == []
+
+
+def test_each_fault_of_the_data_is_named() -> None:
+    assert names(observed(images(3))) == {("FewSamples", "")}
+    raw = [{"x": i["x"] * 255} for i in images(16)]
+    assert names(observed(raw)) == {("NotNormalized", "x")}
+    twice = [{"x": i["x"] / 255} for i in images(16)]
+    assert names(observed(twice)) == {("NormalizedTwice", "x")}
+    dead = [{"x": i["x"] * np.reshape(np.float32([1, 0, 1]), (1, 3, 1, 1))} for i in images(16)]
+    assert ("ConstantChannels", "x") in names(observed(dead), samples=dead[:4])
+
+
+def test_clipping_and_low_sqnr_are_named() -> None:
+    observer = observed(images(16))
+    ranges = observer.ranges(CalibrationMethod.MIN_MAX_ASYM)
+    assert names(observer, ranges={**ranges, "c3": (-0.01, 0.01)}) == {("Clipped", "c3")}
+    (finding,) = lint(observer, layers=[LayerSqnr("c3", "Conv", 4.25), LayerSqnr("sum", "Add", 30.0)])
+    assert str(finding).startswith(
+        "warning[LowSqnr]: 'c3' keeps only 4.2 dB of signal over quantization noise\n  hint: "
+    )
+
+
+def test_layer_sqnr_lists_the_worst_first() -> None:
+    observer = observed(images(4))
+    ranges = {**observer.ranges(CalibrationMethod.MIN_MAX_ASYM), "r2": (0.0, 0.05)}
+    rows = layer_sqnr(observer.graph, quantized_with(observer, ranges), images(2))
+    assert rows[0].tensor == "r2" and rows[0].op == "Clip" and rows[0].at.nodes == ("r2_node",)
+    assert {row.tensor for row in rows} >= {"x", "r1", "c3", "sum", "silu", "both", "y"}
+    assert all(rows[i].db <= rows[i + 1].db for i in range(len(rows) - 1))
+
+
+def test_methods_are_compared_with_the_callers_runner_and_shown_in_one_file() -> None:
+    calls = []
+
+    def accuracy(run: object) -> float:
+        calls.append(run)
+        return 75.0
+
+    rows = compare_methods(
+        residual(), images(4), images(3), methods=["MIN_MAX_ASYM", "MSE_SYM"], accuracy=accuracy,
+        options=QuantizeOptions(equalize=False, bias_correction=False),
+    )  # fmt: skip
+    assert [row.method for row in rows] == ["MIN_MAX_ASYM", "MSE_SYM"] and len(calls) == 2
+    assert all(r.accuracy == 75 and r.output_db > 25 and r.bytes > 1000 and r.seconds > 0 and r.layers for r in rows)
+    page = report_html("small <net>", rows, tensor_ranges(observed(images(2)))[:2], measured_on="the simulated NPU")
+    assert page.startswith("<!doctype html>") and "small &lt;net&gt;" in page and "the simulated NPU" in page
+    assert "https://cdn" not in page.split("</script>")[-1] and "src=" not in page.split("</script>")[-1]
+
+
+def picture(path: Path, size: tuple[int, int] = (30, 20)) -> Path:
+    gradient = np.zeros((size[1], size[0], 3), np.uint8)
+    gradient[..., 0], gradient[..., 2] = 200, np.arange(size[0], dtype=np.uint8)
+    Image.fromarray(gradient).save(path)
+    return path
+
+
+def test_images_come_from_a_directory_in_order(tmp_path: Path) -> None:
+    for name in ("b.png", "a.png", "notes.txt"):
+        if name.endswith("png"):
+            picture(tmp_path / name)
+        else:
+            (tmp_path / name).write_text("no image")
+    feeds = list(image_feeds(tmp_path, "x", Preprocess(size=(8, 10))))
+    assert len(feeds) == 2 and feeds[0]["x"].shape == (1, 3, 8, 10) and feeds[0]["x"].dtype == np.float32
+    assert (
+        feeds[0]["x"][0, 0].max() == pytest.approx(200 / 255)
+        and len(list(image_feeds(tmp_path, "x", Preprocess(), 1))) == 1
+    )
+
+
+def test_preprocessing_orders_channels_and_axes() -> None:
+    image = Image.new("RGB", (4, 2), (10, 20, 30))
+    base = {"scale": 1.0, "mean": (1.0, 2.0, 3.0), "std": (2.0, 2.0, 2.0)}
+    rgb = preprocess_image(image, Preprocess(**base))  # type: ignore[arg-type]
+    assert rgb[0, :, 0, 0].tolist() == [4.5, 9.0, 13.5]
+    bgr = preprocess_image(image, Preprocess(**base, channels="bgr", layout="nhwc"))  # type: ignore[arg-type]
+    assert bgr.shape == (1, 2, 4, 3) and bgr[0, 0, 0].tolist() == [14.5, 9.0, 3.5]
+    assert preprocess_image(image, Preprocess(dtype="uint8"))[0, :, 0, 0].tolist() == [10, 20, 30]
+    assert preprocess_image(image, Preprocess(channels="gray", dtype="uint8")).shape == (1, 1, 2, 4)
+
+
+def test_letterbox_and_crop_keep_proportions() -> None:
+    image = Image.new("RGB", (40, 20), (255, 255, 255))
+    boxed = preprocess_image(image, Preprocess(size=(16, 16), fit="letterbox", dtype="uint8"))
+    assert boxed[0, 0, :4].tolist() == [[114] * 16] * 4 and (boxed[0, 0, 4:12] == 255).all()
+    cropped = preprocess_image(image, Preprocess(size=(16, 16), fit="crop", dtype="uint8"))
+    assert (cropped == 255).all()
+
+
+def test_npz_and_broken_files(tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", x=normal(0, 5, 3, 4, 4))
+    feeds = list(image_feeds(tmp_path / "data.npz", "x", Preprocess(), 2))
+    assert len(feeds) == 2 and feeds[0]["x"].shape == (1, 3, 4, 4)
+    (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 no zip")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG no image")
+    for path, name in (("broken.npz", "BadData"), ("broken.png", "BadImage"), ("missing", "NoImages")):
+        with pytest.raises(SourceError) as caught:
+            list(image_feeds(tmp_path / path, "x", Preprocess()))
+        assert caught.value.name == name
+
+
+def test_constant_channels_of_a_layer_name_its_node() -> None:
+    weights = normal(1, 4, 3, 1, 1)
+    weights[2] = 0
+    observer = Observer(
+        optimize_graph(model([node("Conv", ["x", "w"], "y")], {"x": (1, 3, 12, 12)}, ["y"], {"w": weights}))
+    )
+    observer.observe(images(16))
+    (finding,) = lint(observer, samples=images(2))
+    assert (finding.name, finding.tensor, finding.at.nodes) == ("ConstantChannels", "y", ("y_node",))
+    assert "1 of 4 channels of 'y' never change: 2" in finding.message
