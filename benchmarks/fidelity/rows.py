@@ -57,7 +57,7 @@ def quantized(name: str, skeletons: Path | None) -> onnx.ModelProto | None:
         return None
     model = optimize_model(model)
     names = [i.name for i in model.graph.input] + [output for node in model.graph.node for output in node.output]
-    return onnx.load_from_string(quantize(model, {name: (-1.0, 1.0) for name in names}))
+    return onnx.load_from_string(quantize(model, dict.fromkeys(names, (-1.0, 1.0))))
 
 
 def _float_model(name: str, skeletons: Path | None) -> onnx.ModelProto | None:

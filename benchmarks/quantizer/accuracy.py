@@ -143,17 +143,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--task", action="append", choices=list(MODELS))
-    parser.add_argument("--limit", type=int)
+    parser.add_argument("--limit", type=int, help="images of eval")
+    parser.add_argument("--only", default="", help="options whose row starts so, and no table of methods")
     chosen = parser.parse_args()
     for name in chosen.task or list(MODELS):
         task = load_task(name, chosen.data, chosen.limit)
         print(f"\n## {name}: {MODELS[name]}\n", flush=True)
+        methods = COLLAPSE_METHODS if name == "collapse" else tuple(CalibrationMethod)
         if name == "collapse":
             task.model = collapsed(task.model, COLLAPSE_RATIO)
-            print_methods(task, COLLAPSE_METHODS)
-        else:
-            print_methods(task, tuple(CalibrationMethod))
-        print_options(task, OPTIONS)
+        if not chosen.only:
+            print_methods(task, methods)
+        print_options(task, {title: o for title, o in OPTIONS.items() if title.startswith(chosen.only)})
 
 
 if __name__ == "__main__":

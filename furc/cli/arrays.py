@@ -72,7 +72,7 @@ def _load(path: Path) -> Any:
         what = "not a regular file" if path.exists() else "no such file"
         raise SourceError("ArrayNotFound", what, at=Loc(str(path)), hint="check the path")
     try:
-        return np.load(path, allow_pickle=False)
+        return np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)  # numpy leaves a bad archive open
     except _UNREADABLE as error:
         raise _bad(path, _reason(error), "write it with numpy.save or numpy.savez") from error
 

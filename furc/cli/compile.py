@@ -144,7 +144,8 @@ class _Run:
     def run(self) -> None:
         from furc.cli.build import cached, keep, key_for
 
-        self.outputs.check(self.output, self.wanted.dot_graph, self.wanted.analyze_memory)
+        beside = self.output.with_suffix(".npz") if self.output is not None and self._gives_text else None
+        self.outputs.check(self.output, beside, self.wanted.dot_graph, self.wanted.analyze_memory)
         key = key_for(self.source, self.request)
         built = cached(key) if self.wanted.binary_only else None
         if built is not None:
@@ -158,7 +159,7 @@ class _Run:
 
     def _compiled(self) -> Built | None:
         """The binary; None where text was asked for, which is then written."""
-        from furc.cli.build import ENF, linked, load, lowered
+        from furc.cli.build import linked, load, lowered
         from furc.cli.ir_files import is_ir
         from furc.cli.tap import Stopped, Tap
 
@@ -168,7 +169,7 @@ class _Run:
         tap = Tap(self.reporter, self.wanted.print_after, self.wanted.stop_after, self.wanted.dot_graph is not None)
         listener = self._verified(content, options, tap)
         try:
-            if self.wanted.target_ir == ENF and not self.wanted.stop_after:
+            if not self._gives_text:
                 built = linked(content, options, listener)
                 self._dot(tap.dot or _dot_of(content))
                 self._memory(built, options)
@@ -179,6 +180,10 @@ class _Run:
         self._dot(tap.dot or _dot_of(text))
         self._text(text)
         return None
+
+    @property
+    def _gives_text(self) -> bool:
+        return self.wanted.target_ir != "enf" or self.wanted.stop_after is not None
 
     def _target(self) -> str:
         return "gir" if self.wanted.stop_after else self.wanted.target_ir

@@ -9,7 +9,7 @@ from pathlib import Path
 from furc.cli.arrays import Array, npz_bytes, read_arrays
 from furc.cli.output import Outputs
 from isa.errors import Loc, SourceError
-from passes.ir.graph import Graph, Level
+from passes.ir.graph import Graph, Level, verify
 from passes.ir.lir import Program
 from passes.ir.lir_text import parse_program_text, show_program
 from passes.ir.text import parse, show
@@ -28,13 +28,16 @@ def side_file(path: Path) -> Path:
 
 
 def read_ir(path: Path) -> Graph | Program:
-    """The graph in a text, or the program in a .lir; "-" is stdin. Raises SourceError."""
+    """The graph in a text, or the program in a .lir; "-" is stdin. Raises SourceError, VerifyError."""
     text = _text(path)
     constants = _constants(path, text)
     source = str(path)
     if path.suffix == ".lir" or text.lstrip().startswith("lir "):
-        return parse_program_text(text, constants, source)
+        program = parse_program_text(text, constants, source)
+        verify(program.graph)
+        return program
     graph = parse(text, constants, source)
+    verify(graph)
     if path.suffix and graph.level != path.suffix[1:] and is_ir(path):
         raise SourceError(
             "BadIrText", f"the text is {graph.level}", at=Loc(source), hint=f"call it {path.stem}.{graph.level}"

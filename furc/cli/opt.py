@@ -28,7 +28,6 @@ def command(request: Request, irfile: Path, names: tuple[str, ...], output: Path
     from furc.cli.random_inputs import random_inputs
     from isa.errors import Loc, SourceError
     from passes.ir.graph import Graph
-    from passes.ir.graph import verify as verify_graph
     from passes.ir.text import show
     from passes.pipeline import GRAPH_PASSES, Listener, run_pass
     from passes.reference.verify import VerifyingListener
@@ -41,7 +40,6 @@ def command(request: Request, irfile: Path, names: tuple[str, ...], output: Path
     if not isinstance(graph, Graph):
         raise SourceError("NotAGraph", "lir is a program, passes run on graphs", at=Loc(str(irfile)),
                           hint="give .dfg, .ldfg, .cdfg or .gir")  # fmt: skip
-    verify_graph(graph)
     options = request.options(batch=graph.batch)
     listener = Listener()
     if verify:

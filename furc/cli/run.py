@@ -58,7 +58,7 @@ def command(
     from furc.runtime.session import Session
     from isa import enf as enf_file
 
-    files = dict(_named_file(text) for text in inputs)
+    files = dict(named_file(text) for text in inputs)
     outputs = Outputs((enf, *files.values()))
     outputs.check(output, trace)
     binary = enf_file.load(enf)
@@ -77,7 +77,7 @@ def command(
         click.echo(f"The output has been saved to {path}", err=True)
 
 
-def _named_file(text: str) -> tuple[str, Path]:
+def named_file(text: str) -> tuple[str, Path]:
     name, equals, file = text.partition("=")
     if not equals or not name or not file:
         raise click.BadParameter(f"'{text}' is not NAME=FILE", param_hint="'--input'")

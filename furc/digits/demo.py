@@ -56,9 +56,7 @@ def float_accuracy(model: onnx.ModelProto, images: NDArray[np.float32], labels: 
     return float(np.mean(logits.argmax(axis=1) == labels))
 
 
-def npu_accuracy(
-    model: onnx.ModelProto, images: NDArray[np.float32], labels: NDArray[np.int64]
-) -> tuple[float, float]:
+def npu_accuracy(model: onnx.ModelProto, images: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[float, float]:
     """Share of images that the compiled binary classifies right on the interpreter, and the seconds that took."""
     session = Session(compile(model, batch_size=BATCH))
     begin, right = time.perf_counter(), 0
@@ -77,7 +75,8 @@ def show(result: Profile, file: Path) -> None:
     for operator in sorted(result.operators, key=lambda o: -o.cycles)[:4]:
         if operator.cycles:
             share = operator.cycles / sum(o.cycles for o in result.operators)
-            print(f"      {share:5.1%}  {operator.name:24} bound by {operator.bound_by:9} {', '.join(operator.onnx_nodes)}")
+            nodes = ", ".join(operator.onnx_nodes)
+            print(f"      {share:5.1%}  {operator.name:24} bound by {operator.bound_by:9} {nodes}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ for the trials too: what ranges cost in shifted means would else outweigh all di
 
 from __future__ import annotations
 
-import time
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from furc.quantizer.bias_correction import correct_biases
@@ -20,7 +20,7 @@ from furc.quantizer.scheme import Scheme, choose_grids
 from furc.quantizer.simulate import Simulation
 from furc.quantizer.sqnr import Noise, mean_ratio
 
-SEARCH_SECONDS = 60.0
+SEARCH_WORK = 2e10  # activation values computed by the search, about a minute; a clock would make results differ
 CORRECT_SAMPLES = 8
 WORTHWHILE = 0.99  # an output error must fall below this part of the best so far, else the difference is noise
 Choice = dict[str, CalibrationMethod]  # by class of tensors
@@ -32,14 +32,13 @@ def choose_methods(
     *,
     correct_with: Sequence[Feed] = (),
     percentage: float = 99.99,
-    seconds: float = SEARCH_SECONDS,
+    work: float = SEARCH_WORK,
     progress: Progress | None = None,
 ) -> Choice:
     """The method of each class. held: samples the observer has not seen; correct_with: those to correct biases with."""
     search = _Search(observer, held, correct_with[:CORRECT_SAMPLES], percentage)
-    deadline = time.monotonic() + seconds
     start = search.best_method(progress)
-    return search.refine(dict.fromkeys(search.leaders, start), deadline, progress)
+    return search.refine(dict.fromkeys(search.leaders, start), work, progress)
 
 
 def ranges_by_choice(observer: Observer, choice: Choice, percentage: float = 99.99) -> Ranges:
@@ -61,6 +60,7 @@ class _Search:
         self.schemes = {method: self._scheme(ranges) for method, ranges in self._ranges.items()}
         scheme = self.schemes[CalibrationMethod.MIN_MAX_ASYM]
         self.leaders = list(dict.fromkeys(scheme.leader.values()))
+        self._values = sum(math.prod(self.graph.shape(name) or (0,)) for name in scheme.grids)
         self._simulation = self._trial(scheme)
         exact = RunModel(self.graph.model())
         samples = [(feed, exact(feed)) for feed in held]
@@ -99,12 +99,14 @@ class _Search:
         correct_biases(trial, scheme, self._correct_with)
         return Simulation(trial, scheme)
 
-    def refine(self, choice: Choice, deadline: float, progress: Progress | None) -> Choice:
-        """Coordinate descent over classes until the time is up."""
+    def refine(self, choice: Choice, work: float, progress: Progress | None) -> Choice:
+        """Coordinate descent over classes until the work is done."""
+        trials = work / max(self._values * len(self.search), 1)
         best, confirmed = self.error(choice, self.search), self.error(choice, self.check)
         for done, leader in enumerate(self.leaders):
             for method in self._alternatives(leader, choice[leader]):
-                if time.monotonic() > deadline:
+                trials -= 1
+                if trials < 0:
                     return choice
                 changed = {**choice, leader: method}
                 error = self.error(changed, self.search)

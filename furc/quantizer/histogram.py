@@ -106,7 +106,7 @@ class Histogram:
             part = flat[start : start + BLOCK]
             scaled, at = room[: part.size], index[: part.size]
             np.multiply(part, inverse, out=scaled)
+            np.floor(scaled, out=scaled)  # before adding, which would round a tiny negative up to 0
             np.add(scaled, np.float32(HALF), out=scaled)
-            np.minimum(scaled, np.float32(2 * HALF - 1), out=scaled)  # float32 may round the top of the last bin up
             np.copyto(at, scaled, casting="unsafe")
             self.counts += np.bincount(at, minlength=2 * HALF)

@@ -10,7 +10,7 @@ The result are float weights that lie on the grid: quantizing them to nearest fi
 
 from __future__ import annotations
 
-import time
+import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -28,21 +28,18 @@ PATCHES = 512  # taken from one sample
 SWEEPS = 3
 DAMPING = 0.01  # of H's mean diagonal, added to it: few samples must not decide about weights they hardly touch
 GROUP_BYTES = 512 << 20
-SECONDS = 120.0
+WORK = 4e11  # multiply-adds of the sweeps, a minute or two; a clock would make results differ
 Float64 = NDArray[np.float64]
 
 
 def reconstruct_rounding(
-    graph: Graph, scheme: Scheme, samples: Sequence[Feed], *, seconds: float = SECONDS, progress: Progress | None = None
+    graph: Graph, scheme: Scheme, samples: Sequence[Feed], *, work: float = WORK, progress: Progress | None = None
 ) -> int:
-    """Put weights in `graph` on their grids. How many layers were done before the time was up."""
-    layers = [node for node in graph.nodes if _is_reconstructable(graph, scheme, node)]
-    deadline, done = time.monotonic() + seconds, 0
+    """Put weights in `graph` on their grids. How many layers were done; what `work` does not reach stays as it is."""
+    layers, done = _affordable(graph, [n for n in graph.nodes if _is_reconstructable(graph, scheme, n)], work), 0
     for group in _groups(graph, layers):
         hessians = _hessians(graph, scheme, group, samples)
         for node in group:
-            if time.monotonic() > deadline:
-                return done
             _reconstruct(graph, node, scheme.grids[node.inputs[0]].scale, hessians[node.output])
             done += 1
             if progress is not None:
@@ -59,6 +56,12 @@ def _is_reconstructable(graph: Graph, scheme: Scheme, node: Node) -> bool:
         return not node.get("transA", 0) and _rows(node, weight).shape[1] <= LARGEST_PATCH
     plain = weight.ndim == 4 and node.get("auto_pad", "NOTSET") in ("NOTSET", "VALID")
     return plain and int(np.prod(weight.shape[1:])) <= LARGEST_PATCH
+
+
+def _affordable(graph: Graph, layers: Sequence[Node], work: float) -> list[Node]:
+    """The layers in order, as far as the work goes."""
+    costs = [SWEEPS * (rows := _rows(n, graph.constants[n.inputs[1]])).size * rows.shape[1] for n in layers]
+    return [node for node, total in zip(layers, itertools.accumulate(costs), strict=True) if total <= work]
 
 
 def _rows(node: Node, weight: Array) -> Array:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from furc.report.host import HostOperator, host_operators
 from furc.report.recorded import Engine, Recorded, Slice, record
@@ -16,6 +17,9 @@ from isa.enf import MAGIC, Enf
 from isa.instructions import Instruction
 from isa.npu import NpuConfig
 from isa.timing.cost import Cost
+
+if TYPE_CHECKING:
+    from furc.compiler import Model
 
 
 class BoundBy(StrEnum):
@@ -103,7 +107,7 @@ class Profile:
 
 
 def profile(
-    model: Enf | str | Path | bytes,
+    model: Enf | Model,
     *,
     npu: NpuConfig | None = None,
     target_npu: str = "warboy-2pe",
@@ -112,24 +116,25 @@ def profile(
 ) -> Profile:
     """Profile a binary, or a quantized model, which is compiled first.
 
-    model: an Enf, a path or bytes. npu: a what-if machine. The other arguments are those of furc.compile; a binary
-    has its own. Raises FurcError.
+    model: an Enf, a path, bytes or a ModelProto. npu: a what-if machine. The other arguments are those of
+    furc.compile; a binary has its own. Raises FurcError.
     """
     enf = _binary(model)
     if enf is None:
         from furc.compiler import compile  # a binary can be profiled without onnx
 
-        assert not isinstance(model, Enf)
         enf = compile(model, target_npu=target_npu, batch_size=batch_size, compiler_config=compiler_config, npu=npu)
     return summarize(record(enf, npu if npu is not None else npus.target(enf.target)))
 
 
-def _binary(model: Enf | str | Path | bytes) -> Enf | None:
+def _binary(model: Enf | Model) -> Enf | None:
     if isinstance(model, Enf):
         return model
     if isinstance(model, bytes):
         return enf_file.read(model) if model.startswith(MAGIC) else None
-    return enf_file.load(model) if is_enf(Path(model)) else None
+    if isinstance(model, str | Path):
+        return enf_file.load(model) if is_enf(Path(model)) else None
+    return None
 
 
 def is_enf(path: Path) -> bool:

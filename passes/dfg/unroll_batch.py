@@ -30,8 +30,9 @@ def unroll_batch(graph: Graph, factor: int) -> Graph:
     heads = [op for op in graph.ops if isinstance(op, HostOp) and op.x in graph.inputs]
     starts = [v for v in (*graph.inputs, *(op.result for op in heads)) if v.type.dtype is DType.I8]
     tails = [op for op in graph.ops if isinstance(op, HostOp) and op not in heads]
-    ends = [*(op.x for op in tails), *(v for v in graph.outputs if v.type.dtype is DType.I8)]
-    for value in (*graph.inputs, *(op.result for op in heads), *graph.outputs):
+    wanted = dict.fromkeys([*(op.x for op in tails), *(v for v in graph.outputs if v.type.dtype is DType.I8)])
+    ends = [value for value in wanted if value not in starts]  # what the host makes for it has all images already
+    for value in dict.fromkeys([*graph.inputs, *(op.result for op in heads), *graph.outputs]):
         _grow(value, factor)
     body = [op for op in graph.ops if not isinstance(op, HostOp)]
     ops: list[Op] = list(heads)

@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from isa.enf import HostSegment
-from passes.ir.dfg import Dequantize, HostOp, Quantize, Recast, Unlower
+from passes.ir.dfg import RELAYOUTS, Dequantize, HostOp, Quantize, Recast
 from passes.ir.graph import Graph, Value
 from passes.ir.types import DType, TensorType
 
@@ -32,8 +32,7 @@ def tail_segment(graph: Graph) -> HostSegment:
 
 
 def _host_ops(graph: Graph) -> list[HostOp]:
-    """Unlower is none of them: it is done when the tensor is read out of DRAM."""
-    return [op for op in graph.ops if isinstance(op, HostOp) and not isinstance(op, Unlower)]
+    return [op for op in graph.ops if isinstance(op, HostOp) and not isinstance(op, RELAYOUTS)]
 
 
 def _segment(name: str, ops: list[tuple[HostOp, str, str]]) -> HostSegment:

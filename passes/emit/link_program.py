@@ -16,7 +16,7 @@ from isa.layout import align
 from isa.npu import NpuConfig
 from isa.operands import DramRange, DramWindow, OperandValue
 from passes.emit.host_segments import head_segment, tail_segment
-from passes.ir.dfg import HOST_OPS, Unlower
+from passes.ir.dfg import HOST_OPS, Lower, Unlower
 from passes.ir.graph import Graph, Value
 from passes.ir.lir import Program, Step
 from passes.ir.types import DType, InDram
@@ -65,7 +65,8 @@ def link_program(program: Program, options: CompileOptions, furc_version: str) -
 def npu_inputs(graph: Graph) -> dict[str, Value]:
     """DRAM tensors that the host writes before the program starts, by the name it has them under."""
     made = [op.result for op in graph.ops if op.mnemonic in ("quantize", "recast")]
-    return {v.name: v for v in (*graph.inputs, *made) if _in_dram(v)}
+    lowered = {op.x.name: op.result for op in graph.ops if isinstance(op, Lower)}
+    return {v.name: v for v in (*graph.inputs, *made) if _in_dram(v)} | lowered
 
 
 def npu_outputs(graph: Graph) -> dict[str, Value]:

@@ -90,13 +90,22 @@ class Recast(HostOp):
 
 @register(Level.LDFG, Level.CDFG, Level.GIR)
 @dataclass(eq=False, kw_only=True)
+class Lower(HostOp):
+    """An int8 input of the model on four axes: the runtime re-lays it anyway."""
+
+    mnemonic = "lower"
+
+
+@register(Level.LDFG, Level.CDFG, Level.GIR)
+@dataclass(eq=False, kw_only=True)
 class Unlower(HostOp):
     """An int8 output under the name and shape that the model gives it: the runtime re-lays it anyway."""
 
     mnemonic = "unlower"
 
 
-HOST_OPS = (Quantize, Dequantize, Recast, Unlower)
+HOST_OPS = (Quantize, Dequantize, Recast, Lower, Unlower)
+RELAYOUTS = (Lower, Unlower)  # no work of their own: done while the runtime copies tensors to and from DRAM
 
 
 @register(Level.DFG)

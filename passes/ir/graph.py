@@ -235,7 +235,7 @@ def _broken_rules(op: Op) -> list[str]:
     """What the op says does not hold. Rules may unpack shapes: text can give an op operands of any rank."""
     try:
         return list(op.verify())
-    except (ArithmeticError, AssertionError, IndexError, ValueError):
+    except (ArithmeticError, AssertionError, IndexError, TypeError, ValueError):
         return [f"it cannot read {', '.join(f'{v} {_shown(v.type)}' for v in op.operands())}"]
 
 

@@ -33,6 +33,8 @@ class LowLevelOp(Op):
     def verify(self) -> Iterator[str]:
         if self.result.type.rank != 4:
             yield f"the result has {self.result.type.rank} axes, expected 4"
+        elif self.into is None and self.made() != self.result.type.shape:
+            yield f"the result is {list(self.result.type.shape)}, the op makes {list(self.made())}"
         if (self.into is None) != (self.at == ()):
             yield "into and at go together"
 
@@ -76,6 +78,9 @@ class LowLevelConv2d(WindowOp):
         yield from LowLevelOp.verify(self)
         if (self.packed is None) == (self.w is None):
             yield "weights are either plain or packed"
+        wanted = (self.channels, self.x.type.shape4.c // self.group, *self.kernel)
+        if self.w is not None and self.w.type.shape != wanted:
+            yield f"weights {list(self.w.type.shape)}, expected {list(wanted)}"
 
 
 @register(*_LOW)
@@ -197,6 +202,18 @@ class LowLevelSlice(LowLevelOp):
     def made(self) -> Shape4:
         return Box(*self.box).shape(self.x.type.shape[3])
 
+    def verify(self) -> Iterator[str]:
+        yield from LowLevelOp.verify(self)
+        yield from _leaves(self.x, self.box)
+
+
+def _leaves(x: Value, corner: tuple[int, ...]) -> Iterator[str]:
+    """A rule for boxes: inside the tensor."""
+    box, shape = Box(*corner), x.type.shape4
+    spans = ((box.n0, box.n, shape.n), (box.c0, box.c, shape.c), (box.h0, box.h, shape.h))
+    if any(start < 0 or count < 1 or start + count > extent for start, count, extent in spans):
+        yield f"the box {list(corner)} leaves {list(shape)}"
+
 
 @register(Level.LDFG)
 @dataclass(eq=False, kw_only=True)
@@ -233,6 +250,8 @@ class Load(LowLevelOp):
         return Box(*self.box).shape(self.x.type.shape[3])
 
     def verify(self) -> Iterator[str]:
+        yield from LowLevelOp.verify(self)
+        yield from _leaves(self.x, self.box)
         if not isinstance(self.x.type.place, InDram) or not isinstance(self.result.type.place, InSram):
             yield "a load goes from DRAM to SRAM"
 
@@ -258,6 +277,7 @@ class Store(LowLevelOp):
         return self.x.type.shape4
 
     def verify(self) -> Iterator[str]:
+        yield from LowLevelOp.verify(self)
         if not isinstance(self.x.type.place, InSram) or not isinstance(self.result.type.place, InDram):
             yield "a store goes from SRAM to DRAM"
 

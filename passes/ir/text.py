@@ -131,8 +131,8 @@ class _Builder:
 
     def build(self, tree: Tree[Token]) -> Graph:
         header, *items = typing.cast(list[Tree[Token]], tree.children)
-        level, name, batch = (str(t) for t in header.children)
-        graph = Graph(name=json.loads(name), level=Level(level), source=self.source, batch=int(batch))
+        level, name, batch = typing.cast(list[Token], header.children)
+        graph = Graph(name=self._text(name), level=Level(str(level)), source=self.source, batch=int(batch))
         for item in items:
             getattr(self, f"_{item.data}")(graph, item.children)
         return graph
@@ -162,7 +162,7 @@ class _Builder:
             )
         operands = [p for p in rest if isinstance(p, Tree)]
         tokens = [p for p in rest if isinstance(p, Token)]
-        nodes = tuple(json.loads(t) for t in tokens if t.type == "STRING")
+        nodes = tuple(self._text(t) for t in tokens if t.type == "STRING")
         attributes = next((t for t in tokens if t.type == "ATTRIBUTES"), None)
         arguments: dict[str, object] = {str(o.children[0]): self._operand(o.children[1]) for o in operands}
         arguments |= self._attributes(cls, attributes) if attributes is not None else {}
@@ -199,13 +199,25 @@ class _Builder:
             result[key] = tuple(value) if isinstance(value, list) else value
         return result
 
+    def _text(self, token: Token, quoted: str | None = None) -> str:
+        """What a quoted string says."""
+        try:
+            return str(json.loads(str(token) if quoted is None else quoted))
+        except json.JSONDecodeError as error:
+            raise self._error(token, f"not a string: {token}", f"{error.msg}; escapes are those of JSON") from None
+
+    def _name(self, token: Token) -> str:
+        """The name of a value, without its %."""
+        text = str(token)[1:]
+        return self._text(token, text) if text.startswith('"') else text
+
     def _define(self, name: Token, type: Token) -> Value:
-        value = Value(_value_name(name), parse_type(str(type), Loc(self.source, detail=f"{type.line}:{type.column}")))
+        value = Value(self._name(name), parse_type(str(type), Loc(self.source, detail=f"{type.line}:{type.column}")))
         self.values[value.name] = value
         return value
 
     def _value(self, token: Token) -> Value:
-        name = _value_name(token)
+        name = self._name(token)
         if name not in self.values:
             near = difflib.get_close_matches(name, self.values, 1)
             raise self._error(token, f"{token} is not defined above", f"did you mean '%{near[0]}'?" if near else "")
@@ -244,11 +256,6 @@ def _spelled(annotation: object) -> str:
     items = typing.get_args(annotation)
     count = "" if items[-1] is Ellipsis else f"{len(items)} "
     return f"a list of {count}{_WORDS[items[0]]}s"
-
-
-def _value_name(token: Token) -> str:
-    text = str(token)[1:]
-    return json.loads(text) if text.startswith('"') else text
 
 
 _TYPE = re.compile(r"(?P<dtype>[a-z]+\d*)\[(?P<shape>[\d,]*)\](?: q\((?P<quant>[^()]*)\))?(?: @(?P<place>\S+))?")

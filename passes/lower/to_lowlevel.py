@@ -57,8 +57,8 @@ class _Lowering:
 
     def run(self) -> Graph:
         for value in self.old.inputs:
-            self.made[value] = value
             self.new.inputs.append(value)
+            self.made[value] = self._input(value)
         shown = {v: (v.name, v.type) for v in self.old.outputs}  # lowering a host op changes its result
         for op in self.old.ops:
             LOWERINGS[type(op)](self, op)
@@ -66,6 +66,14 @@ class _Lowering:
         self.new.outputs = [outputs[old] for old in self.old.outputs]
         self.new.remove_dead()
         return self.new
+
+    def _input(self, value: Value) -> Value:
+        """An input on four axes; that of the model keeps its name and shape."""
+        if value.type.dtype is not DType.I8 or value.type.rank == 4:
+            return value
+        result = Value(self.names.fresh(f"{value.name}.lowered"), value.type.shaped(tuple(value.type.shape4)))
+        self.new.ops.append(dfg.Lower(result=result, x=value))
+        return result
 
     def _output(self, old: Value, name: str, type: TensorType) -> Value:
         """An output keeps the model's name and shape; what the machine makes for it gets another name."""

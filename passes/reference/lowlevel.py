@@ -16,7 +16,7 @@ from isa.errors import RunError
 from isa.execute import numerics
 from isa.execute.numerics import BinaryScales, Geometry
 from passes.ir import lowlevel
-from passes.ir.dfg import Dequantize, Quantize, Recast, Unlower
+from passes.ir.dfg import Dequantize, HostOp, Lower, Quantize, Recast, Unlower
 from passes.ir.graph import Array, Graph, Op, Value
 from passes.reference import dfg
 
@@ -99,8 +99,8 @@ def rule(*classes: type[T]) -> Callable[[Callable[[T, Executor], Array]], Callab
     return add
 
 
-@rule(Unlower)
-def _unlower(op: Unlower, run: Executor) -> Array:
+@rule(Lower, Unlower)
+def _relayout(op: HostOp, run: Executor) -> Array:
     return run.held[op.x].reshape(op.result.type.shape)
 
 

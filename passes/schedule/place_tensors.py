@@ -3,7 +3,7 @@
 before:
     %y = LowLevelConv2d(x=%t, packed=%w) ... : i8[1,16,8,8] q(0.1,0) @sram:HCHCW(8x1)
 after:
-    %y = LowLevelConv2d(x=%t, packed=%w) ... : i8[1,16,8,8] q(0.1,0) @sram:HCHCW(8x1)+0x3ff00
+    %y = LowLevelConv2d(x=%t, packed=%w) ... : i8[1,16,8,8] q(0.1,0) @sram:HCHCW(8x1)+0x3ff40
 
 cdfg -> gir. Goes through the commands in order. Where a tensor does not fit, the resident tensor whose next use is
 farthest is stored to DRAM and loaded again before that use (Belady, 1966). Weights are then moved to the address

@@ -34,7 +34,7 @@ SMALL = [
     for slices, size in ((4, 4096), (4, 8192), (8, 2048), (16, 1024), (64, 512))
 ]
 quick = settings(
-    max_examples=25,
+    max_examples=60,
     deadline=None,
     derandomize=True,
     database=None,
@@ -76,13 +76,13 @@ def test_any_graph_with_small_weight_registers(graph: Graph, weight_bytes: int) 
         assert error.name in ("OutOfSram", "KernelTooLarge")
 
 
-@settings(quick, max_examples=15)
+@settings(quick, max_examples=30)
 @given(graphs(batch=1), st.integers(2, 4))
 def test_any_graph_in_batches(graph: Graph, batch: int) -> None:
     check_compile(graph, CompileOptions(npu=WARBOY, batch=batch))
 
 
-@settings(quick, max_examples=15)
+@settings(quick, max_examples=30)
 @given(graphs(), st.sampled_from([1024, 2048]))
 def test_any_graph_whose_program_is_loaded_while_it_runs(graph: Graph, memory: int) -> None:
     npu = replace(WARBOY, instruction_memory_bytes=memory)

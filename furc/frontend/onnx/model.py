@@ -59,10 +59,18 @@ def read_model(
     opset = _checked_opset(proto, source)
     if proto.functions:
         proto = _inlined(proto, source)
+    proto = _quantized_from_ranges(proto)
     _check_quantized(proto, source)
     inputs = _inputs(proto, input_shapes, source)
     _check_valid(proto, source)
     return Model(proto=proto, source=source, opset=opset, inputs=inputs, nodes=_needed(proto))
+
+
+def _quantized_from_ranges(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """A float model that carries calibrated ranges, as the vendor's quantizer writes it, in QDQ form."""
+    from furc.quantizer import is_calibrated, quantize  # most models are QDQ already and do not need it
+
+    return onnx.load_from_string(quantize(proto)) if is_calibrated(proto) else proto
 
 
 def _bytes_of(path: Path) -> bytes:

@@ -72,12 +72,11 @@ def test_float_model_names_the_command() -> None:
     )
 
 
-def test_model_with_the_vendors_ranges_is_float_for_now() -> None:
+def test_model_with_the_vendors_ranges_must_have_them_all() -> None:
     model = float_model([1, 3, 8, 8])
     model.metadata_props.add(key="FurisoaAI.CalibrationResult", value="input: [0, 1]")
     error = failure(model)
-    assert error.name == "FloatModel"
-    assert "ranges of the vendor's quantizer" in error.message
+    assert error.name == "MissingRange"
 
 
 def test_dynamic_shape_is_refused_and_fixed_by_an_option() -> None:

@@ -1,0 +1,242 @@
+"""Every other command does what its help says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import numpy as np
+import onnx
+import pytest
+from click.testing import Result
+from PIL import Image
+
+import furc as library
+from furc import digits
+from furc.cli.main import cli
+
+Furc = Callable[..., Result]
+
+
+class TestHelp:
+    def test_every_command_and_every_option_is_documented(self, furc: Furc) -> None:
+        assert "Commands:" in furc("--help").stdout
+        for name, command in cli.commands.items():
+            assert command.help and command.short_help, name
+            for option in command.params:
+                assert not isinstance(option, click.Option) or option.help, f"{name} {option.name}"
+            assert furc(name, "--help").stdout.startswith(f"Usage: furc {name} ")
+
+    def test_version(self, furc: Furc) -> None:
+        assert furc("--version").stdout == f"furc {library.__version__}\n"
+
+    def test_help_does_not_wait_for_heavy_modules(self) -> None:
+        code = "import sys, furc.cli.main; print([m for m in ('onnx', 'onnxruntime', 'numpy', 'rich', 'plotly') if m in sys.modules])"  # fmt: skip # noqa: E501
+        done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+        assert done.stdout.strip() == "[]"
+
+
+class TestQuantize:
+    def test_the_result_compiles_and_keeps_its_accuracy(self, models: Path) -> None:
+        session = library.Session(library.compile(models / "int8.onnx"))
+        name = session.outputs[0].name
+        found = [int(session.run({"images": image[None]})[name].argmax()) for image in digits.test_images()[:100]]
+        assert np.mean(np.array(found) == digits.test_labels()[:100]) > 0.9
+
+    def test_images_in_a_directory(self, furc: Furc, models: Path) -> None:
+        Path("images").mkdir()
+        for index, image in enumerate(digits.calibration_images()[:3]):
+            Image.fromarray((image[0] * 255).astype(np.uint8)).resize((32, 32)).save(f"images/{index}.png")
+        result = furc("quantize", models / "float.onnx", "-o", "q.onnx", "--calibration-data", "images")
+        assert "warning[FewSamples]" in result.stderr and "on 3 samples" in result.stderr
+        assert {"QuantizeLinear", "DequantizeLinear"} <= {node.op_type for node in onnx.load("q.onnx").graph.node}
+
+    def test_strict_refuses_what_it_warns_about(self, furc: Furc, models: Path) -> None:
+        words = ("quantize", models / "float.onnx", "-o", "q.onnx", "--calibration-data", models / "images.npz")
+        result = furc(*words, "--samples", 2, "--strict", exits=1)
+        assert "error[SuspectData]" in result.stderr and not Path("q.onnx").exists()
+        furc(*words, "--strict")
+
+    def test_the_calibrated_form_is_a_float_model_with_ranges(self, furc: Furc, models: Path) -> None:
+        furc("quantize", models / "float.onnx", "-o", "c.onnx", "--random", 4, "--format", "calibrated")
+        model = onnx.load("c.onnx")
+        assert "QuantizeLinear" not in {node.op_type for node in model.graph.node}
+        assert "FurisoaAI.CalibrationResult" in {entry.key for entry in model.metadata_props}
+
+    @pytest.mark.parametrize(
+        ("option", "error"),
+        [
+            (["--calibration-data", "missing"], "NoImages"),
+            (["--random", "2", "--percentage", "0"], "BadPercentage"),
+            (["--random", "2", "-o", "missing/x.onnx"], "OutputUnwritable"),
+        ],
+    )
+    def test_bad_input(self, furc: Furc, models: Path, option: list[str], error: str) -> None:
+        result = furc("quantize", models / "float.onnx", "-o", "q.onnx", *option, exits=1)
+        assert result.stderr.splitlines()[0].startswith(f"error[{error}]") and not Path("q.onnx").exists()
+
+    def test_a_quantized_model_is_refused(self, furc: Furc, models: Path) -> None:
+        assert "error[AlreadyQuantized]" in furc("quantize", models / "int8.onnx", "-o", "q.onnx", "--random", 2, exits=1).stderr  # fmt: skip # noqa: E501
+
+    def test_methods_side_by_side(self, furc: Furc, models: Path) -> None:
+        words = ("calibrate-report", models / "float.onnx", "--calibration-data", models / "images.npz")
+        result = furc(*words, "--method", "MIN_MAX_SYM", "--method", "MSE_ASYM", "-o", "r.html")
+        assert "MIN_MAX_SYM" in result.stdout and "MSE_ASYM" in result.stdout
+        assert "<html" in Path("r.html").read_text()[:200]
+
+
+class TestRun:
+    def test_data_in_and_out(self, furc: Furc, models: Path) -> None:
+        image = digits.test_images()[:1]
+        np.savez("in.npz", images=image)
+        result = furc("run", models / "model.enf", "--input", "images=in.npz", "--output", "out.npz")
+        session = library.Session(models / "model.enf")
+        [(name, wanted)] = session.run({"images": image}).items()
+        with np.load("out.npz") as archive:
+            assert np.array_equal(archive[name], wanted)
+        for word in ("latency", "NPU cycles", "LowLevelConv2d", "Dequantize", name):
+            assert word in result.stdout
+
+    def test_the_same_seed_gives_the_same_result(self, furc: Furc, models: Path) -> None:
+        furc("run", models / "model.enf", "-o", "a.npz")
+        furc("run", models / "model.enf", "-o", "b.npz", "--reference")
+        furc("run", models / "model.enf", "-o", "c.npz", "--seed", 1)
+        assert Path("a.npz").read_bytes() == Path("b.npz").read_bytes() != Path("c.npz").read_bytes()
+
+    @pytest.mark.parametrize(("model", "scale"), [("int8.onnx", np.float32(1 / 255)), ("uint8.onnx", np.uint8(1))])
+    def test_an_image_is_resized(self, furc: Furc, models: Path, model: str, scale: np.generic) -> None:
+        pixels = (np.arange(64, dtype=np.uint8) * 4).reshape(8, 8)
+        Image.fromarray(pixels.repeat(2, 0).repeat(2, 1)).save("x.png")
+        furc("compile", models / model, "-o", "x.enf", "-b", 2)
+        furc("run", "x.enf", "--input", "images=x.png", "-o", "out.npz")
+        fed = np.repeat((pixels * scale)[None, None], 2, axis=0)
+        [(name, wanted)] = library.Session("x.enf").run({"images": fed}).items()
+        with np.load("out.npz") as archive:
+            assert np.array_equal(archive[name], wanted)
+
+    def test_a_trace(self, furc: Furc, models: Path) -> None:
+        furc("run", models / "model.enf", "--trace", "t.json")
+        assert Path("t.json").read_text() == furc("profile", models / "model.enf", "--format", "trace").stdout
+
+
+class TestProfile:
+    def test_json_has_the_promised_keys(self, furc: Furc, models: Path) -> None:
+        found = json.loads(furc("profile", models / "model.enf", "--format", "json").stdout)
+        keys = ("cycles", "latency_ms", "npu_ms", "host_ms", "dram_bytes", "macs", "mac_utilization",
+                "instruction_bytes", "program_loads", "sram_peak_bytes", "batch")  # fmt: skip
+        assert all(isinstance(found[key], int | float) for key in keys)
+        assert found["target"] == "warboy-2pe"
+
+    def test_a_model_is_compiled_first(self, furc: Furc, models: Path) -> None:
+        of_model = furc("profile", models / "int8.onnx", "--format", "json", "--target-npu", "warboy").stdout
+        furc("compile", models / "int8.onnx", "--target-npu", "warboy", "-o", "x.enf", "--no-cache")
+        assert of_model == furc("profile", "x.enf", "--format", "json").stdout
+
+    @pytest.mark.parametrize("form", ["table", "json", "html", "trace"])
+    def test_to_a_file_as_to_stdout(self, furc: Furc, models: Path, form: str) -> None:
+        furc("profile", models / "model.enf", "--format", form, "-o", "out")
+        assert Path("out").read_text() == furc("profile", models / "model.enf", "--format", form).stdout
+
+    def test_the_table_is_sorted_and_cut(self, furc: Furc, models: Path) -> None:
+        lines = furc("profile", models / "model.enf", "--top", 3).stdout.splitlines()
+        at = next(i for i, line in enumerate(lines) if line.startswith("operator "))
+        assert lines[at + 4].startswith("6 not shown") and lines[at + 5].startswith("9 operators")
+
+
+class TestPrograms:
+    def test_disassembled_text_assembles_to_the_same_program(self, furc: Furc, models: Path) -> None:
+        text = furc("disasm", models / "model.enf").stdout
+        assert "LowLevelConv2d #0  1x16x8x8  /conv1/Conv" in text
+        Path("a.s").write_text(text)
+        furc("asm", "a.s", "-o", "a.bin")
+        enf = library.load(models / "model.enf")
+        [segment] = enf.segments
+        assert Path("a.bin").read_bytes() == enf.image[segment.address : segment.address + segment.bytes]
+        again = furc("disasm", "a.bin").stdout
+        assert furc("asm", "-", "--check", stdin=again).stderr == furc("asm", "a.s", "--check").stderr
+
+    def test_an_assembly_error_has_its_line(self, furc: Furc) -> None:
+        Path("a.s").write_text("end\nlaod x=3\n")
+        assert "a.s:2:1" in furc("asm", "a.s", "--check", exits=1).stderr.splitlines()[0]
+
+    def test_a_program_that_is_none(self, furc: Furc) -> None:
+        Path("a.bin").write_bytes(b"\xff" * 10)
+        assert furc("disasm", "a.bin", exits=1).stderr.startswith("error[BadInstruction]")
+
+
+class TestOpt:
+    def test_passes_run_in_order(self, furc: Furc, models: Path) -> None:
+        furc("compile", models / "int8.onnx", "--target-ir", "dfg", "-o", "a.dfg")
+        text = furc("opt", "a.dfg", "-p", "set-batch,fuse-tables", "-p", "to-lowlevel", "-b", 2, "--verify").stdout
+        assert text.startswith('ldfg "digits" batch=2 {')
+        assert furc("opt", "a.dfg").stdout == Path("a.dfg").read_text()
+        furc("opt", "a.dfg", "-p", "to-lowlevel", "-o", "b.ldfg")
+        assert Path("b.npz").is_file()
+        furc("opt", "b.ldfg", "-p", "split-operators", "-p", "assign-layouts")
+
+    def test_stdin(self, furc: Furc) -> None:
+        text = 'dfg "x" batch=1 {\n  in %a : i8[1,4] q(0.5,0)\n  out %a\n}\n'
+        assert furc("opt", "-", stdin=text).stdout == text
+
+
+def test_bench(furc: Furc, models: Path) -> None:
+    result = furc("bench", models / "model.enf", "-n", 2, "--workload", "T", "-o", "b.json")
+    found = json.loads(Path("b.json").read_text())
+    assert found["queries_per_second"] > 0 and found["simulator"]["queries"] == 2
+    assert "throughput-workload" in result.stdout
+
+
+def test_litmus(furc: Furc, models: Path) -> None:
+    result = furc("litmus", models / "float.onnx", "--dump", "d")
+    assert [line[:15] for line in result.stdout.splitlines()[:4]] == [f"[Step {n}] Passed" for n in (1, 2, 3, 4)]
+    with zipfile.ZipFile("d.zip") as archive:
+        assert {"meta.yaml", "compiler/model.dot", "compiler/memory-analysis.html", "runtime/trace.json"} <= set(
+            archive.namelist()
+        )
+    assert "[Step 4] Passed" in furc("litmus", models / "int8.onnx", "--skip-quantization").stdout
+    failed = furc("litmus", models / "int8.onnx", exits=1)
+    assert failed.stderr.startswith("[Step 2] Failed: quantize\nerror[AlreadyQuantized]")
+
+
+def test_info(furc: Furc, models: Path) -> None:
+    assert "warboy-2pe" in furc("info").stdout
+    found = json.loads(furc("info", models / "model.enf", "--format", "json").stdout)
+    assert found["inputs"] == ["images float32[1, 1, 8, 8]"] and found["operators"] == 9
+    constants = json.loads(furc("info", "--npu", "--target-npu", "warboy", "--format", "json").stdout)
+    assert constants["num_slices"] == [64, "cfg: num_slices"]
+
+
+def test_zoo(furc: Furc) -> None:
+    assert "yolov8l" in furc("zoo").stdout
+    furc("zoo", "mobilenet_v2", "-o", "m.onnx", "--input-size", 32)
+    assert onnx.load("m.onnx").graph.input[0].type.tensor_type.shape.dim[2].dim_value == 32
+    assert furc("zoo", "resnet5", exits=1).stderr.startswith("error[UnknownModel]")
+
+
+def test_registries(furc: Furc) -> None:
+    assert "fuse-tables" in furc("passes").stdout and "before:" in furc("passes", "fuse-tables").stdout
+    assert "conv2d(" in furc("ops", "dfg").stdout and "store(" in furc("ops", "gir", "store").stdout
+    assert "conv " in furc("isa").stdout and "opcode 0x40" in furc("isa", "conv").stdout
+    for words in (("passes", "nothing"), ("ops", "dfg", "nothing"), ("isa", "nothing")):
+        furc(*words, exits=2)
+
+
+def test_help_is_fast() -> None:
+    begin = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "furc", "--help"], check=True, capture_output=True)
+    assert time.perf_counter() - begin < 2.0  # 0.2 s on an idle computer; half a second is the aim
+
+
+def test_outputs_appear_whole_or_not_at_all(furc: Furc, models: Path) -> None:
+    furc("compile", models / "int8.onnx", "-o", "a.enf")
+    before = Path("a.enf").read_bytes()
+    furc("compile", models / "float.onnx", "-o", "a.enf", exits=1)
+    assert Path("a.enf").read_bytes() == before
+    furc("compile", models / "int8.onnx", "-o", "/dev/null", "--dot-graph", "g.dot")
+    assert sorted(p.name for p in Path().iterdir()) == ["a.enf", "cache", "g.dot"]

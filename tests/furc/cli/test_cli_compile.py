@@ -1,0 +1,187 @@
+"""furc compile: steps, budget, levels, options, cache."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import Result
+
+import furc as library
+from furc.cache import default_cache
+from isa import enf as enf_file
+from isa.enf import Enf
+
+Furc = Callable[..., Result]
+LEVELS = ("dfg", "ldfg", "cdfg", "gir", "lir")
+
+
+def test_the_six_steps_and_the_budget_are_printed(furc: Furc, models: Path) -> None:
+    lines = furc("compile", models / "int8.onnx").stderr.splitlines()
+    steps = [line for line in lines if re.match(r"\[\d/6\]", line)]
+    assert [s.split("from ")[1] for s in steps] == [
+        "onnx to dfg", "dfg to ldfg", "ldfg to cdfg", "cdfg to gir", "gir to lir", "lir to enf",
+    ]  # fmt: skip
+    assert [line.strip() for line in lines if line.startswith("  [")] == [
+        "[1/3] Lowering graph", "[2/3] Splitting graph", "[3/3] Optimizing graph",
+    ]  # fmt: skip
+    assert sum(re.fullmatch(r"Done in \d+\.\d{3}s", line) is not None for line in lines) == 6
+    for word in ("Finished in", "instruction memory", "SRAM peak", "DRAM", "Quantize", "Dequantize", "Unlower"):
+        assert any(line.startswith(word) for line in lines), word
+    assert lines[-1] == "The output has been saved to output.enf"
+    assert Path("output.enf").is_file()
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_every_level_compiles_on_to_the_same_bytes(furc: Furc, models: Path, level: str) -> None:
+    furc("compile", models / "int8.onnx", "--target-ir", level, "-o", f"model.{level}")
+    furc("compile", f"model.{level}", "-o", "again.enf")
+    assert Path("again.enf").read_bytes() == (models / "model.enf").read_bytes()
+
+
+def test_two_processes_write_the_same_bytes(models: Path) -> None:
+    for name in ("a.enf", "b.enf"):
+        words = [sys.executable, "-m", "furc", "compile", str(models / "int8.onnx"), "-o", name, "--no-cache"]
+        subprocess.run(words, check=True, capture_output=True)
+    assert Path("a.enf").read_bytes() == Path("b.enf").read_bytes()
+
+
+@pytest.mark.parametrize("npu", ["warboy", "warboy-2pe"])
+@pytest.mark.parametrize("batch", [1, 4])
+def test_target_and_batch_reach_the_binary(furc: Furc, models: Path, npu: str, batch: int) -> None:
+    furc("compile", models / "uint8.onnx", "--target-npu", npu, "-b", batch, "-o", "x.enf")
+    enf = enf_file.load("x.enf")
+    assert (enf.target, enf.batch, enf.inputs[0].shape) == (npu, batch, (batch, 1, 8, 8))
+
+
+def test_the_library_compiles_to_the_same_bytes(models: Path) -> None:
+    enf = library.compile(models / "int8.onnx", compiler_config={"use_program_loading": False})
+    assert enf_file.write(enf) == (models / "model.enf").read_bytes()
+
+
+def test_a_what_if_machine_is_asked_for_again_when_running(furc: Furc, models: Path) -> None:
+    Path("slow.toml").write_text('base = "warboy"\nclock_hz = 1000000000\n')
+    furc("compile", models / "int8.onnx", "--npu-config", "slow.toml", "-o", "slow.enf")
+    assert furc("profile", "slow.enf", exits=1).stderr.startswith("error[IncompatibleConfiguration]")
+    assert "at 1 GHz" in furc("profile", "slow.enf", "--npu-config", "slow.toml").stdout
+
+
+def test_dot_graph_has_layouts_and_shapes(furc: Furc, models: Path) -> None:
+    furc("compile", models / "int8.onnx", "--dot-graph", "g.dot", "-o", "x.enf")
+    text = Path("g.dot").read_text()
+    assert text.startswith('digraph "digits" {') and text.endswith("}\n")
+    assert re.search(r"LowLevelConv2d\\nHCH", text) and "i8 1x16x8x8" in text
+    furc("compile", models / "int8.onnx", "--dot-graph", "g.dot", "--target-ir", "dfg")
+    assert "conv2d" in Path("g.dot").read_text()
+
+
+def test_memory_analysis_is_one_file(furc: Furc, models: Path) -> None:
+    furc("compile", models / "int8.onnx", "--analyze-memory", "m.html", "-o", "x.enf")
+    text = Path("m.html").read_text()
+    assert re.search(r"<h1>computation/total: \d+/\d+\(=0\.\d+\)</h1>", text)
+    assert "Plotly.newPlot" in text and not re.search(r"<(script|link)[^>]+(src|href)=", text)
+
+
+def test_passes_can_be_verified_printed_and_stopped_after(furc: Furc, models: Path) -> None:
+    result = furc("compile", models / "int8.onnx", "--verify", "--print-after", "set-batch", "-v", "-o", "x.enf")
+    assert result.stdout.startswith('// behind set-batch\ndfg "digits" batch=1 {')
+    assert "set-batch: 0." in result.stderr
+    assert Path("x.enf").read_bytes() == (models / "model.enf").read_bytes()
+    furc("compile", models / "int8.onnx", "--stop-after", "to-lowlevel")
+    assert Path("output.ldfg").read_text().startswith('ldfg "digits"') and Path("output.npz").is_file()
+
+
+def test_external_data_is_part_of_the_model(furc: Furc, models: Path) -> None:
+    import onnx
+
+    model = onnx.load(models / "int8.onnx")
+    onnx.save(model, "big.onnx", save_as_external_data=True, location="big.data", size_threshold=0)
+    furc("compile", "big.onnx", "-o", "a.enf")
+    data = bytearray(Path("big.data").read_bytes())
+    data[100] ^= 1
+    Path("big.data").write_bytes(data)
+    assert "compiler cache" not in furc("compile", "big.onnx", "-o", "b.enf").stderr
+
+
+class TestCache:
+    """A hit gives the same bytes and the same budget; anything that differs is a miss."""
+
+    def test_a_second_compile_is_a_hit(self, furc: Furc, models: Path) -> None:
+        first = furc("compile", models / "int8.onnx", "-o", "a.enf").stderr
+        second = furc("compile", models / "int8.onnx", "-o", "b.enf").stderr
+        assert "compiler cache" not in first and second.startswith("Found in the compiler cache")
+        assert budget(first) == budget(second)
+        assert Path("a.enf").read_bytes() == Path("b.enf").read_bytes()
+        assert ": 1 entries" in furc("cache").stdout
+
+    @pytest.mark.parametrize(
+        "option", [["-b", 2], ["--target-npu", "warboy"], ["-c", "use_program_loading=true"], ["--strict"]]
+    )
+    def test_every_option_is_part_of_the_key(self, furc: Furc, models: Path, option: list[object]) -> None:
+        furc("compile", models / "int8.onnx")
+        assert "compiler cache" not in furc("compile", models / "int8.onnx", *option).stderr
+
+    def test_no_cache_neither_reads_nor_writes(self, furc: Furc, models: Path) -> None:
+        furc("compile", models / "int8.onnx", "--no-cache")
+        assert default_cache().entries() == []
+        furc("compile", models / "int8.onnx")
+        assert "compiler cache" not in furc("compile", models / "int8.onnx", "--no-cache").stderr
+
+    @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "budget"])
+    def test_a_damaged_entry_is_replaced(self, furc: Furc, models: Path, damage: str) -> None:
+        furc("compile", models / "int8.onnx", "-o", "a.enf")
+        [entry] = default_cache().entries()
+        whole = entry.path.read_bytes()
+        flipped = bytes([*whole[:-9], whole[-9] ^ 1, *whole[-8:]])
+        damaged = {"flip": flipped, "cut": whole[:1000], "empty": b"", "budget": whole[:64] + b"[]\n"}[damage]
+        entry.path.write_bytes(damaged)
+        assert "compiler cache" not in furc("compile", models / "int8.onnx", "-o", "b.enf").stderr
+        assert entry.path.read_bytes() == whole
+        assert Path("a.enf").read_bytes() == Path("b.enf").read_bytes()
+
+    def test_it_is_cleared(self, furc: Furc, models: Path) -> None:
+        furc("compile", models / "int8.onnx")
+        assert furc("cache", "--clear").stdout.startswith("removed 1 entries")
+        assert default_cache().entries() == []
+
+    def test_a_cache_that_cannot_be_written_is_no_error(
+        self, furc: Furc, models: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        Path("file").touch()
+        monkeypatch.setenv("XDG_CACHE_HOME", str(Path("file").resolve()))
+        furc("compile", models / "int8.onnx", "-o", "a.enf")
+        assert Path("a.enf").is_file()
+
+
+def budget(stderr: str) -> str:
+    return stderr[stderr.index("\nbudget") : stderr.index("The output has")]
+
+
+def test_the_session_gives_what_the_reference_gives(models: Path) -> None:
+    images = np.load(models / "images.npz")["images"][:1]
+    enf: Enf = library.load(models / "model.enf")
+    fast, slow = library.Session(enf), library.Session(models / "model.enf", accelerate=False)
+    [got], [wanted] = fast.run({"images": images}).values(), slow.run({"images": images}).values()
+    assert np.array_equal(got, wanted)
+
+
+def test_a_program_that_is_loaded_while_running(furc: Furc, models: Path) -> None:
+    Path("small.toml").write_text('base = "warboy-2pe"\ninstruction_memory_bytes = 1024\n')
+    machine = ("--npu-config", "small.toml")
+    refused = furc("compile", models / "int8.onnx", *machine, exits=1).stderr
+    assert "error[InsufficientInstructionMemory]" in refused and "use_program_loading" in refused
+    assert not Path("output.enf").exists()
+    words = ("-c", "use_program_loading=true", "--analyze-memory", "m.html", "-o", "x.enf")
+    assert "segments, loaded while running" in furc("compile", models / "int8.onnx", *machine, *words).stderr
+    found = json.loads(furc("profile", "x.enf", *machine, "--format", "json").stdout)
+    [loading] = [o for o in found["operators"] if o["name"] == "LoadProgram"]
+    assert found["program_loads"] > 0 and loading["load_cycles"] > 0 and loading["bound_by"] == "dma_in"
+    furc("run", "x.enf", *machine, "-o", "small.npz")
+    furc("run", models / "model.enf", "-o", "large.npz")
+    assert Path("small.npz").read_bytes() == Path("large.npz").read_bytes()

@@ -1,0 +1,123 @@
+"""The memory analysis: which command an instruction is of, and that buffers never overlap."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+
+import pytest
+from rich.console import Console
+
+from furc.compiler import Compiled
+from furc.report.budget import budget_from_json, budget_of, budget_tables
+from furc.report.commands import commands_of
+from furc.report.dot import dot
+from furc.report.lanes import bars
+from furc.report.memory_html import memory_html, rectangles
+from furc.report.page import Section, page, text
+from furc.report.profile import Profile
+from furc.report.profile_html import profile_html
+from furc.report.recorded import Recorded
+from furc.report.tables import Column, Table, count, drawn, plain
+from passes.ir.graph import Graph, Level
+
+Made = tuple[Compiled, Recorded, Profile]
+MNEMONICS = {
+    "LowLevelConv2d": {"preload", "conv", "loadt"},
+    "LowLevelDepthwiseConv2d": {"preload", "conv", "loadt"},
+    "LowLevelTable": {"loadt", "table"},
+    "LowLevelMaxPool": {"maxpool"},
+    "LowLevelAveragePool": {"avgpool"},
+    "LowLevelAdd": {"add"},
+    "LowLevelMul": {"mul"},
+    "LowLevelMove": {"move"},
+    "LowLevelPad": {"pad"},
+    "load": {"load"},
+    "store": {"store"},
+    "load_weights": {"loadw"},
+}
+
+
+def test_every_instruction_is_of_a_command_of_its_kind(made: Made) -> None:
+    program = made[0].program
+    for command, step in zip(commands_of(program), program.steps, strict=True):
+        if step.instruction.mnemonic not in ("end", "jump", "loadp"):
+            assert step.instruction.mnemonic in MNEMONICS[program.graph.ops[command].mnemonic]
+
+
+def test_buffers_do_not_overlap(made: Made) -> None:
+    found = rectangles(made[0].program, made[1])
+    assert {r.kind for r in found} >= {"activation", "weights"}
+    for index, a in enumerate(found):
+        assert a.start < a.stop <= made[1].timeline.cycles and 0 <= a.low < a.high
+        for b in found[:index]:
+            in_time = a.start < b.stop and b.start < a.stop
+            assert not (in_time and a.low < b.high and b.low < a.high), (a, b)
+
+
+def test_the_page_is_the_same_every_time_and_needs_no_network(made: Made) -> None:
+    html = memory_html(made[0].program, made[1])
+    assert html == memory_html(made[0].program, made[1])
+    assert not re.search(r"<(script|link|img)[^>]+(src|href)=", html)
+    calls = re.findall(r'Plotly.newPlot\("figure\d+", (.*)\);</script>', html)
+    [figure] = [json.loads(f"[{call}]") for call in calls]
+    names = {trace["name"] for trace in figure[0]}
+    assert {"activation", "weights", "scratch", "DMA in", "tensor unit main"} <= names
+
+
+def test_the_profile_page(made: Made) -> None:
+    html = profile_html(made[2])
+    figures = [json.loads(f"[{call}]") for call in re.findall(r'newPlot\("figure\d+", (.*)\);</script>', html)]
+    assert len(figures) == 4 and all(figure[0] for figure in figures)
+    assert "/conv1/Conv" in html and "Operators on the host" in html
+
+
+def test_names_from_models_cannot_leave_their_place() -> None:
+    evil = "</script><script>alert(1)</script>"
+    table = Table(columns=(Column("x"),), rows=((evil,),))
+    html = page(evil, (Section(heading=evil, note=evil, tables=(table,)),))
+    assert "<script>alert" not in html
+    assert text("<b>\n") == "&lt;b&gt;?"
+
+
+def test_bars_are_joined_only_within_an_operator(made: Made) -> None:
+    assert sum(bar.instructions for bar in bars(made[1])) == len(made[1].slices)
+
+
+def test_the_budget_survives_the_cache(made: Made) -> None:
+    budget = budget_of(made[0].enf, made[0].program, made[1].npu)
+    assert budget_from_json(budget.to_json()) == budget
+    assert budget.instruction_memory.used == sum(s.bytes for s in made[0].enf.segments)
+    assert budget.sram.used == made[0].enf.sram_peak_bytes <= budget.sram.limit
+    for bad in ("{}", "[]", "7", '{"instruction_memory": 1}', "not json"):
+        with pytest.raises((ValueError, KeyError, TypeError)):
+            budget_from_json(bad)
+    resources, host = (plain(table) for table in budget_tables(budget))
+    assert "instruction memory" in resources and "Dequantize" in host
+
+
+def test_dot_is_what_graphviz_reads(made: Made) -> None:
+    text = dot(made[0].program.graph)
+    assert text.count("{") == text.count("}") == 1
+    empty = Graph(name='a "quoted"\\ name', level=Level.DFG)
+    assert 'digraph "a \\"quoted\\"\\\\ name" {' in dot(empty)
+
+
+class TestTables:
+    def test_plain_columns_line_up(self) -> None:
+        table = Table(
+            title="title",
+            columns=(Column("name"), Column("n", right=True)),
+            rows=(("a", "1"), ("long\nname", "1000")),
+            footer=(("", "1001"),),
+        )
+        assert plain(table) == "title\nname          n\na             1\nlong?name  1000\n           1001\n"
+
+    def test_a_terminal_gets_the_same_words(self) -> None:
+        console = Console(width=60, record=True, file=io.StringIO())
+        console.print(drawn(Table(columns=(Column("[bold]x"),), rows=(("[red]y",),), footer=(("z",),))))
+        assert "[red]y" in console.export_text()
+
+    def test_count(self) -> None:
+        assert [count(n) for n in (0, 999, 1000, 1234567.4)] == ["0", "999", "1 000", "1 234 567"]

@@ -1,0 +1,110 @@
+"""What a profile says adds up, and stays inside the machine."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+import furc
+from furc.report.counters import dram_gigabytes_per_second, mac_utilization, sram_bytes
+from furc.report.host import host_operators
+from furc.report.profile import BoundBy, Profile, _union
+from furc.report.recorded import Engine, Recorded
+from isa import enf as enf_file
+from isa.enf import Enf
+from isa.errors import EnfError
+from isa.npu import target
+
+KEYS = {"name", "onnx_nodes", "cycles", "load_cycles", "compute_cycles", "store_cycles", "macs", "mac_utilization",
+        "bound_by"}  # fmt: skip
+
+
+@pytest.fixture
+def profile(made: tuple[object, Recorded, Profile]) -> Profile:
+    return made[2]
+
+
+def test_operators_add_up(profile: Profile) -> None:
+    for operator in profile.operators:
+        parts = operator.load_cycles + operator.compute_cycles + operator.store_cycles
+        assert operator.cycles == pytest.approx(parts)
+        assert 0 <= operator.start_cycle <= operator.end_cycle <= profile.cycles
+    assert sum(o.macs for o in profile.operators) == profile.macs
+    assert sum(o.dram_bytes for o in profile.operators) == profile.dram_bytes
+    assert profile.latency_ms == pytest.approx(profile.npu_ms + profile.host_ms)
+    assert profile.host_ms == pytest.approx(sum(o.host_ms for o in profile.operators))
+
+
+def test_nothing_exceeds_the_machine(profile: Profile) -> None:
+    npu = profile.recorded.npu
+    assert 0 < profile.mac_utilization <= 1
+    assert all(0 <= o.mac_utilization <= 1 for o in profile.operators)
+    assert profile.dram_bytes <= npu.dram_bytes_per_second * profile.npu_ms / 1e3
+    assert all(step.value * 1e9 <= npu.dram_bytes_per_second for step in dram_gigabytes_per_second(profile.recorded))
+    assert all(0 <= step.value <= 1 for step in mac_utilization(profile.recorded))
+    assert all(0 <= step.value <= npu.sram_bytes for step in sram_bytes(profile.recorded))
+
+
+def test_the_macs_are_those_of_the_model(profile: Profile) -> None:
+    """3x3 on 8x8 from 1 to 16 and 16 to 32; on 4x4 depthwise 32, 1x1 32 to 32, 3x3 32 to 64; 64 to 10. Batch 2."""
+    conv = 64 * 9 * 16 + 64 * 9 * 16 * 32 + 16 * 9 * 32 + 16 * 32 * 32 + 16 * 9 * 32 * 64
+    assert profile.macs == 2 * (conv + 640)
+
+
+def test_the_json_keys(profile: Profile) -> None:
+    found = json.loads(json.dumps(profile.to_json()))
+    assert {"target", "batch", "cycles", "latency_ms", "npu_ms", "host_ms", "dram_bytes", "macs", "mac_utilization",
+            "instruction_bytes", "program_loads", "sram_peak_bytes", "operators"} <= set(found)  # fmt: skip
+    for operator in found["operators"]:
+        assert set(operator) >= KEYS
+        assert operator["bound_by"] in set(BoundBy)
+        assert all(isinstance(operator[key], int | float) for key in KEYS if key.endswith(("cycles", "macs", "on")))
+
+
+def test_host_operators_cost_what_their_elements_cost(profile: Profile) -> None:
+    npu = profile.recorded.npu
+    found = {(o.name, o.tensor): o for o in profile.host}
+    quantize, output = found["Quantize", "images"], profile.recorded.enf.outputs[0].name
+    assert quantize.ms == pytest.approx(2 * 64 * npu.host_quantize_ns_per_element / 1e6)
+    assert found["Dequantize", output].ms == pytest.approx(2 * 10 * npu.host_quantize_ns_per_element / 1e6)
+    assert found["Lower", "images"].ms == pytest.approx(2 * 64 * npu.host_copy_ns_per_element / 1e6)
+    assert [o.name for o in profile.host] == ["Quantize", "Lower", "Unlower", "Dequantize"]
+
+
+def test_a_recast_is_the_same_pass_as_the_lowering(profile: Profile) -> None:
+    enf: Enf = profile.recorded.enf
+    inner = enf.npu_inputs[0].name
+    recast = replace(enf, head=replace(enf.head, operators=(f"Recast {inner}",)))
+    assert [o.name for o in host_operators(recast, profile.recorded.npu) if o.before] == ["Recast"]
+
+
+def test_slices_of_an_engine_are_disjoint(made: tuple[object, Recorded, Profile]) -> None:
+    for engine in Engine:
+        slices = sorted((s.start, s.stop) for s in made[1].slices if s.engine is engine)
+        assert all(a[1] <= b[0] for a, b in pairwise(slices)), engine
+
+
+def test_the_sram_counter_ends_empty_and_stays_below_the_peak(made: tuple[object, Recorded, Profile]) -> None:
+    steps = sram_bytes(made[1])
+    assert steps[-1].value == 0 and [s.cycle for s in steps] == sorted(s.cycle for s in steps)
+    assert 0 < max(step.value for step in steps) <= 1.5 * made[2].sram_peak_bytes
+
+
+def test_profile_of_a_path_of_bytes_and_of_an_enf(made: tuple[object, Recorded, Profile]) -> None:
+
+    enf = made[1].enf
+    assert furc.profile(enf) == furc.profile(enf_file.write(enf)) == made[2]
+
+
+def test_a_binary_for_another_machine_is_refused(made: tuple[object, Recorded, Profile]) -> None:
+    other = {"warboy": "warboy-2pe", "warboy-2pe": "warboy"}[made[2].target]
+    with pytest.raises(EnfError, match="the file is for"):
+        furc.profile(made[1].enf, npu=target(other))
+
+
+def test_union() -> None:
+    assert _union([]) == 0
+    assert _union([(5, 7), (0, 2), (1, 3), (1, 2)]) == 5

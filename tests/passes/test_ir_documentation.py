@@ -1,0 +1,44 @@
+"""docs/ir.md says what the code says. `pytest tests/passes --update-golden` writes its tables anew."""
+
+from __future__ import annotations
+
+import re
+
+from ir_documentation import PAGE, up_to_date
+
+from passes.ir.graph import REGISTRY
+from passes.ir.text import parse, show
+
+
+class Anything(dict):
+    """Constants of the right shape for the example of the page."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __missing__(self, name: str) -> object:
+        return None
+
+
+def test_the_tables_of_the_page_are_up_to_date(update_golden: bool) -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    if update_golden:
+        page = up_to_date(page)
+        PAGE.write_text(page, encoding="utf-8")
+    assert page == up_to_date(page), "run pytest tests/passes --update-golden"
+
+
+def test_every_op_is_on_the_page() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert not [mnemonic for _, mnemonic in REGISTRY if f"| `{mnemonic}` |" not in page]
+
+
+def test_every_op_says_what_it_does() -> None:
+    assert not [cls for cls in REGISTRY.values() if "(" in (cls.__doc__ or "(").split(".")[0].split(" ")[0]]
+
+
+def test_the_example_text_of_the_page_parses() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    [example] = re.findall(r'^    dfg "digits" batch=1 \{\n(?:    .*\n)*?    \}\n', page, re.MULTILINE)
+    text = "".join(line[4:] + "\n" for line in example.splitlines())
+    assert show(parse(text, Anything())) == text
