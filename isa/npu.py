@@ -58,6 +58,7 @@ class NpuConfig:
     dram_alignment_bytes: int
     host_link_bytes_per_second: int
     host_quantize_ns_per_element: float
+    host_dequantize_ns_per_element: float
     host_copy_ns_per_element: float
     mac_issue_cycles: float
     operator_setup_cycles: float

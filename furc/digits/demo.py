@@ -1,4 +1,4 @@
-"""`make demo`: quantize, compile, run and profile the digits network; every accuracy is measured on the modelled NPU."""
+"""`make demo`: quantize, compile, run and profile the digits network; INT8 accuracy is that of the modelled NPU."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The host's share of a run: what it does before and after the NPU, why, and what that costs.
 
-Costs are a model, like those of the NPU: docs/timing.md has the two constants and where they come from. A tensor that
+Costs are a model, like those of the NPU: docs/timing.md has the constants and where they come from. A tensor that
 crosses the edge is re-laid (Lower, Unlower) in one pass over its bytes; between uint8 and int8 that pass converts too.
 """
 
@@ -56,8 +56,13 @@ class _Side:
 
     def operators(self) -> Iterator[HostOperator]:
         for name, tensor in self.lines:
-            rate = self.npu.host_copy_ns_per_element if name == "Recast" else self.npu.host_quantize_ns_per_element
-            yield self._operator(name, tensor, rate)
+            yield self._operator(name, tensor, self._rate(name))
+
+    def _rate(self, name: str) -> float:
+        """Nanoseconds an element."""
+        npu = self.npu
+        rates = {"Quantize": npu.host_quantize_ns_per_element, "Dequantize": npu.host_dequantize_ns_per_element}
+        return rates.get(name, npu.host_copy_ns_per_element)
 
     def layouts(self, tensors: tuple[DramTensor, ...]) -> Iterator[HostOperator]:
         recast = {tensor for name, tensor in self.lines if name == "Recast"}

@@ -17,7 +17,6 @@ from passes.ir.types import DType
 
 OLDEST_OPSET, NEWEST_OPSET = 10, 21
 QDQ = {"QuantizeLinear", "DequantizeLinear"}
-CALIBRATION_KEY = "FurisoaAI.CalibrationResult"  # spelled so by the vendor's quantizer
 INPUT_TYPES = {TensorProto.FLOAT: DType.F32, TensorProto.UINT8: DType.U8, TensorProto.INT8: DType.I8}
 CHECK = "export the model again; onnx.checker.check_model(path, full_check=True) may say more"
 NotValid = (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, RuntimeError, ValueError, TypeError)
@@ -187,9 +186,7 @@ def _check_quantized(proto: onnx.ModelProto, source: str) -> None:
         return
     name = source or "MODEL"
     hint = f"furc quantize {name} -o {Path(name).stem}.int8.onnx --calibration-data DIR"
-    calibrated = any(entry.key == CALIBRATION_KEY for entry in proto.metadata_props)
-    ranges = ", with ranges of the vendor's quantizer, which furc does not read yet" if calibrated else ""
-    message = f"the model is float: it has no QuantizeLinear and DequantizeLinear{ranges}"
+    message = "the model is float: it has no QuantizeLinear and DequantizeLinear"
     raise SourceError("FloatModel", message, at=Loc(source), hint=hint)
 
 

@@ -69,7 +69,7 @@ def test_host_operators_cost_what_their_elements_cost(profile: Profile) -> None:
     found = {(o.name, o.tensor): o for o in profile.host}
     quantize, output = found["Quantize", "images"], profile.recorded.enf.outputs[0].name
     assert quantize.ms == pytest.approx(2 * 64 * npu.host_quantize_ns_per_element / 1e6)
-    assert found["Dequantize", output].ms == pytest.approx(2 * 10 * npu.host_quantize_ns_per_element / 1e6)
+    assert found["Dequantize", output].ms == pytest.approx(2 * 10 * npu.host_dequantize_ns_per_element / 1e6)
     assert found["Lower", "images"].ms == pytest.approx(2 * 64 * npu.host_copy_ns_per_element / 1e6)
     assert [o.name for o in profile.host] == ["Quantize", "Lower", "Unlower", "Dequantize"]
 
