@@ -3,7 +3,8 @@
     python -m benchmarks.quantizer.accuracy DATA [--task imagenet|coco|collapse]... [--limit N]
 
 DATA holds imagenet/ and coco/ with calib and eval splits, models/, and evaluate.py, which computes top-1 and mAP.
-Ranges come from calib alone; every figure is of eval, on ONNX Runtime. Nothing is chosen by looking at eval.
+Ranges come from calib alone; every figure is of eval, INT8 models compiled and run on the simulated NPU.
+Nothing is chosen by looking at eval.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from furc.quantizer.graph import Array
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.report import quantized_with
 from furc.quantizer.sqnr import Noise
+from furc.runtime.runner import NpuRunner, npu_runner_for
 
 MODELS = {"imagenet": "efficientnet_lite0_fp32", "coco": "fastestdet_fp32", "collapse": "fastestdet_fp32"}
 PLAIN: dict[str, Any] = {"equalize": False, "bias_correction": False}
@@ -56,6 +58,7 @@ class Task:
     evaluation: list[dict[str, Array]]
     evaluate: ModuleType
     limit: int | None
+    on_npu: bool
 
     @property
     def kind(self) -> str:
@@ -66,7 +69,8 @@ class Task:
         with tempfile.TemporaryDirectory() as folder:
             path = str(Path(folder) / "model.onnx")
             onnx.save(model, path)
-            found = self.evaluate.evaluate(self.kind, self.evaluate.OrtRunner(path), "eval", self.limit)
+            runner = NpuRunner(path) if self.on_npu and model is not self.model else self.evaluate.OrtRunner(path)
+            found = self.evaluate.evaluate(self.kind, runner, "eval", self.limit)
         noise, agreement = self._closeness(model)
         merit = f"{found['top1']:.1f}" if self.kind == "imagenet" else f"{found['map']:.2f} | {found['map50']:.2f}"
         same = f" | {agreement:.1f}" if self.kind == "imagenet" else ""
@@ -78,7 +82,8 @@ class Task:
         return "| | mAP | mAP50 | output SQNR dB | seconds |\n|---|---|---|---|---|"
 
     def _closeness(self, model: onnx.ModelProto) -> tuple[float, float]:
-        exact, found = runner_for(self.model), runner_for(model)
+        exact = runner_for(self.model)
+        found = npu_runner_for(model) if self.on_npu and model is not self.model else runner_for(model)
         noises: dict[str, Noise] = {}
         same = 0
         for feed in self.evaluation:
@@ -91,7 +96,7 @@ class Task:
         return (-10 * float(np.log10(ratio)) if ratio else float("inf")), 100 * same / len(self.evaluation)
 
 
-def load_task(name: str, data: Path, limit: int | None) -> Task:
+def load_task(name: str, data: Path, limit: int | None, on_npu: bool) -> Task:
     sys.path.insert(0, str(data))
     evaluate = importlib.import_module("evaluate")
     model = onnx.load(str(data / "models" / f"{MODELS[name]}.onnx"))
@@ -104,7 +109,7 @@ def load_task(name: str, data: Path, limit: int | None) -> Task:
             pixels = image.transpose(2, 0, 1)[None].astype(np.float32)
             yield {model.graph.input[0].name: np.ascontiguousarray((pixels - np.float32(mean)) / np.float32(scale))}
 
-    return Task(name, model, list(feeds("calib")), list(feeds("eval"))[:limit], evaluate, limit)
+    return Task(name, model, list(feeds("calib")), list(feeds("eval"))[:limit], evaluate, limit, on_npu)
 
 
 def print_methods(task: Task, methods: tuple[str, ...]) -> None:
@@ -144,10 +149,11 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--task", action="append", choices=list(MODELS))
     parser.add_argument("--limit", type=int, help="images of eval")
+    parser.add_argument("--on", choices=("npu", "onnxruntime"), default="npu", help="where INT8 models run")
     parser.add_argument("--only", default="", help="options whose row starts so, and no table of methods")
     chosen = parser.parse_args()
     for name in chosen.task or list(MODELS):
-        task = load_task(name, chosen.data, chosen.limit)
+        task = load_task(name, chosen.data, chosen.limit, chosen.on == "npu")
         print(f"\n## {name}: {MODELS[name]}\n", flush=True)
         methods = COLLAPSE_METHODS if name == "collapse" else tuple(CalibrationMethod)
         if name == "collapse":

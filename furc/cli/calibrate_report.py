@@ -40,6 +40,7 @@ def command(
     from furc.cli.progress import Bar
     from furc.quantizer import Observer, QuantizeOptions, compare_methods, report_html, tensor_ranges
     from furc.quantizer.optimize import optimize_graph
+    from furc.runtime.runner import npu_runner_for
 
     shapes = shapes_of(input_shape)
     loaded = read_float_model(model)
@@ -50,12 +51,18 @@ def command(
     outputs.check(output)
     with Bar() as bar:
         rows = compare_methods(
-            loaded, seen, unseen, methods=methods or METHODS, options=QuantizeOptions(input_shapes=shapes), progress=bar
+            loaded,
+            seen,
+            unseen,
+            methods=methods or METHODS,
+            options=QuantizeOptions(input_shapes=shapes),
+            progress=bar,
+            run=npu_runner_for,
         )
     if output is not None:
         observer = Observer(optimize_graph(loaded, shapes))
         observer.observe(seen)
-        outputs.add(output, report_html(model.name, rows, tensor_ranges(observer)))
+        outputs.add(output, report_html(model.name, rows, tensor_ranges(observer), measured_on="the simulated NPU"))
     outputs.write()
     show(_table(rows, len(seen), held))
     if output is not None:
@@ -67,7 +74,7 @@ def _table(rows: list[MethodRow], seen: int, held: int) -> Table:
 
     words = ("output SQNR dB", "agreement %", "worst layer dB", "KiB", "s")
     columns = (Column("method"), *(Column(word, right=True) for word in words))
-    title = f"Calibrated on {seen} samples, judged on {held} others, against the float model on ONNX Runtime"
+    title = f"Calibrated on {seen} samples, judged on {held} others: the simulated NPU against the float model"
     return Table(title=title, columns=columns, rows=tuple(_row(row) for row in rows))
 
 

@@ -39,6 +39,9 @@ def find_range(histogram: Histogram, method: CalibrationMethod, percentage: floa
         return symmetric(low, high) if method.is_symmetric else with_zero(low, high)
     if method.criterion == "PERCENTILE":
         return _percentile(histogram, method.is_symmetric, percentage)
+    if method.criterion == "ENTROPY" and np.count_nonzero(histogram.counts) <= LEVELS:
+        # Few distinct values, pixels for instance: 256 levels hold them all, and divergence would reward losing some.
+        return symmetric(low, high) if method.is_symmetric else with_zero(low, high)
     cost = COSTS[method.criterion](histogram.bins(SEARCH_BINS))
     return _best_bound(cost, low, high) if method.is_symmetric else _best_ends(cost, *with_zero(low, high))
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isa.errors import LowerError
-from isa.layout import align
+from isa.layout import Box, align
 from isa.npu import NpuConfig
 from passes.ir.graph import Graph, Level, Names, Op, Value
 from passes.ir.lowlevel import Load, LoadWeights, LowLevelConv2d, LowLevelSlice, LowLevelTable, Store
@@ -91,7 +91,7 @@ class _Residency:
         self.home: dict[Value, Span] = {}  # where resident buffers lie
         self.since: dict[Value, int] = {}  # position in ops from which on
         self.current: dict[Value, Value] = {}
-        self.dram_copy: dict[Value, Value] = {}
+        self.dram_copy: dict[Value, tuple[Value, Box]] = {}  # the same bytes as a box of a DRAM tensor
         self.ops: list[Op] = []
         self.history: list[tuple[int, int, Span]] = []  # first and last position in ops, span
 
@@ -122,6 +122,7 @@ class _Residency:
             if made in self.home and not _is_view(op):
                 self.current[made] = op.result
                 self.dram_copy.pop(made, None)  # what DRAM holds is stale
+            self._note_copy(op)
             for root in [r for r in self.home if self.uses[r][-1] <= index]:
                 self._free(root)
         self.graph.ops = self.ops
@@ -136,11 +137,9 @@ class _Residency:
         if root not in self.current:
             root.type = type
             return
-        shape = root.type.shape4
         value = Value(self.names.fresh(f"{root.name}.reloaded"), type)
-        loc = self.graph.ops[index].loc
-        box = (0, shape.n, 0, shape.c, 0, shape.h)
-        self.ops.append(Load(result=value, loc=loc, x=self.dram_copy[root], box=box))
+        copy, box = self.dram_copy[root]
+        self.ops.append(Load(result=value, loc=self.graph.ops[index].loc, x=copy, box=tuple(box)))
         self.current[root] = value
 
     def _scratch(self, op: Op, index: int, needed: list[Value]) -> list[Span]:
@@ -206,8 +205,19 @@ class _Residency:
         if root not in self.dram_copy:
             copy = Value(self.names.fresh(f"{root.name}.spilled"), root.type.at(InDram(root.type.layout.kind)))
             self.ops.append(Store(result=copy, x=self.current[root]))
-            self.dram_copy[root] = copy
+            self.dram_copy[root] = copy, _whole(copy)
         self._free(root)
+
+    def _note_copy(self, op: Op) -> None:
+        """After a load or a store of a whole buffer, DRAM holds what SRAM does: a spill needs no store of its own."""
+        if isinstance(op, Load) and op.into is None:
+            self.dram_copy[op.result] = op.x, Box(*op.box)
+        elif isinstance(op, Store):
+            root = next((r for r in self.home if self.current.get(r) is op.x), None)
+            if root is not None:
+                n0, c0, h0 = op.at or (0, 0, 0)
+                n, c, h, _ = op.made()
+                self.dram_copy[root] = op.result, Box(n0, n, c0, c, h0, h)
 
     def _free(self, root: Value) -> None:
         self.history.append((self.since[root], len(self.ops) - 1, self.home.pop(root)))
@@ -220,6 +230,11 @@ class _Residency:
             at=op.loc,
             hint="use a smaller input, a smaller batch, or warboy-2pe",
         )
+
+
+def _whole(value: Value) -> Box:
+    n, c, h, _ = value.type.shape4
+    return Box(0, n, 0, c, 0, h)
 
 
 def weight_cells(packed: Value, npu: NpuConfig) -> int:
