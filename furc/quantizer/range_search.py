@@ -39,11 +39,17 @@ def find_range(histogram: Histogram, method: CalibrationMethod, percentage: floa
         return symmetric(low, high) if method.is_symmetric else with_zero(low, high)
     if method.criterion == "PERCENTILE":
         return _percentile(histogram, method.is_symmetric, percentage)
-    if method.criterion == "ENTROPY" and np.count_nonzero(histogram.counts) <= LEVELS:
-        # Few distinct values, pixels for instance: 256 levels hold them all, and divergence would reward losing some.
+    if method.criterion == "ENTROPY" and _is_discrete(histogram):
+        # 256 levels hold all its values, and divergence would reward losing some.
         return symmetric(low, high) if method.is_symmetric else with_zero(low, high)
     cost = COSTS[method.criterion](histogram.bins(SEARCH_BINS))
     return _best_bound(cost, low, high) if method.is_symmetric else _best_ends(cost, *with_zero(low, high))
+
+
+def _is_discrete(histogram: Histogram) -> bool:
+    """True for few values far apart, as pixels are: no two neighbouring bins are filled."""
+    filled = np.flatnonzero(histogram.counts)
+    return filled.size <= LEVELS and bool(np.all(np.diff(filled) > 1))
 
 
 def _percentile(histogram: Histogram, is_symmetric: bool, percentage: float) -> Range:
