@@ -14,6 +14,9 @@ from isa.layout import Box, Shape4, Window
 from isa.npu import NpuConfig
 from isa.operands import DramRange, DramWindow, OperandValue, Role, Space, SramRange
 
+MAX_REACHED = 1 << 28  # elements of a padded input: sixteen times the SRAM
+MAX_POOL_STEPS = 1 << 34
+
 
 def check_program(program: Sequence[Instruction], npu: NpuConfig, dram_bytes: int, at: Loc) -> None:
     """Raises EnfError BadProgram with the instruction, the operand and what is wrong with it."""
@@ -29,6 +32,26 @@ def check_program(program: Sequence[Instruction], npu: NpuConfig, dram_bytes: in
             if wrong is not None:
                 what = f"instruction {index}, {instruction.mnemonic}.{operand.name}: {wrong}"
                 raise EnfError("BadProgram", what, at=at, hint=COMPILE_AGAIN)
+        if any(operand.name == "kh" for operand in instruction.spec.operands):
+            wrong = next(_endless(instruction), None)
+            if wrong is not None:
+                what = f"instruction {index}, {instruction.mnemonic}: {wrong}"
+                raise EnfError("BadProgram", what, at=at, hint=COMPILE_AGAIN)
+
+
+def _endless(sliding: Instruction) -> Iterator[str]:
+    """Kernels that fields can say and no network has: executing them would take all memory, or hours."""
+    x, y, number = sliding.window("x").shape, sliding.window("y").shape, sliding.number
+    rows, columns = (
+        (extent - 1) * number(f"s{axis}") + (number(f"k{axis}") - 1) * number(f"d{axis}") + 1
+        for axis, extent in (("h", y.h), ("w", y.w))
+    )
+    reached = x.n * x.c * rows * columns
+    if reached > MAX_REACHED:
+        yield f"the kernel reaches over {rows} x {columns} elements of {x.n * x.c} planes"
+    steps = y.elements * number("kh") * number("kw")
+    if sliding.mnemonic != "conv" and steps > MAX_POOL_STEPS:
+        yield f"{steps} steps"
 
 
 def _wrong(value: OperandValue, npu: NpuConfig, dram_bytes: int) -> Iterator[str]:

@@ -12,8 +12,9 @@ import numpy as np
 from isa.encoding import decode
 from isa.enf import Enf
 from isa.enf_program import check_program
-from isa.errors import EnfError, Loc, RunError
+from isa.errors import EnfError, Loc
 from isa.execute.accelerated import Accelerated
+from isa.execute.failure import CANNOT_RUN, cannot_run
 from isa.execute.reference import EFFECTS
 from isa.instructions import Instruction
 from isa.machine import Machine
@@ -62,9 +63,8 @@ def execute(program: Sequence[Instruction], machine: Machine) -> None:
             continue  # control: the order is already that of execution
         try:
             effect(machine, instruction)
-        except (ValueError, IndexError, AssertionError) as error:
-            what = f"instruction {index} ({instruction.mnemonic}) cannot run: {error}"
-            raise RunError("BadInstruction", what, hint="compile the model again") from error
+        except CANNOT_RUN as error:
+            raise cannot_run(index, instruction, error) from error
 
 
 class Interpreter:

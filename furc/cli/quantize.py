@@ -9,12 +9,12 @@ import click
 
 from furc.cli.command import command as declare
 from furc.cli.float_models import DataOptions, Sample, data_options
-from furc.cli.request import FILE, Shapes, shapes_of
+from furc.cli.request import FILE, shapes_of
 
 if TYPE_CHECKING:
     import onnx
 
-    from furc.quantizer import LintWarning
+    from furc.quantizer import LintWarning, QuantizeOptions
 
 METHODS = tuple(
     f"{criterion}_{kind}"
@@ -84,18 +84,17 @@ def command(
     with Bar() as bar:
         quantized = quantize_model(loaded, samples, options, bar)
     if data.random is None:
-        _warn(loaded, samples, shapes, strict)  # noise has nothing to say about the model's data
+        _warn(_lint(loaded, samples, options, quantized), strict)  # noise has nothing to say about the model's data
     outputs.add(output, quantized.SerializeToString(deterministic=True))
     outputs.write()
     click.echo(f"Quantized with {method.upper()} on {len(samples)} samples", err=True)
     click.echo(f"The output has been saved to {output}", err=True)
 
 
-def _warn(model: onnx.ModelProto, samples: list[Sample], shapes: Shapes, strict: bool) -> None:
-    """Show what looks wrong with the data. Raises QuantizeError[SuspectData] where it must be right."""
+def _warn(found: list[LintWarning], strict: bool) -> None:
+    """Show what looks wrong. Raises QuantizeError[SuspectData] where nothing may."""
     from isa.errors import QuantizeError
 
-    found = _lint(model, samples, shapes)
     for warning in found:
         click.echo(str(warning), err=True)
     if found and strict:
@@ -106,10 +105,21 @@ def _warn(model: onnx.ModelProto, samples: list[Sample], shapes: Shapes, strict:
         )
 
 
-def _lint(model: onnx.ModelProto, samples: list[Sample], shapes: Shapes) -> list[LintWarning]:
-    from furc.quantizer import Observer, lint
+def _lint(
+    model: onnx.ModelProto, samples: list[Sample], options: QuantizeOptions, quantized: onnx.ModelProto
+) -> list[LintWarning]:
+    """What looks wrong with the data, and with the result where it is one that ONNX Runtime runs on the same data."""
+    from furc.quantizer import Observer, layer_sqnr, lint
+    from furc.quantizer.equalize import equalize
     from furc.quantizer.optimize import optimize_graph
+    from furc.quantizer.report import ranges_in
 
-    observer = Observer(optimize_graph(model, shapes))
+    graph = optimize_graph(model, options.input_shapes, options.opset)
+    runs = options.form == "qdq" and options.input_dtype == "float32"
+    if runs and options.equalize:
+        equalize(graph, samples)
+    observer = Observer(graph)
     observer.observe(samples[:LINTED])
-    return lint(observer, samples=samples[:SHOWN_CHANNELS])
+    layers = layer_sqnr(graph, quantized, samples[:SHOWN_CHANNELS]) if runs else []
+    ranges = ranges_in(quantized) if runs else None
+    return lint(observer, ranges, layers, samples[:SHOWN_CHANNELS])

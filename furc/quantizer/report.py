@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from furc.quantizer.affine import Range
 from furc.quantizer.calibrator import Observer, Progress, Ranges
-from furc.quantizer.float_run import Feed, FloatRun, RunModel, runner_for
+from furc.quantizer.equalize import equalize
+from furc.quantizer.float_run import Feed, FloatRun, RunModel, feeds, runner_for
 from furc.quantizer.graph import Array, Graph
+from furc.quantizer.held import keep
 from furc.quantizer.method import CalibrationMethod
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.options import QuantizeOptions
@@ -22,6 +24,8 @@ from furc.quantizer.quantize import quantize_model
 from furc.quantizer.scheme import choose_grids
 from furc.quantizer.sqnr import Noise, mean_ratio
 from isa.errors import NOWHERE, Loc
+
+_QUANTIZE = "/QuantizeLinear"
 
 Runner = Callable[[dict[str, Array]], dict[str, Array]]
 RunnerFor = Callable[[onnx.ModelProto], Runner]
@@ -67,7 +71,10 @@ class MethodRow:
 
 
 def layer_sqnr(graph: Graph, quantized: onnx.ModelProto, samples: Iterable[Feed]) -> list[LayerSqnr]:
-    """SQNR of every quantized tensor, the worst first. quantized: what `write_qdq` made of `graph`."""
+    """SQNR of every quantized tensor, the worst first. quantized: what `write_qdq` made of `graph`.
+
+    Where weights were equalized, `graph` must be the equalized one: the layers inside have other scales.
+    """
     stored = {o: n.input[0] for n in quantized.graph.node if n.op_type == "DequantizeLinear" for o in n.output}
     pairs = {name: _seen_as(name, stored) for name in _quantized_names(graph, stored)}
     exact, found = FloatRun(graph.model(), list(pairs)), FloatRun(quantized, list(pairs.values()))
@@ -114,6 +121,9 @@ def compare_methods(
     base = options or QuantizeOptions()
     graph = optimize_graph(model, base.input_shapes, base.opset)
     exact_run = RunModel(graph.model())
+    if base.equalize:  # once for all methods; layers are then compared with the float layers as they became
+        equalize(graph, keep(feeds(graph.inputs, calibration)).samples)
+        base = replace(base, equalize=False)
     exact = [exact_run(feed) for feed in evaluation]
     rows = []
     for done, method in enumerate(methods):
@@ -134,6 +144,19 @@ def compare_methods(
         if progress is not None:
             progress("compare methods", done + 1, len(methods))
     return rows
+
+
+def ranges_in(quantized: onnx.ModelProto) -> dict[str, Range]:
+    """The range that each activation of a QDQ model can hold, by the float tensor's name."""
+    values = {t.name: onnx.numpy_helper.to_array(t) for t in quantized.graph.initializer}
+    found = {}
+    for node in quantized.graph.node:
+        if node.op_type == "QuantizeLinear" and node.name.endswith(_QUANTIZE):
+            scale, zero = float(values[node.input[1]]), values[node.input[2]]
+            levels = np.iinfo(zero.dtype)
+            low, high = (scale * (end - int(zero)) for end in (levels.min, levels.max))
+            found[node.name.removesuffix(_QUANTIZE)] = (low, high)
+    return found
 
 
 def quantized_with(observer: Observer, ranges: Ranges) -> onnx.ModelProto:

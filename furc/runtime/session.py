@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 from numpy.typing import NDArray
+from onnx import external_data_helper
 
 from isa import enf as enf_file
 from isa import npu as npus
 from isa.enf import DramTensor, Enf, HostSegment, ModelTensor
-from isa.errors import RunError
+from isa.enf_container import COMPILE_AGAIN
+from isa.errors import EnfError, RunError
 from isa.interpreter import Interpreter
 from isa.layout import Box
 from isa.npu import NpuConfig
@@ -54,13 +58,13 @@ class Session:
         self._check(inputs)
         values = dict(inputs) | _run_host(self._head, self.enf.head, inputs)
         for tensor in self.enf.npu_inputs:
-            data = np.asarray(values[tensor.name]).reshape(tensor.shape)
+            data = _shaped(values[tensor.name], tensor.name, "int8", tuple(tensor.shape))
             self._interpreter.machine.write_dram(_whole(tensor), data)  # Lower: the host re-lays the tensor
         self._interpreter.run()
         for tensor in self.enf.npu_outputs:
             values[tensor.name] = np.ascontiguousarray(self._interpreter.machine.read_dram(_whole(tensor)))
         values |= _run_host(self._tail, self.enf.tail, values)
-        return {tensor.name: values[tensor.name].reshape(tensor.shape) for tensor in self.enf.outputs}
+        return {t.name: _shaped(values[t.name], t.name, t.dtype, t.shape) for t in self.enf.outputs}
 
     def _check(self, inputs: Mapping[str, Array]) -> None:
         known = {tensor.name: tensor for tensor in self.enf.inputs}
@@ -98,18 +102,56 @@ def random_inputs(enf: Enf, seed: int) -> dict[str, Array]:
 
 
 def _host(segment: HostSegment) -> Any:
+    """ONNX Runtime's session of a segment. Raises EnfError BadEnf: the bytes come from a file."""
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what is wrong is in the exception
     if not segment.inputs:
         return None
-    return onnxruntime.InferenceSession(segment.model, options, providers=["CPUExecutionProvider"])
+    try:
+        proto = onnx.ModelProto.FromString(segment.model)
+        if any(external_data_helper.uses_external_data(t) for t in proto.graph.initializer):
+            raise _bad_host(segment, "it takes constants from other files")
+        session = onnxruntime.InferenceSession(segment.model, options, providers=["CPUExecutionProvider"])
+    except EnfError:
+        raise
+    except Exception as error:  # ONNX Runtime's exceptions have no common base
+        raise _bad_host(segment, f"ONNX Runtime refuses it: {_first_line(error)}") from error
+    for kind, names, has in (
+        ("input", segment.inputs, session.get_inputs()),
+        ("output", segment.outputs, session.get_outputs()),
+    ):
+        known = {tensor.name for tensor in has}
+        missing = next((name for name in names if name not in known), None)
+        if missing is not None:
+            raise _bad_host(segment, f"it has no {kind} '{missing}'")
+    return session
 
 
 def _run_host(session: Any, segment: HostSegment, values: Mapping[str, Array]) -> dict[str, Array]:
     if session is None:
         return {}
-    results = session.run(list(segment.outputs), {name: values[name] for name in segment.inputs})
+    try:
+        results = session.run(list(segment.outputs), {name: values[name] for name in segment.inputs})
+    except Exception as error:  # see above
+        raise _bad_host(segment, f"ONNX Runtime cannot run it: {_first_line(error)}") from error
     return dict(zip(segment.outputs, results, strict=True))
+
+
+def _shaped(value: Any, name: str, dtype: str, shape: tuple[int, ...]) -> Array:
+    """A tensor of the host under the shape that the file gives it. Raises EnfError BadEnf where it cannot be that."""
+    array = np.asarray(value)
+    if array.dtype.name != dtype or array.size != math.prod(shape):
+        what = f"tensor '{name}' is {array.dtype.name}{list(array.shape)}, the file says {dtype}{list(shape)}"
+        raise EnfError("BadEnf", what, hint=COMPILE_AGAIN)
+    return array.reshape(shape)
+
+
+def _bad_host(segment: HostSegment, what: str) -> EnfError:
+    return EnfError("BadEnf", f"host segment '{segment.name}': {what}", hint=COMPILE_AGAIN)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _whole(tensor: DramTensor) -> DramWindow:

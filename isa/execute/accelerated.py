@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from isa.execute.failure import CANNOT_RUN, cannot_run
 from isa.execute.qlinear_conv import ConvKernel, is_exact
 from isa.execute.reference import EFFECTS, tile_channels
 from isa.instructions import Instruction, Unit
@@ -57,6 +58,8 @@ class ConvGroup:
         conv, y = self.conv, self.conv.window("y")
         cin = conv.window("x").shape.c // conv.number("groups")
         taps = conv.number("kh") * conv.number("kw")
+        if y.shape.c * cin * taps > packed.size:  # before so much is allocated
+            raise ValueError(f"{y.shape.c} x {cin} x {taps} weights in {packed.size} bytes")
         weights = np.zeros((y.shape.c, cin, taps), np.int8)
         pairs = np.zeros((y.shape.c, 8), np.int8)
         for preload, tile in self.tiles:
@@ -84,15 +87,21 @@ class Accelerated:
     """A program as work items, grouped once."""
 
     def __init__(self, program: Sequence[Instruction]) -> None:
+        self.program = program
         self.work: list[Work] = group_convolutions(program) if is_exact() else list(program)
 
     def run(self, machine: Machine) -> None:
-        """Execute every item in order."""
+        """Execute every item in order. Raises RunError where one cannot run."""
         for item in self.work:
-            if isinstance(item, ConvGroup):
-                item.run(machine)
-            elif item.mnemonic in EFFECTS:
-                EFFECTS[item.mnemonic](machine, item)
+            try:
+                if isinstance(item, ConvGroup):
+                    item.run(machine)
+                elif item.mnemonic in EFFECTS:
+                    EFFECTS[item.mnemonic](machine, item)
+            except CANNOT_RUN as error:
+                culprit = item.conv if isinstance(item, ConvGroup) else item
+                index = next(i for i, instruction in enumerate(self.program) if instruction is culprit)
+                raise cannot_run(index, culprit, error) from error
 
 
 def group_convolutions(program: Sequence[Instruction]) -> list[Work]:

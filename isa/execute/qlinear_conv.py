@@ -57,7 +57,10 @@ class ConvKernel:
         else:
             used = numerics.spread(x, self.geometry, self.rows, self.zx).astype(np.int8)
         shifted = np.ascontiguousarray(used).view(np.uint8) ^ np.uint8(0x80)
-        [y] = self.session.run(None, {"x": shifted})
+        try:
+            [y] = self.session.run(None, {"x": shifted})
+        except Exception as error:  # ONNX Runtime's exceptions have no common base
+            raise ValueError(str(error)) from error
         result: Int8 = np.bitwise_xor(y, np.uint8(0x80)).view(np.int8)
         if self.lo > numerics.INT8_LOW or self.hi < numerics.INT8_HIGH:
             result = np.clip(result, np.int8(self.lo), np.int8(self.hi))
@@ -98,7 +101,10 @@ def _session(
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # one pool a session: none may spin
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    try:
+        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # see above
+        raise ValueError(str(error)) from error
 
 
 @cache

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from quantizer_models import images, model, node, normal, residual
 
+from furc import digits
 from furc.quantizer import (
     CalibrationMethod,
     LayerSqnr,
@@ -19,12 +20,13 @@ from furc.quantizer import (
     image_feeds,
     layer_sqnr,
     lint,
+    quantize_model,
     report_html,
     tensor_ranges,
 )
 from furc.quantizer.images import preprocess_image
 from furc.quantizer.optimize import optimize_graph
-from furc.quantizer.report import quantized_with
+from furc.quantizer.report import quantized_with, ranges_in
 from isa.errors import SourceError
 
 
@@ -152,3 +154,16 @@ def test_constant_channels_of_a_layer_name_its_node() -> None:
     (finding,) = lint(observer, samples=images(2))
     assert (finding.name, finding.tensor, finding.at.nodes) == ("ConstantChannels", "y", ("y_node",))
     assert "1 of 4 channels of 'y' never change: 2" in finding.message
+
+
+def test_layers_of_an_equalized_model_are_compared_with_the_equalized_float_layers() -> None:
+    samples = [{"images": image[None]} for image in digits.calibration_images()[:24]]
+    [row] = compare_methods(digits.model(), samples[4:], samples[:4], methods=["MSE_ASYM"])
+    assert row.layers[0].db > 15
+
+
+def test_ranges_are_read_back_from_the_quantized_model() -> None:
+    samples = [{"images": image[None]} for image in digits.calibration_images()[:8]]
+    found = ranges_in(quantize_model(digits.model(), samples, QuantizeOptions(method="MIN_MAX_ASYM")))
+    assert found["images"] == (0.0, pytest.approx(1.0))
+    assert "/conv1/Conv_output_0" not in found  # its Relu is fused

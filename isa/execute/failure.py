@@ -1,0 +1,16 @@
+"""What an effect raises where an instruction cannot run. Only files that furc did not write do this."""
+
+from __future__ import annotations
+
+from isa.enf_container import COMPILE_AGAIN
+from isa.errors import RunError
+from isa.instructions import Instruction
+
+CANNOT_RUN = (ValueError, IndexError, AssertionError, OverflowError, MemoryError)
+
+
+def cannot_run(index: int, instruction: Instruction, error: BaseException) -> RunError:
+    """index: of the instruction, in execution order."""
+    why = (str(error).strip() or type(error).__name__).splitlines()[0]
+    what = f"instruction {index} ({instruction.mnemonic}) cannot run: {why}"
+    return RunError("BadInstruction", what, hint=COMPILE_AGAIN)
