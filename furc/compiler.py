@@ -13,7 +13,8 @@ from furc.compiler_config import CompilerConfig, compiler_config
 from furc.frontend import load_onnx
 from furc.version import __version__
 from isa import npu as npus
-from isa.enf import Enf
+from isa.enf import MAX_BATCHED, Enf
+from isa.errors import ConfigError
 from isa.npu import NpuConfig
 from passes import pipeline
 from passes.ir.graph import Graph, Level
@@ -58,11 +59,21 @@ def compile_options(
 ) -> CompileOptions:
     """What the passes need, from what a user says."""
     checked: CompilerConfig = compiler_config(config)
+    check_batch(batch_size)
     return CompileOptions(
         npu=npu if npu is not None else npus.target(target_npu),
         batch=batch_size,
         use_program_loading=checked.use_program_loading,
     )
+
+
+def check_batch(batch_size: int) -> None:
+    """Raises ConfigError BadBatch."""
+    if not isinstance(batch_size, int) or not 1 <= batch_size <= MAX_BATCHED:
+        raise ConfigError(
+            "BadBatch", f"a batch of {batch_size}, an instruction holds 1 to {MAX_BATCHED} images",
+            hint="compile with a smaller batch and run it several times",
+        )  # fmt: skip
 
 
 def compile_graph(graph: Graph, options: CompileOptions, listener: Listener | None = None) -> Compiled:

@@ -56,7 +56,7 @@ def read_config(path: Path) -> dict[str, object]:
     try:
         loaded = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        first = str(error).splitlines()[0]
+        first = (error.strerror if isinstance(error, OSError) else None) or str(error).splitlines()[0]
         raise ConfigError(
             "ConfigUnreadable", first, at=Loc(str(path)), hint="write lines like use_program_loading: true"
         ) from error

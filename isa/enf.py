@@ -268,6 +268,8 @@ def _host(enf: Enf) -> Iterator[str]:
         for name in sorted(taken - made):
             yield f"{where}: nothing makes '{name}'"
     for where, segment in (("head", enf.head), ("tail", enf.tail)):
+        if segment.outputs and not segment.inputs:
+            yield f"{where}.outputs: '{segment.outputs[0]}' is made of nothing, the segment has no inputs"
         if segment.elements < 0:
             yield f"{where}.elements: {segment.elements} is negative"
 

@@ -108,7 +108,7 @@ def _leaf(kind: Any, plain: object, path: str) -> object:
     if type(plain) is not kind:
         raise MetadataError(f"{path}: expected {kind.__name__}, got {_short(plain)}")
     if isinstance(plain, int) and not -MAX_INTEGER <= plain <= MAX_INTEGER:
-        raise MetadataError(f"{path}: {_short(plain)} takes more than 64 bits")
+        raise MetadataError(f"{path}: expected at most 64 bits, got {_short(plain)}")
     return plain
 
 

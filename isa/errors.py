@@ -28,7 +28,12 @@ class Loc:
 
     def __str__(self) -> str:
         nodes = "node " + ", ".join(f"'{n}'" for n in self.nodes) if self.nodes else ""
-        return ": ".join(part for part in (self.source, nodes, self.detail) if part)
+        return printable(": ".join(part for part in (self.source, nodes, self.detail) if part))
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Control characters escaped, but those to keep: names come from files, and a terminal obeys what it is shown."""
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
 
 
 NOWHERE = Loc()
@@ -52,7 +57,7 @@ class FurcError(Exception):
         lines = [f"error[{self.name}]: {place}: {self.message}" if place else f"error[{self.name}]: {self.message}"]
         lines += [f"  also: {line}" for line in self.also]
         lines += [f"  hint: {self.hint}"] if self.hint else []
-        return "\n".join(lines)
+        return printable("\n".join(lines), keep="\n\t")
 
 
 class SourceError(FurcError):

@@ -11,8 +11,9 @@ import numpy as np
 
 from isa.encoding import decode
 from isa.enf import Enf
+from isa.enf_container import COMPILE_AGAIN
 from isa.enf_program import check_program
-from isa.errors import EnfError, Loc
+from isa.errors import EncodeError, EnfError, Loc
 from isa.execute.accelerated import Accelerated
 from isa.execute.failure import CANNOT_RUN, cannot_run
 from isa.execute.reference import EFFECTS
@@ -33,7 +34,7 @@ def fetch(enf: Enf, npu: NpuConfig) -> list[Instruction]:
     limit = sum(segment.bytes for segment in enf.segments) // 4  # no instruction is shorter than a word
     at, executed = first.offset, list[Instruction]()
     while len(executed) <= limit:
-        instruction, behind = decode(bytes(memory[at : at + 1024]))
+        instruction, behind = _decoded(memory, at, enf.model_name)
         executed.append(instruction)
         if instruction.mnemonic == "end":
             check_program(executed, npu, enf.dram_bytes, Loc(enf.model_name))
@@ -42,7 +43,15 @@ def fetch(enf: Enf, npu: NpuConfig) -> list[Instruction]:
             src = instruction.dram_range("src")
             _fill(memory, instruction.number("at"), enf.image[src.address : src.address + src.bytes])
         at = instruction.number("to") if instruction.mnemonic == "jump" else at + behind
-    raise EnfError("BadProgram", f"no end after {limit} instructions", at=Loc(enf.model_name), hint="compile it again")
+    raise EnfError("BadProgram", f"no end after {limit} instructions", at=Loc(enf.model_name), hint=COMPILE_AGAIN)
+
+
+def _decoded(memory: bytearray, at: int, model: str) -> tuple[Instruction, int]:
+    try:
+        return decode(bytes(memory[at : at + 1024]))
+    except EncodeError as error:
+        what = f"byte {at} of instruction memory: {error.message}"
+        raise EnfError("BadProgram", what, at=Loc(model), hint=COMPILE_AGAIN) from error
 
 
 def _fill(memory: bytearray, at: int, data: bytes) -> None:
@@ -50,7 +59,7 @@ def _fill(memory: bytearray, at: int, data: bytes) -> None:
         raise EnfError(
             "BadProgram",
             f"a segment of {len(data)} B at {at} exceeds the instruction memory of {len(memory)} B",
-            hint="compile it again",
+            hint=COMPILE_AGAIN,
         )
     memory[at : at + len(data)] = data
 

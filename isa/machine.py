@@ -22,13 +22,17 @@ class Machine:
     """State of an NPU whose DRAM is as large as the program needs."""
 
     def __init__(self, config: NpuConfig, dram_bytes: int) -> None:
-        """Raises RunError OutOfDram when the program needs more DRAM than the machine has."""
+        """Raises RunError OutOfDram when the program needs more DRAM than the machine has, else OutOfMemory."""
         if dram_bytes > config.dram_bytes:
             raise RunError(
                 "OutOfDram", f"the program needs {dram_bytes} B of DRAM, the machine has {config.dram_bytes}"
             )
         self.config = config
-        self.dram: Int8 = np.zeros(dram_bytes, np.int8)
+        try:
+            self.dram: Int8 = np.zeros(dram_bytes, np.int8)
+        except MemoryError as error:
+            what = f"the program needs {dram_bytes} B of DRAM, this computer cannot give as much"
+            raise RunError("OutOfMemory", what, hint="run it with a smaller batch, or on a larger computer") from error
         self.sram: Int8 = np.full((config.num_slices, config.sram_bytes_per_slice), POISON, np.int8)
         self.weights: list[Int8] = [np.zeros((1, 0), np.int8)] * 2  # by bank: [groups, wbytes]
         self.vector: list[Int8] = [np.zeros((1, 0), np.int8)] * 2  # by bank: [groups, vbytes]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import math
 import tomllib
 from dataclasses import asdict, dataclass, fields
 from functools import cache
@@ -18,6 +19,7 @@ from pathlib import Path
 from isa.errors import ConfigError, Loc
 
 TARGETS = ("warboy", "warboy-2pe")
+NPU_CONFIG = 'write a TOML file with base = "warboy" and lines like num_slices = 32'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +114,8 @@ def load_config(path: Path) -> NpuConfig:
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError("NpuConfigUnreadable", str(error), at=Loc(str(path))) from error
+        why = (error.strerror if isinstance(error, OSError) else None) or "not text"
+        raise ConfigError("NpuConfigUnreadable", why, at=Loc(str(path)), hint=NPU_CONFIG) from error
     return _build(_resolve(text, str(path)))
 
 
@@ -122,6 +125,18 @@ def sources(name: str) -> dict[str, str]:
 
 
 _Values = dict[str, tuple[object, str]]
+# What the encoding can say and the compiler can work with: low, high, step. Other constants are free.
+_LIMITS = {
+    "num_slices": (1, 256, 1),
+    "sram_bytes_per_slice": (8, 1 << 18, 8),
+    "sram_access_bytes": (8, 1 << 10, 8),
+    "weight_register_bytes": (2, 1 << 14, 1),
+    "vector_register_bytes": (16, 1 << 20, 1),
+    "completion_tags": (4, 32, 1),
+    "instruction_memory_bytes": (256, 1 << 18, 128),  # two halves that DMA can fill
+    "dram_bytes": (64, 1 << 34, 1),
+    "dram_alignment_bytes": (64, 1 << 20, 64),
+}
 
 
 def _target_values(name: str) -> _Values:
@@ -135,7 +150,7 @@ def _resolve(text: str, where: str) -> _Values:
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError("NpuConfigUnreadable", f"not TOML: {error}", at=Loc(where)) from error
+        raise ConfigError("NpuConfigUnreadable", f"not TOML: {error}", at=Loc(where), hint=NPU_CONFIG) from error
     base = table.pop("base", None)
     values: _Values = dict(_target_values(str(base))) if base is not None else {}
     known = {f.name: f.type for f in fields(NpuConfig)}
@@ -154,8 +169,16 @@ def _check(key: str, kind: object, value: object, where: str) -> None:
     wanted: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
     if isinstance(value, bool) or not isinstance(value, wanted[str(kind)]):
         raise ConfigError("BadNpuConstant", f"{key}: expected {kind}, got {value!r}", at=Loc(where))
-    if isinstance(value, int | float) and not value > 0:
-        raise ConfigError("BadNpuConstant", f"{key}: {value} is not positive", at=Loc(where))
+    if isinstance(value, int | float) and not 0 < value < math.inf:
+        raise ConfigError("BadNpuConstant", f"{key}: {value} is not positive and finite", at=Loc(where))
+    if key in _LIMITS and isinstance(value, int):
+        low, high, step = _LIMITS[key]
+        if not low <= value <= high or value % step:
+            multiple = f", a multiple of {step}" if step > 1 else ""
+            raise ConfigError(
+                "BadNpuConstant", f"{key}: expected {low} to {high}{multiple}, got {value}",
+                at=Loc(where), hint="furc's instruction encoding reaches no further (docs/isa.md)",
+            )  # fmt: skip
 
 
 def _build(values: _Values) -> NpuConfig:

@@ -14,6 +14,7 @@ from isa.errors import FurcError
 
 EXIT_USER, EXIT_INTERNAL = 1, 70  # usage errors: click's 2
 REPORT = "internal error, please report it with the command line and `furc --version`"
+MORE_MEMORY = "use a smaller model or batch, or a computer with more memory"
 SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 110}
 _DEBUG = "furc.debug"
 
@@ -38,6 +39,11 @@ class Group(click.Group):
             if ctx.meta.get(_DEBUG):
                 click.echo(traceback.format_exc(), err=True)
             click.echo(str(error), err=True)
+            ctx.exit(EXIT_USER)
+        except MemoryError as error:
+            if ctx.meta.get(_DEBUG):
+                click.echo(traceback.format_exc(), err=True)
+            click.echo(f"error[OutOfMemory]: {_one_line(error)}\n  hint: {MORE_MEMORY}", err=True)
             ctx.exit(EXIT_USER)
         except Exception as error:
             if isinstance(error, OSError) and error.errno == errno.EPIPE:

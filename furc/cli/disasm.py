@@ -31,7 +31,7 @@ def command(file: Path, output: Path | None, npu_config: Path | None) -> None:
     from isa import enf as enf_file
     from isa.assembly import format_program
     from isa.encoding import decode_program
-    from isa.errors import Loc, SourceError
+    from isa.errors import EncodeError, Loc, SourceError
     from isa.interpreter import fetch
 
     if is_enf(file):
@@ -44,7 +44,13 @@ def command(file: Path, output: Path | None, npu_config: Path | None) -> None:
     except OSError as error:
         raise SourceError("SourceUnreadable", error.strerror or str(error), at=Loc(str(file)),
                           hint="give an ENF or a program that `furc asm` wrote") from error  # fmt: skip
-    write_text(output, format_program(instruction for _, instruction in decode_program(code)), (file,))
+    try:
+        text = format_program(instruction for _, instruction in decode_program(code))
+    except EncodeError as error:
+        at = Loc(str(file), detail=error.at.detail)
+        raise EncodeError(error.name, error.message, at=at,
+                          hint="give an ENF or a program that `furc asm` wrote") from error  # fmt: skip
+    write_text(output, text, (file,))
 
 
 def _annotated(binary: Enf, program: list[Instruction]) -> Iterator[str]:

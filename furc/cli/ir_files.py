@@ -58,7 +58,10 @@ def _text(path: Path) -> str:
         data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
         return data.decode()
     except UnicodeDecodeError as error:
-        raise SourceError("BadIrText", f"not text: byte {error.start}", at=Loc(str(path))) from error
+        raise SourceError(
+            "BadIrText", f"not text: byte {error.start}", at=Loc(str(path)),
+            hint="give IR text, as furc compile --target-ir writes it",
+        ) from error  # fmt: skip
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise SourceError("IrUnreadable", reason, at=Loc(str(path)), hint="check the path") from error

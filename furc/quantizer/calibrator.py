@@ -110,10 +110,17 @@ class Observer:
                 yield ahead[0], ahead[1].result()
 
     def _add(self, name: str, values: Array) -> None:
+        node = self.graph.producer(name)
+        if not values.size:
+            raise QuantizeError(
+                "EmptyTensor",
+                f"tensor '{name}' has no elements: {list(values.shape)}",
+                at=node.loc if node else Loc(detail=f"graph input '{name}'"),
+                hint="check the bounds of slices and splits before it",
+            )
         bins, stride = self._bins and not _has_fixed_range(self.graph, name), _stride(values.shape)
         if not self.histograms[name].add(values, bins=bins, stride=stride, start=self.samples % stride):
             bad = "NaN" if np.isnan(values).any() else "infinity"
-            node = self.graph.producer(name)
             raise QuantizeError(
                 "NotFinite",
                 f"sample {self.samples}: tensor '{name}' holds {bad}",

@@ -22,8 +22,10 @@ from furc.quantizer.options import Form, QuantizeOptions
 from furc.quantizer.qdq import check_not_quantized, write_qdq
 from furc.quantizer.rounding import reconstruct_rounding
 from furc.quantizer.scheme import choose_grids
+from isa.errors import QuantizeError
 
 HELD_BACK = 16  # samples that method "auto" judges by, at most
+SHOWN_OPERATORS = 8
 HELD_BACK_SHARE = 2  # at most one in so many
 
 
@@ -82,7 +84,18 @@ def _written(graph: Graph, ranges: Mapping[str, Range], form: Form, input_dtype:
     if form == "calibrated":
         return write_calibrated(graph, ranges)
     written = Graph(write_qdq(graph, scheme))
+    if not any(node.op == "QuantizeLinear" for node in written.nodes):
+        raise QuantizeError(
+            "NothingToQuantize", f"no operator of the model computes on int8: {_operators(graph)}",
+            hint="quantize a model with operators such as Conv, Gemm, Add or MaxPool",
+        )  # fmt: skip
     retype_inputs(written, input_dtype)
     for retype in noted_retypes(graph):
         apply_retype(written, retype)
     return written.model()
+
+
+def _operators(graph: Graph) -> str:
+    """What the model is made of, for a message."""
+    kinds = sorted({node.op for node in graph.nodes})
+    return "it has " + ", ".join(kinds[:SHOWN_OPERATORS]) if kinds else "it has no operators"

@@ -6,7 +6,7 @@ from isa.enf_container import COMPILE_AGAIN
 from isa.errors import RunError
 from isa.instructions import Instruction
 
-CANNOT_RUN = (ValueError, IndexError, AssertionError, OverflowError, MemoryError)
+CANNOT_RUN = (ValueError, IndexError, AssertionError, ArithmeticError, MemoryError)
 
 
 def cannot_run(index: int, instruction: Instruction, error: BaseException) -> RunError:

@@ -62,6 +62,18 @@ def test_a_what_if_file_changes_only_what_it_names(tmp_path: Path) -> None:
         ),
         ('base = "warboy"\nclock_hz = 0', "error[BadNpuConstant]: {at}: clock_hz: 0 is not positive"),
         ('base = "warboy"\ndram_efficiency = nan', "error[BadNpuConstant]: {at}: dram_efficiency: nan is not positive"),
+        (
+            'base = "warboy"\ndram_efficiency = inf',
+            "error[BadNpuConstant]: {at}: dram_efficiency: inf is not positive and finite",
+        ),
+        (
+            'base = "warboy"\ncompletion_tags = 1',
+            "error[BadNpuConstant]: {at}: completion_tags: expected 4 to 32, got 1\n  hint: ",
+        ),
+        (
+            'base = "warboy"\nsram_access_bytes = 3',
+            "error[BadNpuConstant]: {at}: sram_access_bytes: expected 8 to 1024, a multiple of 8, got 3\n  hint: ",
+        ),
         ('base = "warboi"', "error[UnknownTarget]: no target 'warboi'\n  hint: use one of warboy, warboy-2pe"),
         ("mac_width = 64", "error[MissingNpuConstant]: no value for name, num_pes, "),
         ("mac_width = ", "error[NpuConfigUnreadable]: {at}: not TOML: "),

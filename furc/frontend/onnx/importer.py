@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from onnx import numpy_helper
@@ -49,6 +50,13 @@ def import_model(model: Model) -> Graph:
     return Importer(model).run()
 
 
+def _model_name(model: Model) -> str:
+    """The graph's own name; the file's where an exporter put one that says nothing."""
+    name = str(model.proto.graph.name)
+    says_nothing = "main_graph" in name or name in ("", "main", "graph", "torch_jit", "torch-jit-export")
+    return (Path(model.source).stem if says_nothing else name) or "model"
+
+
 class Importer:
     """The environment of one model, and the graph it grows into."""
 
@@ -56,7 +64,7 @@ class Importer:
         self.model = model
         self.opset = model.opset
         outputs = [o.name for o in model.proto.graph.output]
-        name = model.proto.graph.name or "model"
+        name = _model_name(model)
         self.graph = Graph(name=name, level=Level.DFG, source=model.source)
         self.env: dict[str, Entry] = {}
         self.makers: dict[str, Node] = {}

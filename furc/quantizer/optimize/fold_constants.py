@@ -31,8 +31,10 @@ def fold_constants(graph: Graph) -> None:
             known.update(node.outputs)
     values = _run(graph, constant) if constant else {}
     done = [node for node in constant if all(not name or name in values for name in node.outputs)]
-    graph.constants.update(values)
-    graph.remove(node for node in done if not set(node.outputs) & set(graph.outputs))
+    stays = [node for node in done if set(node.outputs) & set(graph.outputs)]  # an output must have a node
+    made = {name for node in stays for name in node.outputs}
+    graph.constants.update({name: value for name, value in values.items() if name not in made})
+    graph.remove(node for node in done if node not in stays)
     graph.remove_dead()
 
 

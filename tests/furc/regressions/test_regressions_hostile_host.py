@@ -1,0 +1,81 @@
+"""An ENF with good checksums whose host segments or edges are hostile: one line and a hint, never a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+import furc
+from furc import digits
+from furc.quantizer import QuantizeOptions, quantize_model
+from isa.enf import Enf, read, write
+from isa.errors import ConfigError, EnfError
+from isa.layout import Shape4
+
+
+@pytest.fixture(scope="module")
+def enf() -> Enf:
+    images = [{"images": image[None]} for image in digits.calibration_images()[:2]]
+    return furc.compile(quantize_model(digits.model(), images, QuantizeOptions(method="MIN_MAX_ASYM")))
+
+
+def float_head(enf: Enf) -> Enf:
+    names = enf.head.inputs[0], enf.head.outputs[0]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names]
+    return with_head(enf, helper.make_graph([helper.make_node("Identity", names[:1], names[1:])], "g", *zip(values)))
+
+
+def head_with_a_file(enf: Enf) -> Enf:
+    graph = onnx.ModelProto.FromString(enf.head.model).graph
+    secret = TensorProto(name="k", data_type=TensorProto.UINT8, dims=[4], data_location=TensorProto.EXTERNAL)
+    secret.external_data.add(key="location", value="secret.txt")
+    graph.initializer.append(secret)
+    return with_head(enf, graph)
+
+
+def with_head(enf: Enf, graph: onnx.GraphProto) -> Enf:
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    return replace(enf, head=replace(enf.head, model=model.SerializeToString()))
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (
+            lambda e: replace(e, head=replace(e.head, model=b"garbage")),
+            "host segment 'head': ONNX Runtime refuses it: ",
+        ),
+        (lambda e: replace(e, head=replace(e.head, model=b"")), "host segment 'head': ONNX Runtime refuses it: "),
+        (lambda e: replace(e, tail=replace(e.tail, model=e.head.model)), "host segment 'tail': it has no input '"),
+        (head_with_a_file, "host segment 'head': it takes constants from other files"),
+        (float_head, "tensor '"),
+        (lambda e: replace(e, outputs=(replace(e.outputs[0], shape=(3,)),)), "tensor '"),
+        (lambda e: replace(e, outputs=(replace(e.outputs[0], dtype="int8"),)), "tensor '"),
+        (
+            lambda e: replace(e, npu_inputs=(replace(e.npu_inputs[0], shape=Shape4(1, 1, 1, 7)),)),
+            "tensor '",
+        ),
+        (
+            lambda e: replace(e, inputs=(replace(e.inputs[0], shape=(64,)),)),
+            "host segment 'head': ONNX Runtime cannot run it: ",
+        ),
+    ],
+)
+def test_a_hostile_host_segment_is_an_enf_error(enf: Enf, change: Callable[[Enf], Enf], what: str) -> None:
+    hostile = read(write(change(enf)))
+    [tensor] = hostile.inputs
+    with pytest.raises(EnfError) as caught:
+        furc.Session(hostile).run({tensor.name: np.zeros(tensor.shape, np.float32)})
+    assert caught.value.name == "BadEnf" and caught.value.message.startswith(what)
+    assert "\n" not in caught.value.message and caught.value.hint
+
+
+@pytest.mark.parametrize("batch", [0, -1, 33, 100])
+def test_a_batch_that_no_instruction_holds_is_refused_before_compiling(batch: int) -> None:
+    with pytest.raises(ConfigError, match="BadBatch"):
+        furc.compile("no-such-file.onnx", batch_size=batch)
