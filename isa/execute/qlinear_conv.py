@@ -41,7 +41,9 @@ class ConvKernel:
             pad_left=number("pl"), dilation=(number("dh"), number("dw")), up=number("up"),
         )  # fmt: skip
         plain = geometry.up == 1 and geometry.pad_top >= 0 and geometry.pad_left >= 0
-        pads, used = _pads(geometry, (x.h, x.w), (y.h, y.w)) if plain else ((0, 0, 0, 0), (0, 0))
+        pads, used = _pads(geometry, (x.h, x.w), (y.h, y.w))
+        if not plain or min(used) < 1:  # where a tile sees nothing but padding, no input is left to hand over
+            plain, pads = False, (0, 0, 0, 0)
         session = _session(
             weights.reshape(y.c, -1, *geometry.kernel), bias, multiplier, geometry, pads, number("groups"),
             number("zx") + 128, number("zy") + 128,

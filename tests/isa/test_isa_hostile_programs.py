@@ -10,6 +10,7 @@ import pytest
 from isa.encoding import encode_program
 from isa.enf import Enf, HostSegment, Segment, read, write
 from isa.errors import EnfError, FurcError, Loc, RunError
+from isa.execute.accelerated import group_convolutions
 from isa.instructions import Instruction, make
 from isa.interpreter import Interpreter, fetch
 from isa.layout import Layout, LayoutKind, Place, Shape4, whole
@@ -62,6 +63,39 @@ def test_what_cannot_run_is_told_with_its_instruction(program: tuple[Instruction
     index = len(program) - 1
     assert str(caught.value).startswith(f"error[BadInstruction]: instruction {index} ({program[-1].mnemonic}) cannot ")
     assert "\n" not in caught.value.message and caught.value.hint
+
+
+@pytest.mark.parametrize("pads", [{"pl": 511}, {"pt": 8}, {"pt": 9, "pl": 1}])
+def test_a_tile_that_sees_only_padding_is_the_same_both_ways(pads: dict[str, int]) -> None:
+    enf = enf_of(*conv(**pads), make("end"))
+    results = []
+    for accelerate in (True, False):
+        interpreter = Interpreter(enf, NPU, accelerate=accelerate)
+        interpreter.machine.sram[:, WEIGHTS.offset : WEIGHTS.offset + WEIGHTS.bytes_per_slice] = 0
+        interpreter.run()
+        results.append(interpreter.machine.read(Y))
+    assert np.array_equal(results[0], results[1])
+
+
+def test_tiles_that_overlap_in_memory_run_one_by_one() -> None:
+    y = whole(Place(4096, LAYOUT, Shape4(1, 16, 8, 8)))
+    tiles = [
+        instruction
+        for oc0 in (0, 4, 8, 12)
+        for instruction in (
+            make("preload", src=WEIGHTS, wbytes=16, vbytes=32),
+            make("conv", x=X, y=y, oc0=oc0, ocn=4, kn=4),
+        )
+    ]
+    assert len(group_convolutions([*tiles, make("end")])) == len(tiles) + 1
+    enf = enf_of(*tiles, make("end"))
+    machines = []
+    for accelerate in (True, False):
+        interpreter = Interpreter(enf, NPU, accelerate=accelerate)
+        with np.errstate(all="ignore"):
+            interpreter.run()
+        machines.append(interpreter.machine)
+    assert np.array_equal(machines[0].read(y), machines[1].read(y))
 
 
 @pytest.mark.parametrize(
