@@ -1,19 +1,24 @@
 """Check the conditions under which Warboy accelerates an operator, and say what to do where they do not hold.
 
 dfg -> dfg, unchanged. Raises LowerError UnsupportedOperator naming operator, node, value and limit.
-Source of the limits: Furiosa SDK documentation 0.5 - 0.10, list of supported operators."""
+Source of the limits: Furiosa SDK documentation 0.5 - 0.10, list of supported operators; strides, kernels, padding and
+extents are limited by the fields of furc's own instructions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from isa.errors import LowerError
-from passes.ir.dfg import Conv2d, ConvTranspose2d
+from isa.instructions import BY_MNEMONIC
+from passes.ir.dfg import Conv2d, ConvTranspose2d, HostOp, MovementOp, PoolOp
 from passes.ir.graph import Graph, Op
 from passes.options import CompileOptions
 
 MAX_GROUPS = 128
 MAX_DILATION = 12
+_FIELDS = {field.name: field for operand in BY_MNEMONIC["conv"].operands for field in operand.fields()}
+MAX_STRIDE, MAX_KERNEL, MAX_PAD = _FIELDS["sw"].high, _FIELDS["kw"].high, _FIELDS["pl"].high
+MAX_EXTENT, MAX_IMAGES = _FIELDS["y.c"].high, _FIELDS["y.n"].high
 
 
 def check_operators(graph: Graph, options: CompileOptions) -> Graph:
@@ -25,6 +30,30 @@ def check_operators(graph: Graph, options: CompileOptions) -> Graph:
 
 
 def _problems(op: Op) -> Iterator[tuple[str, str]]:
+    yield from _documented(op)
+    yield from _encodable(op)
+
+
+def _encodable(op: Op) -> Iterator[tuple[str, str]]:
+    """What no field of an instruction holds."""
+    if isinstance(op, Conv2d | ConvTranspose2d | PoolOp):
+        kernel = op.kernel if isinstance(op, Conv2d | PoolOp) else op.w.type.shape[2:]
+        for what, value, limit in (
+            ("stride", max(op.stride), MAX_STRIDE),
+            ("kernel extent", max(kernel), MAX_KERNEL),
+            ("padding", max(op.pads), MAX_PAD),
+        ):
+            if value > limit:
+                yield f"{op.mnemonic} with {what} {value}, the machine takes at most {limit}", f"use a smaller {what}"
+    shape = op.result.type.shape4
+    if not isinstance(op, HostOp | MovementOp) and (max(shape[1:]) > MAX_EXTENT or shape.n > MAX_IMAGES):
+        yield (
+            f"{op.mnemonic} makes {list(shape)}, the machine addresses {MAX_IMAGES} images and axes of {MAX_EXTENT}",
+            "use a smaller input or batch, or cut the model in front of this node",
+        )
+
+
+def _documented(op: Op) -> Iterator[tuple[str, str]]:
     if isinstance(op, Conv2d | ConvTranspose2d):
         depthwise = op.group == op.x.type.shape[1] == op.result.type.shape[1]
         if op.group > MAX_GROUPS and not depthwise:

@@ -79,6 +79,8 @@ def _batch_axis(op: Op, axes: dict[Value, int], factor: int) -> int | None:
         return axis
     if (isinstance(op, Concat) and op.axis == axis) or (isinstance(op, Pad) and (op.before[axis] or op.after[axis])):
         raise _impossible(op)
+    if isinstance(op, Concat) and len(read) < len(dict.fromkeys(op.inputs)):
+        raise _impossible(op)  # a constant part has no batch to grow; image by image it fits
     assert isinstance(op, DfgOp)
     ranks = {op.result.type.rank - v.type.rank + axes[v] for v in read}
     if len(ranks) != 1:

@@ -99,14 +99,9 @@ class _Lowering:
     def host(self, op: Op) -> None:
         """Host ops stay what they are, on the shapes the user sees."""
         assert isinstance(op, dfg.HOST_OPS)
-        op.x = self.value(op.x)
-        shape = op.result.type.shape
-        self.new.ops.append(op)
-        if isinstance(op, dfg.Quantize) or (isinstance(op, dfg.Recast) and op.result.type.dtype is DType.I8):
-            self.made[op.result] = op.result
-            op.result.type = op.result.type.shaped(tuple(to_shape4(shape)))
-        else:
-            self.made[op.result] = op.result
+        to_npu = isinstance(op, dfg.Quantize) or (isinstance(op, dfg.Recast) and op.result.type.dtype is DType.I8)
+        result = self.result(op.result) if to_npu else op.result
+        self.emit(replace(op, x=self.value(op.x), result=result), op.result)
 
     def emit(self, op: Op, old: Value) -> None:
         self.new.ops.append(op)
