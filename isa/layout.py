@@ -87,6 +87,10 @@ class Box(NamedTuple):
     h0: int
     h: int
 
+    def within(self, outer: Box) -> Box:
+        """This box, counted from the corner of `outer`, counted from where `outer` is counted from."""
+        return self._replace(n0=outer.n0 + self.n0, c0=outer.c0 + self.c0, h0=outer.h0 + self.h0)
+
     def shape(self, w: int) -> Shape4:
         return Shape4(self.n, self.c, self.h, w)
 
@@ -116,8 +120,7 @@ class Window:
 
     def sub(self, box: Box) -> Window:
         """The box, counted from this window's corner, as a window of the same place."""
-        b = self.box
-        return replace(self, box=Box(b.n0 + box.n0, box.n, b.c0 + box.c0, box.c, b.h0 + box.h0, box.h))
+        return replace(self, box=box.within(self.box))
 
 
 def whole(place: Place) -> Window:

@@ -46,11 +46,12 @@ def compare(
     """
     graph = fuse_tables(load_onnx(model), options)
     makers = {op.result.name: op for op in graph.ops if not isinstance(op, HostOp)}
-    quantized = {_float_name(model, name): name for name in Oracle(model).tensors}
+    oracle = Oracle(model)
+    quantized = {_float_name(model, name): name for name in oracle.tensors}
     shown = [op.result for op in graph.ops if op.result.name in makers and op.result.type.dtype is DType.I8]
     graph.outputs += [value for value in shown if value not in graph.outputs]
     npu = Session(compile_graph(graph, options).enf, npu=options.npu, accelerate=accelerate).run(inputs)
-    onnx_values = Oracle(model).run(inputs)
+    onnx_values = oracle.run(inputs)
     rows = []
     for value in shown:
         reference = quantized.get(value.name, value.name)

@@ -280,7 +280,3 @@ class Store(LowLevelOp):
         yield from LowLevelOp.verify(self)
         if not isinstance(self.x.type.place, InSram) or not isinstance(self.result.type.place, InDram):
             yield "a store goes from SRAM to DRAM"
-
-
-VENDOR_NAMES = ("LowLevelConv2d", "LowLevelDepthwiseConv2d", "LowLevelPad", "LowLevelTranspose", "LowLevelReshape",
-                "LowLevelSlice", "LowLevelExpand")  # fmt: skip

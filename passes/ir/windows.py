@@ -39,7 +39,6 @@ class Windows:
             return self.of(op.into)
         if isinstance(op, LowLevelSlice) and not isinstance(op.x.type.place, InDram):
             root, outer = self.of(op.x)
-            box = Box(*op.box)
-            return root, Box(outer.n0 + box.n0, box.n, outer.c0 + box.c0, box.c, outer.h0 + box.h0, box.h)
+            return root, Box(*op.box).within(outer)
         shape = value.type.shape4
         return value, Box(0, shape.n, 0, shape.c, 0, shape.h)

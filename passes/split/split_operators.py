@@ -158,7 +158,7 @@ class _Splitting:
         if source is None:
             return None
         base, outer = source
-        return base, inside(outer, Box(*op.box))
+        return base, Box(*op.box).within(outer)
 
     def _split(self, op: LowLevelOp) -> None:
         if isinstance(op, LowLevelConcat):
@@ -228,7 +228,7 @@ class _Splitting:
         shape = box.shape(value.type.shape4.w)
         source = self._dram_box(value)
         if source is not None:
-            value, box = source[0], inside(source[1], box)
+            value, box = source[0], box.within(source[1])
         elif shape == value.type.shape4:
             return value
         result = Value(self.names.fresh(name), TensorType(tuple(shape), value.type.dtype, value.type.quant))
@@ -270,11 +270,6 @@ def _activation_fields(op: Op) -> list[tuple[str, Value]]:
     if isinstance(op, WindowOp | LowLevelTable | LowLevelMove | LowLevelPad | LowLevelSlice):
         return [("x", op.x)]
     return []
-
-
-def inside(outer: Box, box: Box) -> Box:
-    """A box of a box, counted from where the outer one is counted from."""
-    return Box(outer.n0 + box.n0, box.n, outer.c0 + box.c0, box.c, outer.h0 + box.h0, box.h)
 
 
 def _axes(op: LowLevelOp) -> tuple[int, ...]:
