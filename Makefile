@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 .PHONY: demo test check docs bench clean
 
 demo: $(STAMP)  ## quantize, compile, run and profile the digits model
-	$(BIN)/python -m furc.digits.demo
+	$(BIN)/python -m furc.zoo.digits.demo
 
 test: $(STAMP) check  ## lint, types and tests
 	$(BIN)/python -m pytest -n 2

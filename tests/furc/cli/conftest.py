@@ -10,8 +10,8 @@ import onnx
 import pytest
 from click.testing import CliRunner, Result
 
-from furc import digits
 from furc.cli.main import cli
+from furc.zoo import digits
 
 Furc = Callable[..., Result]
 

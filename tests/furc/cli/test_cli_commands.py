@@ -18,8 +18,8 @@ from click.testing import Result
 from PIL import Image
 
 import furc as library
-from furc import digits
 from furc.cli.main import cli
+from furc.zoo import digits
 
 Furc = Callable[..., Result]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from furc import digits
 from furc.compiler import compile
 from furc.quantizer import CalibrationMethod, QuantizeOptions, quantize_model
+from furc.zoo import digits
 
 
 def test_ranges_in_metadata_and_qdq_give_the_same_program() -> None:

@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 from quantizer_models import images, model, node, normal, residual
 
-from furc import digits
 from furc.quantizer import (
     CalibrationMethod,
     LayerSqnr,
@@ -27,6 +26,7 @@ from furc.quantizer import (
 from furc.quantizer.images import preprocess_image
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.report import quantized_with, ranges_in
+from furc.zoo import digits
 from isa.errors import SourceError
 
 

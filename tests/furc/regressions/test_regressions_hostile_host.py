@@ -11,8 +11,8 @@ import pytest
 from onnx import TensorProto, helper
 
 import furc
-from furc import digits
 from furc.quantizer import QuantizeOptions, quantize_model
+from furc.zoo import digits
 from isa.enf import Enf, read, write
 from isa.errors import ConfigError, EnfError
 from isa.layout import Shape4

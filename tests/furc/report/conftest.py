@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import pytest
 
-from furc import digits
 from furc.compiler import Compiled, compile_graph, compile_options
 from furc.frontend import load_onnx
 from furc.quantizer import QuantizeOptions, quantize_model
 from furc.report.profile import Profile, summarize
 from furc.report.recorded import Recorded, record
+from furc.zoo import digits
 
 
 class Made(NamedTuple):

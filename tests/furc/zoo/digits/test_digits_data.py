@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from furc import digits
-from furc.digits import train
-from furc.digits.data import as_input
+from furc.zoo import digits
+from furc.zoo.digits import train
+from furc.zoo.digits.data import as_input
 
 
 def test_network_reads_nearly_every_unseen_digit() -> None:
@@ -52,5 +52,5 @@ def test_images_are_the_split_that_training_uses() -> None:
 
 
 def test_both_files_are_under_500_kb() -> None:
-    files = [resources.files("furc.digits").joinpath(name) for name in ("digits.onnx", "digits_test.npz")]
+    files = [resources.files("furc.zoo.digits").joinpath(name) for name in ("digits.onnx", "digits_test.npz")]
     assert sum(len(file.read_bytes()) for file in files) < 500_000

@@ -50,4 +50,4 @@ def _images(key: str) -> NDArray[np.uint8]:
 
 
 def _read(file: str) -> bytes:
-    return resources.files("furc.digits").joinpath(file).read_bytes()
+    return resources.files("furc.zoo.digits").joinpath(file).read_bytes()

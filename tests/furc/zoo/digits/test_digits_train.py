@@ -8,9 +8,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from furc.digits import network, train
-from furc.digits.data import as_input
-from furc.digits.layers import (
+from furc.zoo.builder import he_normal
+from furc.zoo.digits import network, train
+from furc.zoo.digits.data import as_input
+from furc.zoo.digits.layers import (
     Array,
     Chain,
     Conv,
@@ -22,7 +23,6 @@ from furc.digits.layers import (
     Relu,
     Residual,
 )
-from furc.zoo.builder import he_normal
 
 
 def _float64(name: str, shape: tuple[int, ...]) -> Array:

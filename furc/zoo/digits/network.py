@@ -10,7 +10,8 @@ from collections.abc import Mapping
 import numpy as np
 import onnx
 
-from furc.digits.layers import (
+from furc.zoo.builder import GraphBuilder
+from furc.zoo.digits.layers import (
     Array,
     Chain,
     Conv,
@@ -23,7 +24,6 @@ from furc.digits.layers import (
     Relu,
     Residual,
 )
-from furc.zoo.builder import GraphBuilder
 
 SIDE = 8  # pixels
 CLASSES = 10

@@ -9,11 +9,11 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from furc import digits
 from furc.compiler import compile
 from furc.quantizer import CalibrationMethod, QuantizeOptions, quantize_model, runner_for
 from furc.report.profile import Profile, profile
 from furc.runtime.session import Session
+from furc.zoo import digits
 from isa import enf as enf_file
 from isa.npu import TARGETS
 

@@ -1,4 +1,4 @@
-"""Train the digits network and write the two files of this package: `python -m furc.digits.train`.
+"""Train the digits network and write the two files of this package: `python -m furc.zoo.digits.train`.
 
 Needs scikit-learn for the images, and less than a minute of one core. The same seed on the same machine, NumPy and BLAS
 gives the same bytes; elsewhere sums may round in another order and the weights differ in their last digits.
@@ -16,10 +16,10 @@ import onnx
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-from furc.digits import network
-from furc.digits.data import IMAGES_FILE, MODEL_FILE, as_input
-from furc.digits.layers import Array, Chain, Parameter
 from furc.zoo.builder import he_normal
+from furc.zoo.digits import network
+from furc.zoo.digits.data import IMAGES_FILE, MODEL_FILE, as_input
+from furc.zoo.digits.layers import Array, Chain, Parameter
 
 SPLIT_SEED = 0  # fixed: the test images stay unseen whatever seed one trains with
 TEST_IMAGES = 360
@@ -113,7 +113,7 @@ def accuracy(chain: Chain, images: NDArray[np.uint8], labels: NDArray[np.uint8])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m furc.digits.train", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m furc.zoo.digits.train", description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="folder (default: the package's)")
     options = parser.parse_args()
