@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TypeAlias
-
-import onnx
 
 from furc.compiler_config import CompilerConfig, compiler_config
 from furc.frontend import load_onnx
+from furc.onnx.files import Source
 from furc.version import __version__
 from isa import npu as npus
 from isa.enf import MAX_BATCHED, Enf
@@ -23,7 +20,6 @@ from passes.options import CompileOptions
 from passes.pipeline import Listener
 
 DEFAULT_TARGET = "warboy-2pe"
-Model: TypeAlias = str | Path | bytes | onnx.ModelProto
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +32,7 @@ class Compiled:
 
 
 def compile(
-    model: Model,
+    model: Source,
     *,
     target_npu: str = DEFAULT_TARGET,
     batch_size: int = 1,

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 import onnx
 
+from furc.onnx.graph import Array
 from furc.quantizer import CalibrationMethod, Observer, QuantizeOptions, quantize_model, runner_for
 from furc.quantizer.equalize import find_pairs, rescale
-from furc.quantizer.graph import Array
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.report import quantized_with
 from furc.quantizer.sqnr import Noise

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from furc import zoo
+from furc.onnx.graph import Array
 from furc.quantizer import CalibrationMethod, Calibrator, runner_for
-from furc.quantizer.graph import Array
 
 DISTINCT = 10  # images kept; they are fed again and again
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from furc.cli.arrays import Array, read_array
 from furc.cli.random_inputs import random_array
+from furc.data.arrays import Array, read_array
 from isa.enf import ModelTensor
 from isa.errors import Loc, SourceError
 
@@ -35,7 +35,7 @@ def _read(path: Path, name: str, tensor: ModelTensor | None) -> Array:
 
 def _image(path: Path, tensor: ModelTensor) -> Array:
     """An image as [n, 3, h, w] or [n, 1, h, w]: stretched to h x w, RGB, floats divided by 255, one for every n."""
-    from furc.quantizer.images import Preprocess, preprocess_image, read_image
+    from furc.data.images import Preprocess, preprocess_image, read_image
 
     if not path.is_file():
         raise SourceError("ImageNotFound", "no such file", at=Loc(str(path)), hint="give an image, an .npy or an .npz")

@@ -15,7 +15,7 @@ from isa.errors import Loc, SourceError
 if TYPE_CHECKING:
     import onnx
 
-    from furc.cli.arrays import Array
+    from furc.data.arrays import Array
     from furc.quantizer import Preprocess
 
 Sample = dict[str, "Array"]
@@ -154,7 +154,7 @@ def _numbers(text: str, option: str) -> tuple[float, ...]:
 
 
 def _of_archive(path: Path, names: list[str], limit: int | None) -> Iterator[Sample]:
-    from furc.cli.arrays import read_arrays
+    from furc.data.arrays import read_arrays
 
     arrays = read_arrays(path)
     for name in names:

@@ -6,8 +6,8 @@ import re
 import sys
 from pathlib import Path
 
-from furc.cli.arrays import Array, npz_bytes, read_arrays
 from furc.cli.output import Outputs
+from furc.data.arrays import Array, npz_bytes, read_arrays
 from isa.errors import Loc, SourceError
 from passes.ir.graph import Graph, Level, verify
 from passes.ir.lir import Program

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from furc.cli.arrays import Array
+from furc.data.arrays import Array
 from passes.ir.graph import Value
 
 

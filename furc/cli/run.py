@@ -11,7 +11,7 @@ from furc.cli.command import command as declare
 from furc.cli.request import FILE, npu_config_option
 
 if TYPE_CHECKING:
-    from furc.cli.arrays import Array
+    from furc.data.arrays import Array
     from furc.report.tables import Table
 
 TOP = 10
@@ -48,11 +48,11 @@ def command(
     npu_config: Path | None,
 ) -> None:
     """Run ENF on the modelled NPU and print its outputs, what the run costs, and where the cycles go."""
-    from furc.cli.arrays import npz_bytes
     from furc.cli.display import show
     from furc.cli.feeds import read_feeds
     from furc.cli.output import Outputs
     from furc.cli.summary import machine_of, show_profile
+    from furc.data.arrays import npz_bytes
     from furc.report.profile import profile
     from furc.report.trace import chrome_trace
     from furc.runtime.session import Session

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-
-import onnx
 
 from furc.frontend.onnx.importer import import_model
 from furc.frontend.onnx.model import read_model
+from furc.onnx.files import Source
 from passes.ir.graph import Graph
 
 
 def load_onnx(
-    path_or_model: str | Path | bytes | onnx.ModelProto,
+    path_or_model: Source,
     *,
     input_shapes: Mapping[str, tuple[int, ...]] | None = None,
     source: str = "",

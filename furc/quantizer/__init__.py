@@ -1,10 +1,10 @@
 """Quantize float ONNX models to INT8: calibration, graph optimization, QDQ output. docs/quantizer.md is the guide."""
 
+from furc.data.images import Preprocess, image_feeds
+from furc.onnx.run import runner_for
 from furc.quantizer.calibrated import is_calibrated, ranges_of
 from furc.quantizer.calibrator import Calibrator, Observer
 from furc.quantizer.editor import ModelEditor, TensorType, get_output_names, get_pure_input_names
-from furc.quantizer.float_run import runner_for
-from furc.quantizer.images import Preprocess, image_feeds
 from furc.quantizer.lint import LintWarning, lint
 from furc.quantizer.method import CalibrationMethod
 from furc.quantizer.nux import (

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from furc.quantizer.graph import Array, Float32
+from furc.onnx.graph import Array, Float32
 
 LOW, HIGH, STEPS = -128, 127, 255
 WEIGHT_HIGH = 127

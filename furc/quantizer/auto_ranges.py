@@ -11,10 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+from furc.onnx.graph import Array, Graph
+from furc.onnx.run import RunModel
 from furc.quantizer.bias_correction import correct_biases
 from furc.quantizer.calibrator import Observer, Progress, Ranges
-from furc.quantizer.float_run import Feed, RunModel
-from furc.quantizer.graph import Array, Graph
+from furc.quantizer.float_run import Feed
 from furc.quantizer.method import CalibrationMethod
 from furc.quantizer.scheme import Scheme, choose_grids
 from furc.quantizer.simulate import Simulation

@@ -13,9 +13,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from furc.onnx.graph import Graph, Node, make
+from furc.onnx.run import session
 from furc.quantizer.affine import Grid
-from furc.quantizer.float_run import Feed, session
-from furc.quantizer.graph import Graph, Node, make
+from furc.quantizer.float_run import Feed
 from furc.quantizer.scheme import Scheme
 from furc.quantizer.simulate import rounded_weights
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import onnx
 import yaml
 
+from furc.onnx.graph import Graph, activations
 from furc.quantizer.affine import Range
-from furc.quantizer.graph import Graph, activations
 from isa.errors import Loc, QuantizeError
 
 KEY = "FurisoaAI.CalibrationResult"  # spelled so by the vendor

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import onnx
 
+from furc.onnx.files import Source
+from furc.onnx.graph import Array, Graph, activations
 from furc.quantizer.affine import Range
 from furc.quantizer.float_run import Feed, FloatRun, feeds
-from furc.quantizer.graph import Array, Graph, activations
 from furc.quantizer.histogram import Histogram
 from furc.quantizer.method import CalibrationMethod, method_named
 from furc.quantizer.operators import FIXED_RANGES
@@ -37,7 +37,7 @@ class Calibrator:
     """
 
     def __init__(
-        self, model: onnx.ModelProto | bytes, calibration_method: CalibrationMethod | str, *, percentage: float = 99.99
+        self, model: Source, calibration_method: CalibrationMethod | str, *, percentage: float = 99.99
     ) -> None:
         if not 0 < percentage <= 100:
             raise QuantizeError("BadPercentage", f"percentage is {percentage}, it must be above 0 and at most 100")

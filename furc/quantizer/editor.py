@@ -14,8 +14,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from furc.onnx.files import Source
+from furc.onnx.graph import Graph, Node, input_infos, make
 from furc.quantizer.affine import LOW, Range, grid
-from furc.quantizer.graph import Graph, Node, make
 from furc.quantizer.optimize.pipeline import load
 from isa.errors import Loc, QuantizeError
 
@@ -33,8 +34,7 @@ class TensorType(StrEnum):
 
 def get_pure_input_names(model: onnx.ModelProto) -> list[str]:
     """The graph inputs that are not also initializers."""
-    constants = {i.name for i in model.graph.initializer}
-    return [i.name for i in model.graph.input if i.name not in constants]
+    return [info.name for info in input_infos(model)]
 
 
 def get_output_names(model: onnx.ModelProto) -> list[str]:
@@ -48,7 +48,7 @@ class ModelEditor:
     that is the order in which scripts for the vendor's SDK call them.
     """
 
-    def __init__(self, model: onnx.ModelProto | bytes) -> None:
+    def __init__(self, model: Source) -> None:
         self.model = load(model)
 
     def convert_input_type(self, tensor_name: str, tensor_type: TensorType | str) -> None:

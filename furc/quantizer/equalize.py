@@ -18,8 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from furc.onnx.graph import Graph, Node
 from furc.quantizer.float_run import Feed, FloatRun
-from furc.quantizer.graph import Graph, Node
 from furc.quantizer.optimize.fold_affine import weight_factor
 from furc.quantizer.optimize.plain_ops import clip_bounds
 

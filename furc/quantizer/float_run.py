@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto, helper
 
-from furc.quantizer.graph import Array
+from furc.onnx.graph import Array, input_infos
+from furc.onnx.run import first_line, session
 from isa.errors import QuantizeError
 
 Feed = Mapping[str, Array]
@@ -19,7 +19,7 @@ class FloatRun:
     """One session of a model that also returns the tensors in `watched`."""
 
     def __init__(self, model: onnx.ModelProto, watched: Sequence[str]) -> None:
-        self.inputs = [i.name for i in model.graph.input if i.name not in {c.name for c in model.graph.initializer}]
+        self.inputs = [info.name for info in input_infos(model)]
         self._types = {i.name: _dtype(i) for i in model.graph.input}
         self._watched = list(watched)
         self._session = session(_watching(model, watched), layouts=False)
@@ -32,45 +32,10 @@ class FloatRun:
             values = self._session.run(names, prepared) if names else []
         except Exception as error:  # ONNX Runtime's exceptions have no common base
             shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in prepared.items())
-            raise QuantizeError("BadCalibrationData", f"the model does not take {shapes}: {_text(error)}") from error
+            what = f"the model does not take {shapes}: {first_line(error)}"
+            raise QuantizeError("BadCalibrationData", what) from error
         found = dict(zip(names, values, strict=True))
         return {name: prepared[name] if name in prepared else found[name] for name in self._watched}
-
-
-def session(model: onnx.ModelProto, *, layouts: bool = True, integers: bool = True) -> onnxruntime.InferenceSession:
-    """A quiet CPU session. Raises QuantizeError[CannotRun] where ONNX Runtime refuses the model.
-
-    layouts: let it choose blocked layouts and fuse; pays only where few tensors are looked at. integers: let it put
-    integer kernels in place of operators between Q and DQ; to be off where scales are inputs: it then drops operators
-    that only some scales make superfluous (seen with 1.31).
-    """
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    if not layouts:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the other core counts meanwhile
-    if not integers:
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
-    try:
-        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # see above
-        raise QuantizeError("CannotRun", f"ONNX Runtime refuses the model: {_text(error)}") from error
-
-
-def runner_for(model: onnx.ModelProto) -> RunModel:
-    """Runs a model through ONNX Runtime: input arrays by name -> output arrays by name."""
-    return RunModel(model)
-
-
-class RunModel:
-    """A model as a function from its inputs to its outputs."""
-
-    def __init__(self, model: onnx.ModelProto) -> None:
-        self._session = session(model)
-        self._outputs = [o.name for o in self._session.get_outputs()]
-
-    def __call__(self, feed: Feed) -> dict[str, Array]:
-        return dict(zip(self._outputs, self._session.run(None, dict(feed)), strict=True))
 
 
 def feeds(names: Sequence[str], data: object) -> Iterator[dict[str, Array]]:
@@ -115,7 +80,3 @@ def _watching(model: onnx.ModelProto, watched: Sequence[str]) -> onnx.ModelProto
 def _dtype(info: onnx.ValueInfoProto) -> np.dtype[np.generic]:
     kind: np.dtype[np.generic] = helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
     return kind
-
-
-def _text(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from furc.onnx.graph import Array
 from furc.quantizer.float_run import Feed
-from furc.quantizer.graph import Array
 
 KEPT_SAMPLES = 32
 KEPT_BYTES = 256 << 20

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from furc.onnx.graph import Array
 from furc.quantizer.affine import Range
-from furc.quantizer.graph import Array
 
 HALF = 1 << 14  # bins on each side of 0: at least 8192 over the larger side, 32 a step of int8
 BLOCK = 1 << 16  # values binned at a time, so that they stay in the cache

@@ -8,10 +8,11 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from furc.onnx.files import Source
+from furc.onnx.graph import Array, activations
 from furc.quantizer.affine import Range
 from furc.quantizer.calibrator import Observer
 from furc.quantizer.float_run import Feed
-from furc.quantizer.graph import Array, activations
 from furc.quantizer.method import CalibrationMethod
 from furc.quantizer.optimize import optimize_graph, optimize_model
 from furc.quantizer.quantize import quantize
@@ -21,7 +22,7 @@ RANDOM_SAMPLES = 8
 
 
 def post_training_quantization(
-    model: onnx.ModelProto | bytes, input_tensors: Sequence[str], calibration_data: Iterable[Sequence[Array] | Feed]
+    model: Source, input_tensors: Sequence[str], calibration_data: Iterable[Sequence[Array] | Feed]
 ) -> onnx.ModelProto:
     """Optimize, calibrate by MIN_MAX_ASYM and quantize. input_tensors: what the arrays of a sample are for."""
     graph = optimize_graph(model)
@@ -34,12 +35,12 @@ def post_training_quantization(
     return onnx.load_model_from_string(quantize(graph.model(), calibrate(graph.model(), samples)))
 
 
-def optimize(model: onnx.ModelProto | bytes) -> onnx.ModelProto:
+def optimize(model: Source) -> onnx.ModelProto:
     """optimize_model by its old name."""
     return optimize_model(model)
 
 
-def build_calibration_model(model: onnx.ModelProto | bytes) -> onnx.ModelProto:
+def build_calibration_model(model: Source) -> onnx.ModelProto:
     """The optimized model with every float activation as an output, in order; run it to see them."""
     graph = optimize_graph(model)
     shown = graph.model()
@@ -53,16 +54,14 @@ def build_calibration_model(model: onnx.ModelProto | bytes) -> onnx.ModelProto:
     return shown
 
 
-def calibrate(model: onnx.ModelProto | bytes, dataset: Iterable[Sequence[Array] | Feed]) -> dict[str, Range]:
+def calibrate(model: Source, dataset: Iterable[Sequence[Array] | Feed]) -> dict[str, Range]:
     """MIN_MAX_ASYM ranges of all tensors."""
     observer = Observer(optimize_graph(model), bins=False)
     observer.observe(dataset)
     return observer.ranges(CalibrationMethod.MIN_MAX_ASYM)
 
 
-def calibrate_with_random_input(
-    model: onnx.ModelProto | bytes, num_data: int = RANDOM_SAMPLES, seed: int = 0
-) -> dict[str, Range]:
+def calibrate_with_random_input(model: Source, num_data: int = RANDOM_SAMPLES, seed: int = 0) -> dict[str, Range]:
     """As `calibrate`, on uniform noise in [0, 1): good to see a model compile, not for its accuracy."""
     return calibrate(model, random_samples(optimize_model(model), num_data, seed))
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from furc.onnx.graph import Graph, Node
 from furc.quantizer.affine import Range
-from furc.quantizer.graph import Graph, Node
 
 # Data movement: the result holds values of the first input, so it is on that input's grid and nothing is rounded.
 MOVES = {

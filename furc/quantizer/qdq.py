@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx
 
+from furc.onnx.graph import Array, Float32, Graph, Node, make
 from furc.quantizer.affine import (
     Grid,
     grid,
@@ -22,7 +23,6 @@ from furc.quantizer.affine import (
     smallest_weight_scale,
     weight_scale,
 )
-from furc.quantizer.graph import Array, Float32, Graph, Node, make
 from furc.quantizer.operators import BROADCAST, is_quantized
 from furc.quantizer.scheme import Scheme
 from isa.errors import QuantizeError

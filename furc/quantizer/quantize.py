@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import onnx
 
+from furc.onnx.files import Source
+from furc.onnx.graph import Graph
 from furc.quantizer.affine import Range
 from furc.quantizer.auto_ranges import choose_methods, ranges_by_choice
 from furc.quantizer.bias_correction import correct_biases
@@ -14,7 +16,6 @@ from furc.quantizer.calibrator import Observer, Progress, Ranges
 from furc.quantizer.editor import apply_retype, noted_retypes, retype_inputs
 from furc.quantizer.equalize import equalize
 from furc.quantizer.float_run import feeds
-from furc.quantizer.graph import Graph
 from furc.quantizer.held import Kept, keep
 from furc.quantizer.method import AUTO, method_named
 from furc.quantizer.optimize import optimize_graph
@@ -29,9 +30,7 @@ SHOWN_OPERATORS = 8
 HELD_BACK_SHARE = 2  # at most one in so many
 
 
-def quantize(
-    model: onnx.ModelProto | bytes, tensor_name_to_range: Mapping[str, Range] | None = None, *, form: Form = "qdq"
-) -> bytes:
+def quantize(model: Source, tensor_name_to_range: Mapping[str, Range] | None = None, *, form: Form = "qdq") -> bytes:
     """The model with these ranges, by default those in its metadata. form: see QuantizeOptions.
 
     Raises QuantizeError[MissingRange, BadRange, AlreadyQuantized].
@@ -43,12 +42,14 @@ def quantize(
 
 
 def quantize_model(
-    model: onnx.ModelProto | bytes, data: object, options: QuantizeOptions, progress: Progress | None = None
+    model: Source, data: object, options: QuantizeOptions | None = None, progress: Progress | None = None
 ) -> onnx.ModelProto:
     """Optimize, calibrate on `data` and quantize. data: dicts by input name, arrays or lists of arrays; read once.
 
-    Raises QuantizeError for a model that cannot be quantized and for data that cannot be used.
+    model: a float model, or the path or bytes of one. Raises QuantizeError for a model that cannot be quantized and for
+    data that cannot be used, SourceError for a file that cannot be read.
     """
+    options = options or QuantizeOptions()
     graph = optimize_graph(model, options.input_shapes, options.opset)
     check_not_quantized(graph)
     kept = keep(feeds(graph.inputs, data))

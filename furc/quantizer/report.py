@@ -10,11 +10,13 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from furc.onnx.files import Source
+from furc.onnx.graph import Array, Graph
+from furc.onnx.run import RunModel, runner_for
 from furc.quantizer.affine import Range
 from furc.quantizer.calibrator import Observer, Progress, Ranges
 from furc.quantizer.equalize import equalize
-from furc.quantizer.float_run import Feed, FloatRun, RunModel, feeds, runner_for
-from furc.quantizer.graph import Array, Graph
+from furc.quantizer.float_run import Feed, FloatRun, feeds
 from furc.quantizer.held import keep
 from furc.quantizer.method import CalibrationMethod
 from furc.quantizer.optimize import optimize_graph
@@ -103,7 +105,7 @@ def tensor_ranges(
 
 
 def compare_methods(
-    model: onnx.ModelProto | bytes,
+    model: Source,
     calibration: Sequence[Feed],
     evaluation: Sequence[Feed],
     *,

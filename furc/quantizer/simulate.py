@@ -12,9 +12,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from furc.onnx.graph import Array, Graph, Node, make
+from furc.onnx.run import session
 from furc.quantizer.affine import Grid, quantize_weights
-from furc.quantizer.float_run import Feed, session
-from furc.quantizer.graph import Array, Graph, Node, make
+from furc.quantizer.float_run import Feed
 from furc.quantizer.operators import LINEAR, is_quantized
 from furc.quantizer.qdq import scales_of, weight_axis
 from furc.quantizer.scheme import Scheme

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from furc.quantizer.graph import Array
+from furc.onnx.graph import Array
 
 EXACT_DB = 120.0  # reported where there is no noise at all
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from furc.compiler import compile_graph
 from furc.frontend import load_onnx
-from furc.runtime.onnx_oracle import Oracle
+from furc.onnx.oracle import Oracle
 from furc.runtime.session import Session
 from passes.dfg.fuse_tables import fuse_tables
 from passes.ir.dfg import HostOp

@@ -19,7 +19,7 @@ from isa.npu import NpuConfig
 from isa.timing.cost import Cost
 
 if TYPE_CHECKING:
-    from furc.compiler import Model
+    from furc.onnx.files import Source as Model
 
 
 class BoundBy(StrEnum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from furc.zoo.builder import Feature, GraphBuilder
+from furc.onnx.builder import Feature, GraphBuilder
 
 Draw = Callable[[GraphBuilder, Feature], tuple[Feature, ...]]  # (graph, image [1, 3, h, w]) -> outputs
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import onnx
 
+from furc.onnx.builder import GraphBuilder, Shape
 from furc.zoo import fcn, mobilenet, resnet, ssd, yolov5, yolov8
 from furc.zoo.architecture import Architecture
-from furc.zoo.builder import GraphBuilder, Shape, he_normal
+from furc.zoo.weights import he_normal
 from isa.errors import SourceError
 
 _FAMILIES = (resnet, mobilenet, ssd, yolov5, yolov8, fcn)

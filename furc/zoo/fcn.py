@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from furc.onnx.builder import Feature, GraphBuilder
 from furc.zoo.architecture import Architecture
-from furc.zoo.builder import Feature, GraphBuilder
 from furc.zoo.resnet import bottleneck, stage, stem
 
 _CLASSES = 21  # Pascal VOC and background

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from furc.onnx.builder import Feature, GraphBuilder
 from furc.zoo.architecture import Architecture
-from furc.zoo.builder import Feature, GraphBuilder
 
 # MobileNetV1: channels and stride of each depthwise separable block. arXiv:1704.04861, table 1.
 _V1_BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1))

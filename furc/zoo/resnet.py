@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from furc.onnx.builder import Feature, GraphBuilder
 from furc.zoo.architecture import Architecture
-from furc.zoo.builder import Feature, GraphBuilder
 
 Block = Callable[[GraphBuilder, Feature, str, int, int, int], Feature]
 

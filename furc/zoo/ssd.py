@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from furc.onnx.builder import Feature, GraphBuilder
 from furc.zoo.architecture import Architecture
-from furc.zoo.builder import Feature, GraphBuilder
 from furc.zoo.mobilenet import mobilenet_v1
 from furc.zoo.resnet import basic, stage, stem
 

@@ -9,8 +9,8 @@ import math
 from dataclasses import dataclass
 from functools import partial
 
+from furc.onnx.builder import Feature, GraphBuilder
 from furc.zoo.architecture import Architecture
-from furc.zoo.builder import Feature, GraphBuilder
 
 _HEAD_CHANNELS = 3 * (80 + 5)  # three anchors; 80 COCO classes, a box and its objectness
 

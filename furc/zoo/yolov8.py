@@ -9,8 +9,8 @@ import math
 from dataclasses import dataclass
 from functools import partial
 
+from furc.onnx.builder import Feature, GraphBuilder
 from furc.zoo.architecture import Architecture
-from furc.zoo.builder import Feature, GraphBuilder
 from furc.zoo.yolov5 import conv_silu, sppf
 
 _CLASSES = 80  # COCO

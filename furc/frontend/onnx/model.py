@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import TensorProto, external_data_helper, inliner
+from onnx import TensorProto, inliner
 
+from furc.onnx.files import Source, load
+from furc.onnx.graph import input_infos
 from isa.errors import Loc, SourceError
 from passes.ir.types import DType
 
@@ -41,17 +42,11 @@ class Model:
     nodes: tuple[tuple[int, onnx.NodeProto], ...]
 
 
-def read_model(
-    model: str | Path | bytes | onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]], source: str
-) -> Model:
+def read_model(model: Source, input_shapes: Mapping[str, Sequence[int]], source: str) -> Model:
     """Load and check. Raises SourceError: ModelNotFound, NotOnnx, InvalidGraph, UnsupportedOpset, FloatModel, ..."""
-    if isinstance(model, str | Path):
-        path, source = Path(model), source or str(model)
-        proto = _parsed(_bytes_of(path), source)
-        _load_external(proto, path.parent, source)
-    elif isinstance(model, bytes):
-        proto = _parsed(model, source)
-    else:
+    source = source or (str(model) if isinstance(model, str | Path) else "")
+    proto = load(model, source)
+    if proto is model:
         proto = onnx.ModelProto()
         proto.CopyFrom(model)  # it is changed below
     _check_text(proto, source)
@@ -72,42 +67,6 @@ def _quantized_from_ranges(proto: onnx.ModelProto) -> onnx.ModelProto:
     return onnx.load_from_string(quantize(proto)) if is_calibrated(proto) else proto
 
 
-def _bytes_of(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        raise _not_found(path) from None
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise SourceError(
-            "ModelUnreadable", f"the file cannot be read: {reason}", at=Loc(str(path)), hint="pass an ONNX file"
-        ) from error
-    except ValueError:  # a path with a zero byte
-        raise SourceError("ModelNotFound", f"no file can have this name: {str(path)!r}") from None
-
-
-def _not_found(path: Path) -> SourceError:
-    try:
-        names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-    except OSError:
-        names = []
-    near = difflib.get_close_matches(path.name, names, 1)
-    hint = f"did you mean '{path.parent / near[0]}'?" if near else "check the path of the model"
-    return SourceError("ModelNotFound", "no such file", at=Loc(str(path)), hint=hint)
-
-
-def _parsed(data: bytes, source: str) -> onnx.ModelProto:
-    hint = "pass a model in ONNX's binary form (.onnx)"
-    try:
-        proto = onnx.ModelProto.FromString(data)
-    except (DecodeError, ValueError, RecursionError) as error:
-        raise SourceError("NotOnnx", f"not an ONNX model: {error}", at=Loc(source), hint=hint) from error
-    if not proto.ir_version or not proto.HasField("graph"):
-        message = f"not an ONNX model: {len(data)} bytes without an ONNX graph"
-        raise SourceError("NotOnnx", message, at=Loc(source), hint=hint)
-    return proto
-
-
 def _check_text(proto: onnx.ModelProto, source: str) -> None:
     """Names must be text: protobuf hands out the bytes of a string that is not UTF-8."""
     graph = proto.graph
@@ -122,24 +81,6 @@ def _check_text(proto: onnx.ModelProto, source: str) -> None:
     if broken is not None:
         message = f"not a valid ONNX graph: the name {broken[:40]!r} is not UTF-8"
         raise SourceError("InvalidGraph", message, at=Loc(source), hint=CHECK)
-
-
-def _load_external(proto: onnx.ModelProto, folder: Path, source: str) -> None:
-    """Read weights that lie in files beside the model; paths that leave its folder are refused by onnx."""
-    tensors = [t for t in proto.graph.initializer if external_data_helper.uses_external_data(t)]
-    for tensor in tensors:
-        location = external_data_helper.ExternalDataInfo(tensor).location
-        at, missing = Loc(source, detail=f"initializer '{tensor.name}'"), not (folder / location).is_file()
-        try:
-            external_data_helper.load_external_data_for_tensor(tensor, str(folder))
-            tensor.data_location = TensorProto.DEFAULT
-            del tensor.external_data[:]
-        except (*NotValid, OSError, MemoryError, OverflowError) as error:
-            name = "ExternalDataMissing" if missing else "ExternalDataUnreadable"
-            reason = f"its data is in '{location}', " + (
-                "which is missing" if missing else f"which is unusable: {error}"
-            )
-            raise SourceError(name, reason, at=at, hint="keep the model and its data file together") from error
 
 
 def _checked_opset(proto: onnx.ModelProto, source: str) -> int:
@@ -191,8 +132,7 @@ def _check_quantized(proto: onnx.ModelProto, source: str) -> None:
 
 
 def _inputs(proto: onnx.ModelProto, given: Mapping[str, Sequence[int]], source: str) -> tuple[Input, ...]:
-    initializers = {t.name for t in proto.graph.initializer}
-    infos = [i for i in proto.graph.input if i.name not in initializers]
+    infos = input_infos(proto)
     for name in given:
         if name not in {i.name for i in infos}:
             known = [i.name for i in infos]

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from furc.quantizer.graph import Graph, Node, make, rewrite
+from furc.onnx.graph import Graph, Node, make, rewrite
 
 AXIS = 2
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from furc.quantizer.graph import Array, Graph, Node, make, rewrite
+from furc.onnx.graph import Array, Graph, Node, make, rewrite
 
 LINEAR = ("Conv", "ConvTranspose", "Gemm")
 Float64 = NDArray[np.float64]

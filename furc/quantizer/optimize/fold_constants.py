@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto, helper
 
-from furc.quantizer.graph import Array, Graph, Node
+from furc.onnx.graph import Array, Graph, Node
+from furc.onnx.run import RunModel
 
 UNSTABLE = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
 KEPT = {"QuantizeLinear", "DequantizeLinear", "If", "Loop", "Scan"}
@@ -85,11 +85,7 @@ def _run(graph: Graph, nodes: list[Node]) -> dict[str, Array]:
     body.initializer.extend(i for i in model.graph.initializer if i.name in read)
     part = helper.make_model(body, opset_imports=model.opset_import, ir_version=max(model.ir_version, 7))
     try:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        session = onnxruntime.InferenceSession(_typed(part), options, providers=["CPUExecutionProvider"])
-        values = dict(zip(names, session.run(names, {}), strict=True))
+        values = RunModel(_typed(part), plain=True)({})
     except Exception:  # an operator this ONNX Runtime lacks: the model is refused later, where it is run
         return {}
     limit = max(LARGE_BYTES, sum(graph.constants[name].nbytes for name in read if name in graph.constants))

@@ -7,7 +7,7 @@ Leaves alone: a Pad that anything but a Conv reads, other pad values and modes, 
 
 from __future__ import annotations
 
-from furc.quantizer.graph import Graph, Node, rewrite
+from furc.onnx.graph import Graph, Node, rewrite
 
 
 def fold_pad(graph: Graph) -> None:

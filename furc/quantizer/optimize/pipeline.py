@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import onnx
 
-from furc.quantizer.graph import Graph, fixed_inputs, infer_shapes
+from furc.onnx import files
+from furc.onnx.graph import Graph, fixed_inputs, infer_shapes
 from furc.quantizer.optimize.conv1d import widen_conv1d
 from furc.quantizer.optimize.fold_affine import fold_affine
 from furc.quantizer.optimize.fold_constants import fold_constants
@@ -27,7 +28,7 @@ PASSES: tuple[Callable[[Graph], None], ...] = (
 
 
 def optimize_model(
-    model: onnx.ModelProto | bytes, input_shapes: Mapping[str, Sequence[int]] | None = None, opset_version: int = 13
+    model: files.Source, input_shapes: Mapping[str, Sequence[int]] | None = None, opset_version: int = 13
 ) -> onnx.ModelProto:
     """The float model in the form that is calibrated and quantized: same inputs, outputs and results, fewer nodes.
 
@@ -38,7 +39,7 @@ def optimize_model(
 
 
 def optimize_graph(
-    model: onnx.ModelProto | bytes, input_shapes: Mapping[str, Sequence[int]] | None = None, opset_version: int = 13
+    model: files.Source, input_shapes: Mapping[str, Sequence[int]] | None = None, opset_version: int = 13
 ) -> Graph:
     """As `optimize_model`, left taken apart."""
     loaded = load(model)
@@ -52,14 +53,14 @@ def optimize_graph(
     return graph
 
 
-def load(model: onnx.ModelProto | bytes) -> onnx.ModelProto:
-    """A model, read if it is bytes. Raises QuantizeError[BadModel]."""
-    if isinstance(model, onnx.ModelProto):
-        return model
-    try:
-        return onnx.load_model_from_string(model)
-    except Exception as error:
-        raise QuantizeError("BadModel", f"this is not an ONNX model: {error}") from error
+def load(model: files.Source) -> onnx.ModelProto:
+    """A model with all its data, read if it is a path or bytes. Raises QuantizeError[BadModel], SourceError."""
+    if isinstance(model, bytes):
+        try:
+            model = onnx.load_model_from_string(model)
+        except Exception as error:
+            raise QuantizeError("BadModel", f"this is not an ONNX model: {error}") from error
+    return files.load(model)
 
 
 def _check_names(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from furc.quantizer.graph import Graph, Node, rewrite
+from furc.onnx.graph import Graph, Node, rewrite
 
 UNBOUNDED = 1e30  # exporters write the largest float for "no bound"
 

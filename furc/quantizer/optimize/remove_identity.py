@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from onnx import TensorProto
 
-from furc.quantizer.graph import Graph, Node, rewrite
+from furc.onnx.graph import Graph, Node, rewrite
 
 
 def remove_identity(graph: Graph) -> None:

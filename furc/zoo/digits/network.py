@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx
 
-from furc.zoo.builder import GraphBuilder
+from furc.onnx.builder import GraphBuilder
 from furc.zoo.digits.layers import (
     Array,
     Chain,

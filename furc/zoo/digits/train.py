@@ -16,10 +16,10 @@ import onnx
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-from furc.zoo.builder import he_normal
 from furc.zoo.digits import network
 from furc.zoo.digits.data import IMAGES_FILE, MODEL_FILE, as_input
 from furc.zoo.digits.layers import Array, Chain, Parameter
+from furc.zoo.weights import he_normal
 
 SPLIT_SEED = 0  # fixed: the test images stay unseen whatever seed one trains with
 TEST_IMAGES = 360

@@ -9,7 +9,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from furc.quantizer.graph import Array
+from furc.onnx.graph import Array
 
 
 def model(

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from quantizer_models import images, model, node, normal, residual, run, sqnr_db, uneven_depthwise
 
+from furc.onnx.graph import Array
 from furc.quantizer import CalibrationMethod, Observer, QuantizeOptions, quantize_model
 from furc.quantizer.auto_ranges import choose_methods, ranges_by_choice
 from furc.quantizer.equalize import equalize
-from furc.quantizer.graph import Array
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.rounding import best_integers
 from furc.quantizer.scheme import choose_grids

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from quantizer_models import image, images, model, node, normal, residual, run
 
+from furc.onnx.graph import Array
 from furc.quantizer import CalibrationMethod, Calibrator, Observer, build_calibration_model, quantize
-from furc.quantizer.graph import Array
 from furc.quantizer.optimize import optimize_graph
 from isa.errors import QuantizeError
 

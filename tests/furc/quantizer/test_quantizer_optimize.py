@@ -8,8 +8,8 @@ import pytest
 from onnx import TensorProto, helper
 from quantizer_models import image, model, node, normal, residual, run
 
+from furc.onnx.graph import Array
 from furc.quantizer import optimize_model
-from furc.quantizer.graph import Array
 from isa.errors import QuantizeError
 
 

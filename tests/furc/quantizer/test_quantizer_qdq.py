@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 from quantizer_models import image, images, model, node, normal, residual, run, sqnr_db, uneven_depthwise
 
+from furc.onnx.graph import Array, Graph
 from furc.quantizer import (
     CalibrationMethod,
     Calibrator,
@@ -21,7 +22,6 @@ from furc.quantizer import (
     quantize_model,
     ranges_of,
 )
-from furc.quantizer.graph import Array, Graph
 from isa.errors import QuantizeError
 
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from quantizer_models import images, model, node, normal, residual
 
+from furc.data.images import preprocess_image
 from furc.quantizer import (
     CalibrationMethod,
     LayerSqnr,
@@ -23,7 +24,6 @@ from furc.quantizer import (
     report_html,
     tensor_ranges,
 )
-from furc.quantizer.images import preprocess_image
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.report import quantized_with, ranges_in
 from furc.zoo import digits

@@ -8,8 +8,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from furc.compiler import compile
+from furc.onnx.oracle import Oracle
 from furc.quantizer import QuantizeOptions, quantize_model
-from furc.runtime.onnx_oracle import Oracle
 from furc.runtime.session import Session
 from isa.errors import LowerError
 

@@ -8,8 +8,8 @@ import onnxruntime
 import pytest
 
 from furc import zoo
+from furc.onnx.builder import GraphBuilder
 from furc.zoo import fcn
-from furc.zoo.builder import GraphBuilder
 from isa.errors import SourceError
 
 # Multiply-accumulates (in 10**9) and parameters (in 10**6), where a FLOP count is published half of it.

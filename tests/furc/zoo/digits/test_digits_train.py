@@ -8,7 +8,6 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from furc.zoo.builder import he_normal
 from furc.zoo.digits import network, train
 from furc.zoo.digits.data import as_input
 from furc.zoo.digits.layers import (
@@ -23,6 +22,7 @@ from furc.zoo.digits.layers import (
     Relu,
     Residual,
 )
+from furc.zoo.weights import he_normal
 
 
 def _float64(name: str, shape: tuple[int, ...]) -> Array:

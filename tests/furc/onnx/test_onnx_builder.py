@@ -10,7 +10,8 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from furc.zoo.builder import Feature, GraphBuilder, he_normal
+from furc.onnx.builder import Feature, GraphBuilder
+from furc.zoo.weights import he_normal
 
 Values = NDArray[np.float32]
 SHAPE = (1, 4, 6, 6)

@@ -7,7 +7,6 @@ PyTorch's exporter, module path and operator: /model.0/conv/Conv. BatchNorm is t
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -186,21 +185,6 @@ class GraphBuilder:
             message = f"the window spans {span} pixels, but its input has {size} and {2 * pad} of padding"
             raise SourceError("InputTooSmall", message, at=Loc(self._name, (f"/{path}",)), hint="use a larger input")
         return (size + 2 * pad - span) // stride + 1
-
-
-def he_normal(seed: int) -> Fill:
-    """Weights of variance 2 / fan-in, biases of deviation 0.05, each from its own generator.
-
-    A tensor's values depend on seed, name and shape alone, so that editing one layer leaves the others as they were.
-    Source: He et al., "Delving Deep into Rectifiers", arXiv:1502.01852, equation 10.
-    """
-
-    def fill(name: str, shape: Shape) -> NDArray[np.float32]:
-        generator = np.random.default_rng([seed, zlib.crc32(name.encode())])
-        deviation = math.sqrt(2 / math.prod(shape[1:])) if len(shape) > 1 else 0.05
-        return generator.standard_normal(shape, np.float32) * np.float32(deviation)
-
-    return fill
 
 
 def _value_info(name: str, shape: Shape) -> onnx.ValueInfoProto:

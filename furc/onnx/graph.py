@@ -1,4 +1,4 @@
-"""A mutable ONNX graph: what the passes of this package edit.
+"""A mutable ONNX graph: what everything that edits a model works on.
 
 Protobuf messages compare by value and find nothing by name, so a pass over them is either slow or wrong. Here a node is
 an object with an identity, weights are NumPy arrays, and every tensor knows its producer and its readers.
@@ -80,7 +80,7 @@ class Graph:
         self._head = onnx.ModelProto()
         self._head.CopyFrom(_without_graph(model))
         self._name = str(model.graph.name)
-        infos = [i for i in model.graph.input if i.name not in self.constants]
+        infos = input_infos(model)
         self._infos = {i.name: i for i in (*model.graph.value_info, *infos, *model.graph.output)}
         self.inputs = [str(i.name) for i in infos]
         self.outputs = [str(o.name) for o in model.graph.output]
@@ -233,6 +233,12 @@ def rewrite(graph: Graph, rule: Callable[[Graph, Node], bool]) -> int:
             count += rule(graph, node)
         if count == before:
             return count
+
+
+def input_infos(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """The graph inputs that are not also initializers."""
+    constants = {i.name for i in model.graph.initializer}
+    return [i for i in model.graph.input if i.name not in constants]
 
 
 def infer_shapes(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -1,0 +1,99 @@
+"""ONNX Runtime as the oracle of a QDQ model, tensor by tensor.
+
+ONNX Runtime may run a QDQ convolution in float32 or by its integer kernel, as its optimizer and the processor's
+instruction set have it. The NPU sums integers, so the oracle pins the integer kernels: every Conv and Gemm between
+DequantizeLinear and QuantizeLinear becomes QLinearConv (a Gemm one of 1 x 1) on int8; everything else stays the QDQ
+form and runs with graph optimizations off. Every QuantizeLinear output is then an int8 tensor to compare with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from furc.onnx.graph import Array, Graph, Node, make
+from furc.onnx.run import RunModel
+
+_CLAMPS = ("Relu", "Clip")
+
+
+class Oracle:
+    """A QDQ model with integer convolutions. tensors: the outputs of its activations' QuantizeLinear nodes."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        graph = Graph(model)
+        activations = _activations(graph)
+        graph.nodes = [made for node in graph.nodes for made in _with_integers(graph, node)]
+        for name, kind in activations.items():
+            if name not in graph.outputs:
+                graph.outputs.append(name)
+                graph.set_info(helper.make_tensor_value_info(name, kind, None))
+        graph.changed()
+        self.tensors = tuple(activations)
+        self._run = RunModel(graph.model(), plain=True)
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Model outputs and every activation, by ONNX name; activations as int8 (uint8 minus 128)."""
+        values = self._run(inputs)
+        return {name: _as_int8(value) if name in self.tensors else value for name, value in values.items()}
+
+
+def _as_int8(value: Array) -> Array:
+    return value.view(np.int8) ^ np.int8(-128) if value.dtype == np.uint8 else value
+
+
+def _activations(graph: Graph) -> dict[str, int]:
+    """What every QuantizeLinear of a computed tensor makes, and its element type."""
+    found = {}
+    for node in graph.nodes:
+        if node.op == "QuantizeLinear" and not graph.is_constant(node.inputs[0]):
+            zero = graph.constants[node.input(2)] if node.input(2) else np.zeros((), np.uint8)
+            found[node.output] = TensorProto.UINT8 if zero.dtype == np.uint8 else TensorProto.INT8
+    return found
+
+
+def _with_integers(graph: Graph, node: Node) -> list[Node]:
+    """QLinearConv and what brings its result back to float; the node itself where it is not quantized."""
+    if node.op not in ("Conv", "Gemm"):
+        return [node]
+    x, w, quantize = graph.producer(node.input(0)), graph.producer(node.input(1)), _quantize_after(graph, node)
+    if x is None or w is None or quantize is None or {x.op, w.op} != {"DequantizeLinear"}:
+        return [node]
+    name, constants = node.output, graph.constants
+    weights, scale = constants[w.inputs[0]], constants[w.inputs[1]]
+    source, result, before, after = x.inputs[0], f"{name}/q", list[Node](), list[Node]()
+    if node.op == "Gemm":
+        weights = (weights if node.get("transB", 0) else weights.T)[:, :, None, None]
+        constants[f"{name}/4d"] = np.array([0, -1, 1, 1], np.int64)
+        constants[f"{name}/2d"] = np.array([0, -1], np.int64)
+        before = [make("Reshape", [source, f"{name}/4d"], [f"{name}/x"])]
+        after = [make("Reshape", [result, f"{name}/2d"], [f"{name}/flat"])]
+        source, result = f"{name}/x", f"{name}/flat"
+    constants[f"{name}/w"], constants[f"{name}/zw"] = np.ascontiguousarray(weights), np.zeros(scale.shape, np.int8)
+    inputs = [source, *x.inputs[1:3], f"{name}/w", w.inputs[1], f"{name}/zw", *quantize.inputs[1:3]]
+    if node.input(2):
+        constants[f"{name}/b"] = _bias(graph, node.inputs[2], x, scale)
+        inputs.append(f"{name}/b")
+    conv = make("QLinearConv", inputs, [f"{name}/q"], node.name)
+    conv.attributes = {} if node.op == "Gemm" else dict(node.attributes)
+    back = make("DequantizeLinear", [result, *quantize.inputs[1:3]], [name])
+    return [*before, conv, *after, back]
+
+
+def _quantize_after(graph: Graph, node: Node) -> Node | None:
+    """The QuantizeLinear that takes the result, after one Relu or Clip: clamping before or after is the same."""
+    readers = graph.readers(node.output)
+    if len(readers) == 1 and readers[0].op in _CLAMPS:
+        readers = graph.readers(readers[0].output)
+    return readers[0] if len(readers) == 1 and readers[0].op == "QuantizeLinear" else None
+
+
+def _bias(graph: Graph, name: str, x: Node, scale: Array) -> Array:
+    maker = graph.producer(name)
+    if maker is not None and maker.op == "DequantizeLinear":
+        return np.asarray(graph.constants[maker.inputs[0]], np.int32)
+    steps = graph.constants[x.inputs[1]] * scale
+    return np.asarray(np.rint(graph.constants[name] / steps), np.int32)

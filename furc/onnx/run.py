@@ -1,0 +1,69 @@
+"""Run models as they are on ONNX Runtime: the one place of furc that makes its sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from isa.errors import RunError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def session(
+    model: onnx.ModelProto | bytes,
+    *,
+    layouts: bool = True,
+    integers: bool = True,
+    plain: bool = False,
+    threads: int = 0,
+) -> onnxruntime.InferenceSession:
+    """A quiet CPU session. Raises RunError[CannotRun] where ONNX Runtime refuses the model.
+
+    layouts: let it choose blocked layouts and fuse; pays only where few tensors are looked at. integers: let it put
+    integer kernels in place of operators between Q and DQ; to be off where scales are inputs: it then drops operators
+    that only some scales make superfluous (seen with 1.31). plain: every operator just as the model has it. threads:
+    0 for as many as there are cores.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what is wrong is in the exception
+    options.intra_op_num_threads = threads
+    if plain:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    elif not layouts:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the other core counts meanwhile
+    if not integers:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+    data = model if isinstance(model, bytes) else model.SerializeToString()
+    try:
+        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions have no common base
+        raise RunError(
+            "CannotRun", f"ONNX Runtime refuses the model: {first_line(error)}", hint="check it with onnx.checker"
+        ) from error
+
+
+def runner_for(model: onnx.ModelProto) -> RunModel:
+    """Runs a model through ONNX Runtime: input arrays by name -> output arrays by name."""
+    return RunModel(model)
+
+
+class RunModel:
+    """A model as a function from its inputs to its outputs."""
+
+    def __init__(self, model: onnx.ModelProto | bytes, *, plain: bool = False, threads: int = 0) -> None:
+        self._session = session(model, plain=plain, threads=threads)
+        self.outputs = [o.name for o in self._session.get_outputs()]
+
+    def __call__(self, feed: Mapping[str, Array]) -> dict[str, Array]:
+        return dict(zip(self.outputs, self._session.run(None, dict(feed)), strict=True))
+
+
+def first_line(error: Exception) -> str:
+    """What an exception says, in one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
