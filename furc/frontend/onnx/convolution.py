@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from furc.frontend.onnx.entries import Constant, Entry, Pending, QuantizedConstant
+from furc.frontend.entries import Constant, Entry, Pending, QuantizedConstant
 from furc.frontend.onnx.node import Node
-from furc.frontend.onnx.registry import operator
+from furc.frontend.onnx.registry import OnnxContext, operator
 from furc.frontend.onnx.windows import auto_pad, lifted, lowered_shape, read_window
 from isa.errors import LowerError
 from passes.ir import dfg
 from passes.ir.graph import Array, Value
 from passes.ir.types import DType, Quant, TensorType, float32
-
-if TYPE_CHECKING:
-    from furc.frontend.onnx.importer import Importer
 
 INT32 = np.iinfo(np.int32)
 SCALE_TOLERANCE = 2.0**-20  # what rounding of sx * sw in float32 may explain
@@ -33,16 +30,16 @@ class Weights(NamedTuple):
     scale: NDArray[np.float32]  # one, or one for each output channel
     axis: int | None
 
-    def value(self, imp: Importer, stored: Array, axis: int) -> Value:
+    def value(self, context: OnnxContext, stored: Array, axis: int) -> Value:
         """The weights as a constant of the graph, in the order the op wants. axis: of the output channels there."""
         scale = tuple(float(s) for s in self.scale)
         quant = Quant(scale, (0,) * len(scale), None if self.axis is None else axis)
-        return imp.builder.constant(self.name, stored, TensorType(tuple(stored.shape), DType.I8, quant))
+        return context.builder.constant(self.name, stored, TensorType(tuple(stored.shape), DType.I8, quant))
 
 
-def read_weights(imp: Importer, node: Node, index: int, axis: int) -> Weights:
+def read_weights(context: OnnxContext, node: Node, index: int, axis: int) -> Weights:
     """The weights of a node. axis: the one that per-channel scales must follow."""
-    entry, name = imp.entry(node, index), node.inputs[index]
+    entry, name = context.entry(node, index), node.inputs[index]
     if isinstance(entry, Constant):
         raise node.unquantized(f"the weights '{name}' are {entry.array.dtype}, not quantized")
     if not isinstance(entry, QuantizedConstant):
@@ -62,11 +59,11 @@ def read_weights(imp: Importer, node: Node, index: int, axis: int) -> Weights:
     return Weights(entry.name, stored.astype(np.int8), entry.scale, entry.axis)
 
 
-def read_bias(imp: Importer, node: Node, index: int, x: Value, weights: Weights, channels: int) -> Value | None:
+def read_bias(context: OnnxContext, node: Node, index: int, x: Value, weights: Weights, channels: int) -> Value | None:
     """The bias as int32 [channels] of scale sx * sw; None where the node has none."""
     if not node.has_input(index):
         return None
-    entry, name = imp.entry(node, index), node.inputs[index]
+    entry, name = context.entry(node, index), node.inputs[index]
     if not isinstance(entry, Constant | QuantizedConstant):
         raise node.unsupported(f"{node.op} with a bias that is computed ('{name}') does not run on the NPU")
     scale = np.broadcast_to(np.float32(x.type.q.s) * weights.scale, (channels,))
@@ -77,7 +74,7 @@ def read_bias(imp: Importer, node: Node, index: int, x: Value, weights: Weights,
     scales = tuple(float32(s) for s in scale)
     quant = Quant(scales, (0,) * channels, 0) if len(weights.scale) > 1 else Quant(scales[:1], (0,))
     hint = entry.name if isinstance(entry, QuantizedConstant) else name
-    return imp.builder.constant(hint, stored, TensorType((channels,), DType.I32, quant))
+    return context.builder.constant(hint, stored, TensorType((channels,), DType.I32, quant))
 
 
 def _bias_integers(entry: Constant | QuantizedConstant, scale: NDArray[np.float32]) -> Array:
@@ -92,10 +89,10 @@ def _bias_integers(entry: Constant | QuantizedConstant, scale: NDArray[np.float3
 
 
 @operator("Conv")
-def conv(imp: Importer, node: Node) -> Entry:
-    original = imp.activation(node)
-    x = lifted(imp.builder, node, original)
-    weights = read_weights(imp, node, 1, axis=0)
+def conv(context: OnnxContext, node: Node) -> Entry:
+    original = context.activation(node)
+    x = lifted(context.builder, node, original)
+    weights = read_weights(context, node, 1, axis=0)
     kernel = weights.stored.shape[2:]
     spatial = original.type.shape[2:]
     if node.integers("kernel_shape", kernel) != list(kernel):
@@ -104,8 +101,8 @@ def conv(imp: Importer, node: Node) -> Entry:
     stored = weights.stored.reshape(*weights.stored.shape[:2], *window.kernel)
     channels = stored.shape[0]
     _check_groups(node, group, x.type.shape[1], stored.shape[1] * group, channels)
-    w = weights.value(imp, stored, 0)
-    bias = read_bias(imp, node, 2, x, weights, channels)
+    w = weights.value(context, stored, 0)
+    bias = read_bias(context, node, 2, x, weights, channels)
     (t, l, b, r), (kh, kw), (sh, sw), (dh, dw) = window.pads, window.kernel, window.stride, window.dilation  # noqa: E741
     n, _, height, width = x.type.shape
     inner = (n, channels, dfg.slide(height, kh, sh, t, b, dh), dfg.slide(width, kw, sw, l, r, dw))
@@ -125,10 +122,10 @@ def _check_groups(node: Node, group: int, have: int, need: int, out: int) -> Non
 
 
 @operator("ConvTranspose")
-def conv_transpose(imp: Importer, node: Node) -> Entry:
-    original = imp.activation(node)
-    x = lifted(imp.builder, node, original)
-    weights = read_weights(imp, node, 1, axis=1)
+def conv_transpose(context: OnnxContext, node: Node) -> Entry:
+    original = context.activation(node)
+    x = lifted(context.builder, node, original)
+    weights = read_weights(context, node, 1, axis=1)
     group = node.integer("group", 1)
     if group > 1 and weights.axis is not None:
         raise node.unsupported(
@@ -156,8 +153,8 @@ def conv_transpose(imp: Importer, node: Node) -> Entry:
     _check_groups(node, group, x.type.shape[1], stored.shape[0], channels)
     fields = {
         "x": x,
-        "w": weights.value(imp, stored, 1),
-        "bias": read_bias(imp, node, 2, x, weights, channels),
+        "w": weights.value(context, stored, 1),
+        "bias": read_bias(context, node, 2, x, weights, channels),
         "stride": tuple(one + stride),
         "pads": (*before, *after),
         "output_padding": tuple(add),
@@ -188,7 +185,7 @@ def _transposed_pads(
 
 
 @operator("Gemm")
-def gemm(imp: Importer, node: Node) -> Entry:
+def gemm(context: OnnxContext, node: Node) -> Entry:
     if node.integer("transA", 0):
         raise node.unsupported("Gemm with transA does not run on the NPU", "put a Transpose before it")
     scaled = [name for name in ("alpha", "beta") if node.number(name, 1.0) != 1.0]
@@ -197,31 +194,31 @@ def gemm(imp: Importer, node: Node) -> Entry:
             f"Gemm with {scaled[0]} other than 1 does not run on the NPU", "fold it into the weights"
         )
     transposed = bool(node.integer("transB", 0))
-    weights = read_weights(imp, node, 1, axis=0 if transposed else 1)
-    return _product(imp, node, weights, weights.stored if transposed else weights.stored.T, bias_index=2)
+    weights = read_weights(context, node, 1, axis=0 if transposed else 1)
+    return _product(context, node, weights, weights.stored if transposed else weights.stored.T, bias_index=2)
 
 
 @operator("MatMul")
-def matmul(imp: Importer, node: Node) -> Entry:
-    weights = read_weights(imp, node, 1, axis=1)
+def matmul(context: OnnxContext, node: Node) -> Entry:
+    weights = read_weights(context, node, 1, axis=1)
     if weights.stored.ndim != 2:
         shape = list(weights.stored.shape)
         raise node.unsupported(f"MatMul with weights of {shape} does not run on the NPU, only with a matrix")
-    return _product(imp, node, weights, weights.stored.T, bias_index=2)
+    return _product(context, node, weights, weights.stored.T, bias_index=2)
 
 
-def _product(imp: Importer, node: Node, weights: Weights, stored: Array, bias_index: int) -> Entry:
+def _product(context: OnnxContext, node: Node, weights: Weights, stored: Array, bias_index: int) -> Entry:
     """x [..., k] times stored [o, k] transposed: every axis but the last becomes rows of a Gemm."""
-    x = imp.activation(node)
+    x = context.activation(node)
     shape, (out, inner) = x.type.shape, stored.shape
     if not shape or shape[-1] != inner:
         raise node.invalid(f"{list(shape)} times {list(weights.stored.shape)} does not go together")
     rows = math.prod(shape[:-1])
-    flat = imp.builder.reshape(x, (rows, inner), f"{x.name}.rows", node.loc)
-    bias = read_bias(imp, node, bias_index, flat, weights, out)
+    flat = context.builder.reshape(x, (rows, inner), f"{x.name}.rows", node.loc)
+    bias = read_bias(context, node, bias_index, flat, weights, out)
     return Pending(
         op=dfg.Gemm,
-        fields={"x": flat, "w": weights.value(imp, stored, 0), "bias": bias},
+        fields={"x": flat, "w": weights.value(context, stored, 0), "bias": bias},
         inner=(rows, out),
         shape=(*shape[:-1], out),
         loc=node.loc,

@@ -10,7 +10,7 @@ import numpy as np
 from onnx import AttributeProto, TypeProto, ValueInfoProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from furc.frontend.onnx.entries import Constant, Entry, QuantizedConstant
+from furc.frontend.entries import Constant, Entry, QuantizedConstant
 from furc.frontend.onnx.node import Node
 from isa.errors import LowerError
 from passes.ir.graph import Array

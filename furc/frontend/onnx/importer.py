@@ -1,8 +1,4 @@
-"""Turn a loaded ONNX model into a dfg graph, node by node.
-
-The environment maps every ONNX tensor to an Entry. Float results wait (Pending, Unary, Joined) for the QuantizeLinear
-that says what int8 form they take; what moves, clamps or compares elements commutes with it and stays int8.
-"""
+"""Turn a loaded ONNX model into a dfg graph, node by node, through the families of operators."""
 
 from __future__ import annotations
 
@@ -14,19 +10,17 @@ from pathlib import Path
 import numpy as np
 from onnx import numpy_helper
 
-from furc.frontend.onnx import convolution, elementwise, movement, pooling, quantization, resize, tables
-from furc.frontend.onnx.builder import Builder
-from furc.frontend.onnx.entries import (
+from furc.frontend.context import Context, Reads
+from furc.frontend.entries import (
     Constant,
     Entry,
     GraphInput,
-    Joined,
-    Pending,
     Quantized,
     QuantizedConstant,
     Stored,
     Unary,
 )
+from furc.frontend.onnx import convolution, elementwise, movement, pooling, quantization, resize
 from furc.frontend.onnx.folding import FOLDABLE_MOVES, evaluate, foldable
 from furc.frontend.onnx.model import Model
 from furc.frontend.onnx.node import Node
@@ -35,11 +29,10 @@ from furc.frontend.onnx.refusals import refusal
 from furc.frontend.onnx.registry import HANDLERS, MOVES
 from isa.errors import FurcError, Loc, LowerError, SourceError
 from passes.ir import dfg
-from passes.ir.graph import Array, Graph, Level, Value, verify
+from passes.ir.graph import Graph, Level, Value, verify
 from passes.ir.types import DType, Quant, TensorType
 
 FAMILIES = (convolution, elementwise, movement, pooling, quantization, resize)  # importing them fills the registry
-NO_NUMBERS = "cOSU"  # complex numbers, objects and strings, by NumPy's letters
 SHAPE_READERS = ("Shape", "Size")
 OWN_DOMAINS = ("", "ai.onnx")
 EXPORT = "export the model again; onnx.checker.check_model(path, full_check=True) may say more"
@@ -57,27 +50,20 @@ def _model_name(model: Model) -> str:
     return (Path(model.source).stem if says_nothing else name) or "model"
 
 
-class Importer:
-    """The environment of one model, and the graph it grows into."""
+class Importer(Context[Node]):
+    """The context of one model, and the walk over its nodes."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.opset = model.opset
-        outputs = [o.name for o in model.proto.graph.output]
-        name = _model_name(model)
-        self.graph = Graph(name=name, level=Level.DFG, source=model.source)
-        self.env: dict[str, Entry] = {}
-        self.makers: dict[str, Node] = {}
-        self.readers: dict[str, list[tuple[Node, int]]] = {}
         self.nodes = [Node(proto, index, model.source, model.opset) for index, proto in model.nodes]
-        for node in self.nodes:
-            for index, tensor in enumerate(node.inputs):
-                self.readers.setdefault(tensor, []).append((node, index))
-            self.makers.update(dict.fromkeys(node.outputs, node))
-        self._define_inputs()
+        graph = Graph(name=_model_name(model), level=Level.DFG, source=model.source)
+        for name, dtype, shape in model.inputs:
+            graph.inputs.append(Value(name, TensorType(shape, dtype)))
+        first = model.inputs[0].shape if model.inputs else ()
+        graph.batch = first[0] if first else 1
+        super().__init__(graph, self.nodes, [o.name for o in model.proto.graph.output])
+        self.env.update((value.name, GraphInput(value)) for value in graph.inputs)
         self._define_initializers()
-        self.float_outputs = set(outputs)
-        self.builder = Builder(self.graph, outputs)
 
     def run(self) -> Graph:
         with np.errstate(all="ignore"):  # what overflows saturates, as in ONNX Runtime
@@ -89,102 +75,13 @@ class Importer:
         verify(self.graph)
         return self.graph
 
-    # what the families ask for
-
-    def entry(self, node: Node, index: int) -> Entry:
-        """What the importer knows of an input."""
-        return self.env[node.inputs[index]]
-
-    def activation(self, node: Node, index: int = 0) -> Value:
-        """The int8 form of an input, completing a float result where what reads it settles its quantization."""
-        return self._settled(node.inputs[index], node)
-
-    def known(self, node: Node, index: int) -> Array:
-        """The array of an input that must be constant."""
-        entry = self.entry(node, index)
-        if isinstance(entry, Constant | QuantizedConstant):
-            if entry.array.dtype.kind in NO_NUMBERS:
-                raise node.invalid(f"input '{node.inputs[index]}' holds {entry.array.dtype}, expected numbers")
-            return entry.array
-        raise node.unsupported(f"input '{node.inputs[index]}' of {node.op} must be constant")
-
-    def known_ints(self, node: Node, index: int) -> list[int]:
-        """The integers of a constant input; empty where the node has no such input."""
-        return [int(v) for v in self.known(node, index).reshape(-1)] if node.has_input(index) else []
-
-    def moved(self, node: Node, value: Value) -> Entry:
-        """The entry of a value made from the int8 form of input 0 by moving its elements."""
-        entry = self.entry(node, 0)
-        return Stored(value, entry.unsigned) if isinstance(entry, Stored) else Quantized(value)
-
-    def quantization_after(self, tensor: str) -> Quant | None:
-        """The one quantization that everything reading this tensor agrees on, directly or behind what commutes with it.
-
-        None where two differ, or where something reads the float values themselves.
-        """
-        found: set[Quant | None] = set()
-        stack, seen = [tensor], {tensor}
-        while stack:
-            current = stack.pop()
-            found |= {None} if current in self.float_outputs else set()
-            for node, index in self.readers.get(current, ()):
-                if node.op in (QUANTIZE, DEQUANTIZE) and index == 0:
-                    found.add(self._declared(node))
-                elif node.op in MOVES and (index == 0 or node.op == "Concat"):
-                    stack += [o for o in node.outputs if o not in seen]
-                    seen.update(node.outputs)
-                elif node.op not in SHAPE_READERS:
-                    found.add(None)
-        return found.pop() if len(found) == 1 else None
-
-    def complete(self, entry: Entry, quant: Quant, name: str, loc: Loc) -> Value:
-        """The int8 form of a float tensor under a given quantization. name: of the result; loc: of who asks for it."""
-        match entry:
-            case Quantized(value):
-                return self.builder.requantize(value, quant, f"{name}.requantized", loc)
-            case Constant() | QuantizedConstant():
-                stored = tables.quantized(entry.array.astype(np.float32), quant)
-                return self.builder.constant(name, stored, TensorType(entry.shape, DType.I8, quant))
-            case GraphInput(value) if value.type.dtype is DType.F32:
-                return self.builder.add(dfg.Quantize, name, TensorType(entry.shape, DType.I8, quant), loc, x=value)
-            case Pending():
-                return self._complete_op(entry, quant, name)
-            case Unary():
-                entries = tables.quantized(tables.applied(entry.chain, entry.x.type.q), quant)
-                return self.builder.table(entry.x, entries, quant, name, entry.loc)
-            case Joined():
-                parts = [self.complete(p, quant, f"{name}.part{i}", entry.loc) for i, p in enumerate(entry.parts)]
-                return self.builder.concat(parts, entry.axis, name, entry.loc)
-            case _:
-                raise LowerError("UnquantizedTensor", f"'{name}' is an integer tensor, expected float", at=loc)
-
-    def bind_input(self, entry: GraphInput, quant: Quant, loc: Loc) -> Value:
-        """The int8 form of an integer graph input, whose quantization has just become known."""
-        value, unsigned = entry.value, entry.value.type.dtype is DType.U8
-        own = Quant(quant.scale, (quant.z + 128,)) if unsigned else quant
-        if value.type.quant not in (None, own):
-            message = f"input '{value.name}' is read under two quantizations, {value.type.quant} and {own}"
-            raise LowerError("UnquantizedTensor", message, at=loc, hint="use one DequantizeLinear for the input")
-        value.type = replace(value.type, quant=own)
-        if not unsigned:
-            return value
-        bound = self.env.get(value.name)
-        if isinstance(bound, Stored):
-            return bound.value
-        type = TensorType(value.type.shape, DType.I8, quant)
-        made = self.builder.add(dfg.Recast, f"{value.name}.int8", type, loc, x=value)
-        self.env[value.name] = Stored(made, unsigned=True)
-        return made
-
-    # the importer itself
-
-    def _define_inputs(self) -> None:
-        for name, dtype, shape in self.model.inputs:
-            value = Value(name, TensorType(shape, dtype))
-            self.graph.inputs.append(value)
-            self.env[name] = GraphInput(value)
-        first = self.model.inputs[0].shape if self.model.inputs else ()
-        self.graph.batch = first[0] if first else 1
+    def reads(self, node: Node, index: int) -> Quant | Reads:
+        if node.op in (QUANTIZE, DEQUANTIZE) and index == 0:
+            known = all(isinstance(self.env.get(name), Constant) for name in node.inputs[1:] if name)
+            return activation_quant(read_parameters(self, node), node) if known else Reads.VALUES
+        if node.op in MOVES and (index == 0 or node.op == "Concat"):
+            return Reads.ELEMENTS
+        return Reads.SHAPE if node.op in SHAPE_READERS else Reads.VALUES
 
     def _define_initializers(self) -> None:
         for tensor in self.model.proto.graph.initializer:
@@ -241,54 +138,6 @@ class Importer:
     def _first_shape(self, entries: Iterable[Entry | None]) -> tuple[int, ...] | None:
         return next((e.shape for e in entries if e is not None), None)
 
-    def _settled(self, tensor: str, node: Node) -> Value:
-        entry = self.env[tensor]
-        if isinstance(entry, Quantized | Stored):
-            return entry.value
-        quant = self.quantization_after(tensor)
-        if isinstance(entry, GraphInput) and entry.value.type.dtype is not DType.F32:
-            if quant is None:
-                raise node.unquantized(f"nothing says what the {entry.value.type.dtype.numpy} input '{tensor}' means")
-            value = self.bind_input(entry, quant, node.loc)
-            self.env[tensor] = Stored(value, entry.value.type.dtype is DType.U8)
-            return value
-        if quant is None and isinstance(entry, Unary) and self._stays_on_grid(entry):
-            quant = entry.x.type.q
-        if quant is None or isinstance(entry, Constant | QuantizedConstant):
-            raise self._unquantized(tensor, node)
-        value = self.complete(entry, quant, self._free_name(tensor), node.loc)
-        self.env[tensor] = Quantized(value)
-        return value
-
-    def _stays_on_grid(self, entry: Unary) -> bool:
-        """Every result is a value the operand's quantization has: Relu is such a function."""
-        values, quant = tables.applied(entry.chain, entry.x.type.q), entry.x.type.q
-        return np.array_equal(values, tables.grid(quant)[tables.quantized(values, quant).view(np.uint8) ^ 0x80])
-
-    def _unquantized(self, tensor: str, node: Node) -> FurcError:
-        maker = self.makers.get(tensor)
-        source = f"the float result of {maker.op} '{maker.name}'" if maker else f"the float tensor '{tensor}'"
-        return node.unquantized(f"{node.op} needs int8, but {source} goes into it without being quantized")
-
-    def _free_name(self, tensor: str) -> str:
-        """The tensor's own name, or another where a graph input has it."""
-        return f"{tensor}.int8" if isinstance(self.env[tensor], GraphInput) else tensor
-
-    def _declared(self, node: Node) -> Quant | None:
-        """The quantization a QuantizeLinear or DequantizeLinear states; None where it is not known yet."""
-        if any(not isinstance(self.env.get(name), Constant) for name in node.inputs[1:] if name):
-            return None
-        return activation_quant(read_parameters(self, node), node)
-
-    def _complete_op(self, entry: Pending, quant: Quant, name: str) -> Value:
-        lo, hi = entry.clamp.stored(quant)
-        reshaped = entry.inner != entry.shape
-        type = TensorType(entry.inner, DType.I8, quant)
-        value = self.builder.add(
-            entry.op, f"{name}.inner" if reshaped else name, type, entry.loc, **entry.fields, lo=lo, hi=hi
-        )
-        return self.builder.reshape(value, entry.shape, name, entry.loc)
-
     def _output(self, tensor: str) -> Value:
         """The value of a graph output, under the output's own name."""
         maker = self.makers.get(tensor)
@@ -309,7 +158,7 @@ class Importer:
         return self._named(dfg.Dequantize, value, TensorType(value.type.shape, DType.F32), tensor, at)
 
     def _output_value(self, entry: Entry, tensor: str, node: Node) -> Value:
-        if isinstance(entry, Unary) and self._stays_on_grid(entry):
+        if isinstance(entry, Unary) and self.stays_on_grid(entry):
             return self.complete(entry, entry.x.type.q, f"{tensor}.int8", node.loc)
         raise node.unquantized(f"output '{tensor}' is the float result of {node.op}, never quantized")
 

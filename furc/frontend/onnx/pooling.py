@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from furc.frontend.onnx.entries import Entry, Pending
+from furc.frontend.entries import Entry, Pending
 from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.quantization import checked_axis
-from furc.frontend.onnx.registry import operator
+from furc.frontend.onnx.registry import OnnxContext, operator
 from furc.frontend.onnx.windows import Window, lifted, lowered_shape, read_window
 from passes.ir import dfg
 from passes.ir.graph import Value
 
-if TYPE_CHECKING:
-    from furc.frontend.onnx.importer import Importer
-
 
 @operator("MaxPool", moves=True)
-def max_pool(imp: Importer, node: Node) -> Entry:
+def max_pool(context: OnnxContext, node: Node) -> Entry:
     if len(node.outputs) > 1 and node.outputs[1]:
         raise node.unsupported("MaxPool with the indices of its maxima does not run on the NPU")
-    original = imp.activation(node)
-    x, window = _windowed(imp, node, original)
+    original = context.activation(node)
+    x, window = _windowed(context, node, original)
     shape, ceil = _pooled(x, window, bool(node.integer("ceil_mode", 0)))
     outer = lowered_shape(shape, original.type.rank)
     name = node.output if outer == shape else f"{node.output}.inner"
-    value = imp.builder.add(
+    value = context.builder.add(
         dfg.MaxPool, name, x.type.shaped(shape), node.loc,
         x=x, kernel=window.kernel, stride=window.stride, pads=window.pads, dilation=window.dilation, ceil=ceil,
     )  # fmt: skip
-    return imp.moved(node, imp.builder.reshape(value, outer, node.output, node.loc))
+    return context.moved(node, context.builder.reshape(value, outer, node.output, node.loc))
 
 
-def _windowed(imp: Importer, node: Node, original: Value) -> tuple[Value, Window]:
-    x = lifted(imp.builder, node, original)
+def _windowed(context: OnnxContext, node: Node, original: Value) -> tuple[Value, Window]:
+    x = lifted(context.builder, node, original)
     return x, read_window(node, original.type.shape[2:], node.integers("kernel_shape", ()))
 
 
@@ -50,9 +45,9 @@ def _pooled(x: Value, window: Window, ceil: bool) -> tuple[tuple[int, int, int, 
 
 
 @operator("AveragePool")
-def average_pool(imp: Importer, node: Node) -> Entry:
-    original = imp.activation(node)
-    x, window = _windowed(imp, node, original)
+def average_pool(context: OnnxContext, node: Node) -> Entry:
+    original = context.activation(node)
+    x, window = _windowed(context, node, original)
     shape, ceil = _pooled(x, window, bool(node.integer("ceil_mode", 0)))
     padded = bool(node.integer("count_include_pad", 0)) and any(window.pads)
     if ceil and padded:
@@ -72,31 +67,31 @@ def _average(
 
 
 @operator("GlobalAveragePool")
-def global_average_pool(imp: Importer, node: Node) -> Entry:
-    x = imp.activation(node)
+def global_average_pool(context: OnnxContext, node: Node) -> Entry:
+    x = context.activation(node)
     if x.type.rank < 3:
         raise node.invalid(f"its input is {list(x.type.shape)}")
-    return _mean_over(imp, node, x, list(range(2, x.type.rank)), keep=True)
+    return _mean_over(context, node, x, list(range(2, x.type.rank)), keep=True)
 
 
 @operator("ReduceMean")
-def reduce_mean(imp: Importer, node: Node) -> Entry:
+def reduce_mean(context: OnnxContext, node: Node) -> Entry:
     """Axes are an attribute up to opset 17, a constant input from 18 on."""
-    x = imp.activation(node)
-    listed = imp.known_ints(node, 1) if node.has_input(1) else node.integers("axes", ())
+    x = context.activation(node)
+    listed = context.known_ints(node, 1) if node.has_input(1) else node.integers("axes", ())
     if not listed and node.integer("noop_with_empty_axes", 0):
-        return imp.moved(node, x)
+        return context.moved(node, x)
     axes = sorted({checked_axis(a, x.type.rank, node) for a in listed}) or list(range(x.type.rank))
-    return _mean_over(imp, node, x, axes, keep=bool(node.integer("keepdims", 1)))
+    return _mean_over(context, node, x, axes, keep=bool(node.integer("keepdims", 1)))
 
 
-def _mean_over(imp: Importer, node: Node, x: Value, axes: list[int], *, keep: bool) -> Pending:
+def _mean_over(context: OnnxContext, node: Node, x: Value, axes: list[int], *, keep: bool) -> Pending:
     shape = x.type.shape
     if len(shape) not in (3, 4) or min(axes) < 2:
         raise node.unsupported(
             f"{node.op} over axes {axes} of {list(shape)} does not run on the NPU, only height, width"
         )
-    image = lifted(imp.builder, node, x)
+    image = lifted(context.builder, node, x)
     kernel = tuple(d if i + len(shape) - 4 in axes else 1 for i, d in enumerate(image.type.shape))[2:]
     window = Window(kernel=(kernel[0], kernel[1]), stride=(1, 1), dilation=(1, 1), pads=(0, 0, 0, 0))
     inner, _ = _pooled(image, window, False)

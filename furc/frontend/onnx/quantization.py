@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from furc.frontend.onnx.builder import IDENTITY
-from furc.frontend.onnx.entries import Constant, Entry, GraphInput, Quantized, QuantizedConstant, Stored
+from furc.frontend.dfg_builder import IDENTITY
+from furc.frontend.entries import Constant, Entry, GraphInput, Quantized, QuantizedConstant, Stored
 from furc.frontend.onnx.node import Node
-from furc.frontend.onnx.registry import operator
+from furc.frontend.onnx.registry import OnnxContext, operator
 from isa.errors import LowerError
 from passes.ir.graph import Array
 from passes.ir.types import DType, Quant, per_tensor
-
-if TYPE_CHECKING:
-    from furc.frontend.onnx.importer import Importer
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 ELEMENT_TYPES = {2: np.dtype(np.uint8), 3: np.dtype(np.int8)}  # by the numbers of TensorProto.DataType
@@ -36,16 +33,16 @@ class Parameters(NamedTuple):
         return self.scale.size == 1
 
 
-def read_parameters(imp: Importer, node: Node) -> Parameters:
+def read_parameters(context: OnnxContext, node: Node) -> Parameters:
     """Scale, zero point and element type. Raises LowerError for forms the NPU does not have."""
     if node.integer("block_size", 0):
         raise node.unsupported("blocked quantization does not run on the NPU", "quantize per tensor or per channel")
-    scale = imp.known(node, 1).astype(np.float32).reshape(-1)
+    scale = context.known(node, 1).astype(np.float32).reshape(-1)
     if not np.all(np.isfinite(scale) & (scale > 0)):
         raise node.invalid(f"a scale is {scale[~(np.isfinite(scale) & (scale > 0))][0]}, expected a positive number")
     dtype, zero = ELEMENT_TYPES.get(node.integer("output_dtype", 0)), np.zeros(scale.shape, np.int64)
     if node.has_input(2):
-        stored = imp.known(node, 2)
+        stored = context.known(node, 2)
         dtype, zero = stored.dtype, stored.astype(np.int64).reshape(-1)
     if zero.shape != scale.shape:
         raise node.invalid(f"{scale.size} scales but {zero.size} zero points")
@@ -65,15 +62,15 @@ def activation_quant(parameters: Parameters, node: Node) -> Quant:
 
 
 @operator(QUANTIZE)
-def quantize_linear(imp: Importer, node: Node) -> Entry:
-    parameters, entry = read_parameters(imp, node), imp.entry(node, 0)
+def quantize_linear(context: OnnxContext, node: Node) -> Entry:
+    parameters, entry = read_parameters(context, node), context.entry(node, 0)
     if isinstance(entry, Constant | QuantizedConstant):
         return Constant(quantize_array(entry.array, parameters, node))
     if isinstance(entry, Stored):
         raise node.invalid("its input is quantized already")
     quant = activation_quant(parameters, node)
     name = node.inputs[0]
-    value = imp.complete(entry, quant, f"{name}.int8" if isinstance(entry, GraphInput) else name, node.loc)
+    value = context.complete(entry, quant, f"{name}.int8" if isinstance(entry, GraphInput) else name, node.loc)
     return Stored(value, (parameters.dtype or UINT8) == UINT8)
 
 
@@ -108,8 +105,8 @@ def checked_axis(axis: int, rank: int, node: Node) -> int:
 
 
 @operator(DEQUANTIZE)
-def dequantize_linear(imp: Importer, node: Node) -> Entry:
-    parameters, entry = read_parameters(imp, node), imp.entry(node, 0)
+def dequantize_linear(context: OnnxContext, node: Node) -> Entry:
+    parameters, entry = read_parameters(context, node), context.entry(node, 0)
     if isinstance(entry, Constant):
         _channel_shape(entry.array, parameters, node)
         if not np.issubdtype(entry.array.dtype, np.integer):
@@ -122,7 +119,7 @@ def dequantize_linear(imp: Importer, node: Node) -> Entry:
             axis=None if parameters.per_tensor else checked_axis(parameters.axis, entry.array.ndim, node),
         )
     if isinstance(entry, GraphInput) and entry.value.type.dtype is not DType.F32:
-        return Quantized(imp.bind_input(entry, _input_quant(entry, parameters, node), node.loc))
+        return Quantized(context.bind_input(entry, _input_quant(entry, parameters, node), node.loc))
     if not isinstance(entry, Stored):
         raise node.invalid("its input is not quantized")
     kind = np.dtype(np.uint8 if entry.unsigned else np.int8)
@@ -130,7 +127,7 @@ def dequantize_linear(imp: Importer, node: Node) -> Entry:
     if quant == entry.value.type.quant:
         return Quantized(entry.value)
     # The same integers read under another scale: a table that changes only what they mean.
-    return Quantized(imp.builder.table(entry.value, IDENTITY, quant, node.output, node.loc))
+    return Quantized(context.builder.table(entry.value, IDENTITY, quant, node.output, node.loc))
 
 
 def _input_quant(entry: GraphInput, parameters: Parameters, node: Node) -> Quant:
@@ -141,14 +138,14 @@ def _input_quant(entry: GraphInput, parameters: Parameters, node: Node) -> Quant
 
 
 @operator("Cast")
-def cast(imp: Importer, node: Node) -> Entry:
+def cast(context: OnnxContext, node: Node) -> Entry:
     """From float to float nothing changes; an integer graph input becomes float with scale 1."""
-    entry, to = imp.entry(node, 0), node.integer("to", 0)
+    entry, to = context.entry(node, 0), node.integer("to", 0)
     if to != 1:
         raise node.unsupported(f"Cast to element type {to} does not run on the NPU")
     if isinstance(entry, GraphInput) and entry.value.type.dtype is not DType.F32:
         zero = -128 if entry.value.type.dtype is DType.U8 else 0
-        return Quantized(imp.bind_input(entry, per_tensor(1.0, zero), node.loc))
+        return Quantized(context.bind_input(entry, per_tensor(1.0, zero), node.loc))
     if isinstance(entry, Stored):
         raise LowerError(
             "UnquantizedTensor", "Cast of a quantized tensor to float drops its scale", at=node.loc,

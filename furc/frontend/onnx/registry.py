@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TypeAlias
 
-from furc.frontend.onnx.entries import Entry
+from furc.frontend.context import Context
+from furc.frontend.entries import Entry
 from furc.frontend.onnx.node import Node
 
-if TYPE_CHECKING:
-    from furc.frontend.onnx.importer import Importer
-
-Handler = Callable[["Importer", Node], Entry | tuple[Entry, ...]]
+OnnxContext: TypeAlias = Context[Node]
+Handler: TypeAlias = Callable[[OnnxContext, Node], Entry | tuple[Entry, ...]]
 HANDLERS: dict[str, Handler] = {}
 MOVES: set[str] = set()  # operators whose result holds elements of their first operand, or clamps or compares them
 

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from furc.frontend.onnx.entries import Entry
+from furc.frontend.entries import Entry
 from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.quantization import checked_axis
-from furc.frontend.onnx.registry import operator
+from furc.frontend.onnx.registry import OnnxContext, operator
 from passes.ir.graph import Value
-
-if TYPE_CHECKING:
-    from furc.frontend.onnx.importer import Importer
 
 
 @operator("Resize", "Upsample", moves=True)
-def resize(imp: Importer, node: Node) -> Entry:
-    x = imp.activation(node)
-    out, scales = _resized(imp, node, x)
+def resize(context: OnnxContext, node: Node) -> Entry:
+    x = context.activation(node)
+    out, scales = _resized(context, node, x)
     if out == list(x.type.shape):
-        return imp.moved(node, x)
+        return context.moved(node, x)
     mode = node.text("mode", "nearest")
     maps = [_index_map(node, d, o, s) for d, o, s in zip(x.type.shape, out, scales, strict=True)]
     factors = [max(1, o // d) for d, o in zip(x.type.shape, out, strict=True)]
@@ -36,10 +32,10 @@ def resize(imp: Importer, node: Node) -> Entry:
         transformation = node.text("coordinate_transformation_mode", "half_pixel")
         message = f"{node.op} is not accelerated: mode {mode}, {transformation}, {was} to {becomes}"
         raise node.unsupported(message, "use nearest neighbours and integer factors, or cut the model before this node")
-    return imp.moved(node, imp.builder.repeat(x, factors, True, node.output, node.loc))
+    return context.moved(node, context.builder.repeat(x, factors, True, node.output, node.loc))
 
 
-def _resized(imp: Importer, node: Node, x: Value) -> tuple[list[int], list[float]]:
+def _resized(context: OnnxContext, node: Node, x: Value) -> tuple[list[int], list[float]]:
     """Output extents and scales of every axis. Scales are input 1 in opset 10, input 2 from 11 on, sizes input 3."""
     old = node.op == "Upsample" or node.opset < 11
     shape, axes = x.type.shape, [checked_axis(a, x.type.rank, node) for a in node.integers("axes", ())]
@@ -48,8 +44,8 @@ def _resized(imp: Importer, node: Node, x: Value) -> tuple[list[int], list[float
         raise node.unsupported("Resize is not accelerated: it keeps the aspect ratio", "state the sizes")
     out, scales = list(shape), [1.0] * len(shape)
     at = 1 if old else 2
-    given = imp.known(node, at).reshape(-1).astype(np.float32) if node.has_input(at) else np.zeros(0, np.float32)
-    sizes = imp.known_ints(node, 3) if not old else []
+    given = context.known(node, at).reshape(-1).astype(np.float32) if node.has_input(at) else np.zeros(0, np.float32)
+    sizes = context.known_ints(node, 3) if not old else []
     listed = sizes or list(given)
     if len(listed) != len(axes):
         raise node.invalid(f"{len(listed)} scales or sizes for {len(axes)} axes")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from furc.frontend.onnx.builder import Builder
+from furc.frontend.dfg_builder import Builder
 from furc.frontend.onnx.node import Node
 from passes.ir.dfg import Pads, Pair
 from passes.ir.graph import Value

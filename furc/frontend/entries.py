@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from furc.frontend.onnx.tables import Step
+from furc.frontend.tables import Step
 from isa.errors import Loc
 from isa.execute import numerics
 from passes.ir.graph import Array, Op, Value

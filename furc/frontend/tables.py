@@ -6,10 +6,9 @@ what ONNX Runtime gives, bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol
 
 import numpy as np
 import onnx
@@ -22,10 +21,6 @@ from passes.ir.types import Quant
 
 Float32 = NDArray[np.float32]
 IR_VERSION = 8
-
-
-class _Session(Protocol):
-    def run(self, outputs: Sequence[str], feeds: Mapping[str, Array]) -> list[Float32]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +48,10 @@ def step(node: onnx.NodeProto, constants: Mapping[int, Array], opset: int) -> St
 
 
 @cache
-def _session(model: bytes) -> _Session:
-    import onnxruntime  # here, because it takes a quarter of a second and most uses of the importer need no table
+def _run(model: bytes) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
+    from furc.onnx.run import RunModel  # here: ONNX Runtime takes a quarter of a second, and most models need no table
 
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
-    session: _Session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return session
+    return RunModel(model, plain=True, threads=1)
 
 
 def grid(quant: Quant) -> Float32:
@@ -73,7 +63,7 @@ def grid(quant: Quant) -> Float32:
 def _applied(chain: tuple[Step, ...], quant: Quant) -> bytes:
     values = grid(quant)
     for one in chain:
-        values = _session(one.model).run(["y"], {"x": values})[0]
+        values = _run(one.model)({"x": values})["y"]
     return values.astype(np.float32).tobytes()
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from furc.frontend.onnx import tables
+from furc.frontend import tables
 from isa.errors import Loc, LowerError
 from passes.ir import dfg
 from passes.ir.graph import Array, Graph, Names, Op, Value, constant
