@@ -16,9 +16,10 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from furc import zoo
 from furc.compiler import compile
+from furc.data.inputs import random_inputs
 from furc.quantizer import CalibrationMethod, QuantizeOptions, quantize_model
 from furc.report.profile import profile
-from furc.runtime.session import Session, random_inputs
+from furc.runtime.session import Session
 from isa.enf import Enf
 
 ROUNDS = 3
@@ -44,7 +45,7 @@ def inference_seconds(model: onnx.ModelProto, binary: Enf) -> float:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    feed = random_inputs(binary, 0)
+    feed = random_inputs(binary.inputs)
     return _median(lambda: session.run(None, feed))
 
 
@@ -54,7 +55,7 @@ def test_compiling_yolov8n(benchmark: BenchmarkFixture, model: onnx.ModelProto, 
 
 
 def test_running_yolov8n(benchmark: BenchmarkFixture, binary: Enf, inference_seconds: float) -> None:
-    session, feed = Session(binary), random_inputs(binary, 0)
+    session, feed = Session(binary), random_inputs(binary.inputs)
     benchmark.pedantic(lambda: session.run(feed), rounds=ROUNDS, warmup_rounds=1)
     assert benchmark.stats.stats.median <= RUN_PER_INFERENCE * inference_seconds
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,10 +22,12 @@ from isa import enf as enf_file
 from isa.enf import Enf
 from isa.errors import EnfError
 
-SUFFIX = ".cached"
+SUFFIX, UNFINISHED = ".cached", ".unfinished"
+ABANDONED_SECONDS = 3600.0  # after which nobody can still be writing
 MOST_BYTES = 4 << 30  # the entries used longest ago go first
 _DIGEST_BYTES = 64  # hex digits of sha256
 _SOURCES = ("*.py", "*.lark", "*.toml")
+_COMPUTING = ("numpy", "onnx", "onnxruntime")  # their values are in binaries: folded constants, tables
 _FLOORS = ("isa", "passes", "furc")
 
 
@@ -64,11 +68,11 @@ class CompilerCache:
         assert "\n" not in beside
         rest = beside.encode() + b"\n" + enf_file.write(enf)
         path = self._path(key)
-        temporary = path.with_suffix(f".{os.urandom(4).hex()}")
+        temporary = path.with_suffix(f".{os.urandom(4).hex()}{UNFINISHED}")
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             temporary.write_bytes(hashlib.sha256(rest).hexdigest().encode() + rest)
-            temporary.replace(path)
+            temporary.replace(path)  # at once: a reader sees the old entry or the new one
         except OSError:
             _remove(temporary)
             return False
@@ -77,20 +81,30 @@ class CompilerCache:
 
     def entries(self) -> list[Entry]:
         """The last used first."""
-        found = []
-        for path in sorted(self.directory.glob(f"*{SUFFIX}")) if self.directory.is_dir() else ():
-            try:
-                status = path.stat()
-            except OSError:
-                continue  # another furc has just removed it
-            found.append(Entry(path, status.st_size, status.st_mtime))
-        return sorted(found, key=lambda entry: -entry.used)
+        return sorted(self._files(SUFFIX), key=lambda entry: -entry.used)
 
     def clear(self) -> int:
         """Remove every entry; how many there were."""
         return sum(_remove(entry.path) for entry in self.entries())
 
+    def _files(self, suffix: str) -> Iterator[Entry]:
+        try:
+            names = sorted(name for name in os.listdir(self.directory) if name.endswith(suffix))
+        except OSError:
+            return
+        for name in names:
+            path = self.directory / name
+            try:
+                status = path.stat()
+            except OSError:
+                continue  # another furc has just removed it
+            yield Entry(path, status.st_size, status.st_mtime)
+
     def _shrink(self) -> None:
+        """Remove what is too much, and what writers left that were killed."""
+        for left in self._files(UNFINISHED):
+            if time.time() - left.used > ABANDONED_SECONDS:
+                _remove(left.path)
         total = 0
         for entry in self.entries():
             total += entry.bytes
@@ -104,13 +118,17 @@ class CompilerCache:
 def default_cache() -> CompilerCache:
     """Under XDG_CACHE_HOME, the one place where a user says where caches go, or ~/.cache."""
     base = os.environ.get("XDG_CACHE_HOME", "")
-    root = Path(base) if base.startswith("/") else Path.home() / ".cache"
+    try:
+        root = Path(base) if base.startswith("/") else Path.home() / ".cache"
+    except RuntimeError:  # a user without a home
+        root = Path(os.devnull)
     return CompilerCache(root / "furc")
 
 
 def key_of(parts: Iterable[bytes]) -> str:
     """The key of what a binary is made from. Parts are told apart; furc itself is one of them."""
-    digest = hashlib.sha256(f"{__version__} {own_sources()} {sys.byteorder}".encode())
+    others = " ".join(f"{name} {version(name)}" for name in _COMPUTING)
+    digest = hashlib.sha256(f"{__version__} {own_sources()} {sys.byteorder} {others}".encode())
     for part in parts:
         digest.update(len(part).to_bytes(8, "little"))
         digest.update(part)

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import yaml
-
+from furc.plain_yaml import CONFIG_BYTES, PlainYamlError, read_yaml, shortened
 from isa.errors import ConfigError, Loc
 
 # Keys of the vendor's compiler that furc knows but does not have; each with what to do instead.
@@ -43,27 +42,32 @@ def compiler_config(values: Mapping[str, object], source: str = "") -> CompilerC
         if key not in known:
             near = difflib.get_close_matches(key, known | set(KNOWN_ELSEWHERE), 1)
             hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(sorted(known))}"
-            raise ConfigError("UnknownConfigKey", f"no compiler config key '{key}'", at=Loc(source), hint=hint)
+            raise ConfigError(
+                "UnknownConfigKey", f"no compiler config key '{shortened(key)}'", at=Loc(source), hint=hint
+            )
         if not isinstance(value, bool):
             raise ConfigError(
-                "BadConfigValue", f"{key}: expected true or false, got {value!r}", at=Loc(source), hint=f"{key}: true"
+                "BadConfigValue",
+                f"{key}: expected true or false, got {shortened(value)}",
+                at=Loc(source),
+                hint=f"{key}: true",
             )
     return CompilerConfig(**values)  # type: ignore[arg-type]
 
 
 def read_config(path: Path) -> dict[str, object]:
     """The mapping in a YAML file. Raises ConfigError where it is no mapping."""
+    at, hint = Loc(str(path)), "write lines like use_program_loading: true"
     try:
-        loaded = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        first = (error.strerror if isinstance(error, OSError) else None) or str(error).splitlines()[0]
-        raise ConfigError(
-            "ConfigUnreadable", first, at=Loc(str(path)), hint="write lines like use_program_loading: true"
-        ) from error
+        with path.open("rb") as file:
+            loaded = read_yaml(file.read(CONFIG_BYTES + 1).decode())
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise ConfigError("ConfigUnreadable", reason.splitlines()[0], at=at, hint=hint) from error
     if loaded is None:
         return {}
     if not isinstance(loaded, dict) or not all(isinstance(key, str) for key in loaded):
-        raise ConfigError("ConfigUnreadable", "expected a mapping", at=Loc(str(path)), hint="use_program_loading: true")
+        raise ConfigError("ConfigUnreadable", "expected a mapping", at=at, hint="use_program_loading: true")
     return loaded
 
 
@@ -73,9 +77,11 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, object]:
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:
-            raise ConfigError("BadConfigValue", f"'{setting}' is not KEY=VALUE", hint="-c use_program_loading=true")
+            what = f"'{shortened(setting)}' is not KEY=VALUE"
+            raise ConfigError("BadConfigValue", what, hint="-c use_program_loading=true")
         try:
-            result[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise ConfigError("BadConfigValue", f"{key}: cannot read {value!r}", hint=f"-c {key}=true") from None
+            result[key.strip()] = read_yaml(value)
+        except PlainYamlError as error:
+            what = f"{shortened(key)}: cannot read '{shortened(value)}': {error}"
+            raise ConfigError("BadConfigValue", what, hint="-c use_program_loading=true") from None
     return result

@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import functools
 import traceback
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any, NamedTuple
 
 import click
+from click.shell_completion import CompletionItem
 
+from furc.cli.display import say
 from isa.errors import FurcError
 
 EXIT_USER, EXIT_INTERNAL = 1, 70  # usage errors: click's 2
@@ -27,8 +30,38 @@ class Command(click.Command):
         self.params.append(debug_option())
 
 
-class Group(click.Group):
-    """The group of all commands; errors end here."""
+class Entry(NamedTuple):
+    """A command that is not imported yet: the module that has it, and its line in the list of all."""
+
+    module: str
+    short_help: str
+
+
+class LazyGroup(click.Group):
+    """The group of all commands: imports the one that is used, in the order that it lists them. Errors end here."""
+
+    def __init__(self, *args: Any, entries: Mapping[str, Entry], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.entries = entries
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.entries)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.entries:
+            return None
+        found: click.Command = import_module(self.entries[cmd_name].module).command
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.short_help) for name, entry in self.entries.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        found = [(name, entry.short_help) for name, entry in self.entries.items() if name.startswith(incomplete)]
+        return [CompletionItem(name, help=text) for name, text in found] + click.Command.shell_complete(
+            self, ctx, incomplete
+        )
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -37,18 +70,18 @@ class Group(click.Group):
             raise
         except FurcError as error:
             if ctx.meta.get(_DEBUG):
-                click.echo(traceback.format_exc(), err=True)
+                say(traceback.format_exc(), err=True)
             click.echo(str(error), err=True)
             ctx.exit(EXIT_USER)
         except MemoryError as error:
             if ctx.meta.get(_DEBUG):
-                click.echo(traceback.format_exc(), err=True)
-            click.echo(f"error[OutOfMemory]: {_one_line(error)}\n  hint: {MORE_MEMORY}", err=True)
+                say(traceback.format_exc(), err=True)
+            say(f"error[OutOfMemory]: {_one_line(error)}\n  hint: {MORE_MEMORY}", err=True)
             ctx.exit(EXIT_USER)
         except Exception as error:
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
                 raise  # whoever read our output has left; click ends quietly
-            click.echo(traceback.format_exc() if ctx.meta.get(_DEBUG) else _one_line(error), err=True)
+            say(traceback.format_exc() if ctx.meta.get(_DEBUG) else _one_line(error), err=True)
             click.echo(REPORT if ctx.meta.get(_DEBUG) else f"{REPORT}; --debug shows where", err=True)
             ctx.exit(EXIT_INTERNAL)
 

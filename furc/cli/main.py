@@ -1,59 +1,35 @@
-"""The furc command. Command modules import what is heavy inside their functions: help must not wait for onnxruntime."""
+"""The furc command. Nothing heavy is imported here: `furc --help` must not wait for NumPy, onnx and ONNX Runtime."""
 
 from __future__ import annotations
 
 import click
 
-from furc.cli import (
-    asm,
-    bench,
-    cache,
-    calibrate_report,
-    compare,
-    compile,
-    disasm,
-    info,
-    litmus,
-    opt,
-    profile,
-    quantize,
-    registries,
-    run,
-    zoo,
-)
-from furc.cli.command import SETTINGS, Group, debug_option
-from furc.version import __version__
+from furc.cli.command import SETTINGS, Entry, LazyGroup, debug_option
 
-SHOWN = (
-    quantize.command,
-    calibrate_report.command,
-    compile.command,
-    run.command,
-    profile.command,
-    compare.command,
-    bench.command,
-    litmus.command,
-    info.command,
-    zoo.command,
-    cache.command,
-    opt.command,
-    asm.command,
-    disasm.command,
-    registries.passes,
-    registries.ops,
-    registries.isa,
-)
+# In the order of a user's work. A command's module is imported when it is used; the texts are those of its own help.
+COMMANDS = {
+    "quantize": Entry("furc.cli.commands.quantize", "Quantize a float model to INT8."),
+    "calibrate-report": Entry("furc.cli.commands.calibrate_report", "Compare calibration methods on a model."),
+    "compile": Entry("furc.cli.commands.compile", "Compile a quantized model to a binary, or to any level of IR."),
+    "run": Entry("furc.cli.commands.run", "Run a binary on data and print what it costs."),
+    "profile": Entry("furc.cli.commands.profile", "Time a binary or a model: table, JSON, HTML or trace."),
+    "compare": Entry("furc.cli.commands.compare", "Compare the NPU with ONNX Runtime, tensor by tensor."),
+    "bench": Entry("furc.cli.commands.bench", "Latency and throughput of the device, speed of the simulator."),
+    "litmus": Entry("furc.cli.commands.litmus", "Check that a float model makes it all the way."),
+    "info": Entry("furc.cli.commands.info", "What is in a binary; the machines and their constants."),
+    "zoo": Entry("furc.cli.commands.zoo", "List or write published networks with seeded weights."),
+    "cache": Entry("furc.cli.commands.cache", "Show or clear the compiler cache."),
+    "opt": Entry("furc.cli.commands.opt", "Run named passes on IR text."),
+    "asm": Entry("furc.cli.commands.asm", "Assemble text to encoded instructions."),
+    "disasm": Entry("furc.cli.commands.disasm", "Print the instructions of a binary, annotated."),
+    "passes": Entry("furc.cli.commands.passes", "The passes, and what each does."),
+    "ops": Entry("furc.cli.commands.ops", "The ops of the IR, level by level."),
+    "isa": Entry("furc.cli.commands.isa", "The instructions of the machine."),
+}
 
 
-class InOrder(Group):
-    """Commands in the order of a user's work, not of the alphabet."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
-
-
-@click.group(cls=InOrder, context_settings=SETTINGS)
-@click.version_option(__version__, "--version", "-V", prog_name="furc", message="%(prog)s %(version)s")
+@click.group(cls=LazyGroup, entries=COMMANDS, context_settings=SETTINGS)
+@click.version_option(None, "--version", "-V", package_name="furc", prog_name="furc", message="%(prog)s %(version)s")
 def cli() -> None:
     """Compile, quantize, run and profile networks for FuriosaAI's Warboy NPU, on a cycle-approximate model of it.
 
@@ -68,8 +44,6 @@ def cli() -> None:
 
 
 cli.params.append(debug_option())
-for _command in SHOWN:
-    cli.add_command(_command)
 
 
 def main() -> None:

@@ -6,9 +6,7 @@ import time
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-import click
-
-from furc.cli.display import on_terminal
+from furc.cli.display import on_terminal, say
 from passes.ir.graph import Graph
 from passes.pipeline import STAGES, Listener
 
@@ -20,7 +18,7 @@ TITLES = {"split-operators": "Splitting graph", "to-lowlevel": "Lowering graph"}
 OTHERWISE = "Optimizing graph"  # every other pass of a step with sub-steps
 
 
-class StepReporter(Listener):
+class StepReporter(Listener, AbstractContextManager["StepReporter"]):
     """Prints a step when it is done, and its passes with `verbose`. first: what the first step is called."""
 
     __slots__ = ("_begin", "_current", "_read", "_shown", "_start", "_status", "first", "verbose")
@@ -57,14 +55,14 @@ class StepReporter(Listener):
 
     def finished(self, stage: str, seconds: float) -> None:
         self._stop()
-        click.echo(f"Done in {time.perf_counter() - self._begin:.3f}s", err=True)
+        say(f"Done in {time.perf_counter() - self._begin:.3f}s", err=True)
 
     def ended(self) -> None:
         """The whole compile is done."""
         self._stop()
-        click.echo(f"Finished in {time.perf_counter() - self._start:.1f}s", err=True)
+        say(f"Finished in {time.perf_counter() - self._start:.1f}s", err=True)
 
-    def close(self) -> None:
+    def __exit__(self, *_: object) -> None:
         """The spinner goes, whatever happened."""
         self._stop()
 
@@ -73,13 +71,13 @@ class StepReporter(Listener):
 
     def _line(self, text: str) -> None:
         self._stop()
-        click.echo(text, err=True)
+        say(text, err=True)
         self._spin("")
 
     def _spin(self, text: str) -> None:
         self._stop()
         if on_terminal(err=True):
-            from rich.console import Console
+            from rich.console import Console  # here: most runs have no terminal, and rich takes a tenth of a second
             from rich.status import Status
             from rich.text import Text
 
@@ -114,14 +112,14 @@ class Bar(AbstractContextManager["Bar"]):
             self._rich.update(what, done, total)
         elif what not in self._seen:
             self._seen.add(what)
-            click.echo(f"{what}: {total} steps" if total is not None else what, err=True)
+            say(f"{what}: {total} steps" if total is not None else what, err=True)
 
 
 class _Rich:
     """rich's progress display, started."""
 
     def __init__(self) -> None:
-        from rich.console import Console
+        from rich.console import Console  # here: see above
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

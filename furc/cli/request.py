@@ -1,64 +1,22 @@
-"""What a user asks of the compiler on any command line that compiles, checked where it enters."""
+"""The options that several commands share, handed over as the library takes them."""
 
 from __future__ import annotations
 
 import functools
-import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-if TYPE_CHECKING:
-    from isa.npu import NpuConfig
-    from passes.options import CompileOptions
+from furc.compiler_config import compiler_config as checked
+from furc.compiler_config import parse_settings, read_config
+from furc.machine import DEFAULT_TARGET
+from furc.report.profile import is_enf
+from furc.request import Request
+from isa.npu import TARGETS
 
-TARGETS = ("warboy", "warboy-2pe")
-DEFAULT_TARGET = "warboy-2pe"
 FILE = click.Path(path_type=Path)
-Shapes = dict[str, tuple[int, ...]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """Options of a compile. batch: None where the user said nothing."""
-
-    target_npu: str | None
-    npu_config: Path | None
-    batch: int | None
-    settings: Mapping[str, object]
-    input_shapes: Shapes
-    strict: bool
-    cache: bool
-
-    def npu(self) -> NpuConfig:
-        """The machine to compile for. Raises ConfigError."""
-        from isa import npu as npus
-
-        return npus.load_config(self.npu_config) if self.npu_config else npus.target(self.target_npu or DEFAULT_TARGET)
-
-    def options(self, batch: int | None = None) -> CompileOptions:
-        """What the passes see. batch: where the user said nothing. Raises ConfigError."""
-        from dataclasses import replace
-
-        from furc.compiler import compile_options
-
-        asked = self.batch or batch or 1
-        options = compile_options(self.target_npu or DEFAULT_TARGET, asked, self.settings, self.npu())
-        return replace(options, strict=self.strict)
-
-    def identity(self) -> bytes:
-        """Everything that decides what a model compiles to, but for the model."""
-        values = {
-            "batch": self.batch,
-            "settings": {key: self.settings[key] for key in sorted(self.settings)},
-            "input_shapes": sorted(self.input_shapes.items()),
-            "strict": self.strict,
-            "npu": asdict(self.npu()),
-        }
-        return json.dumps(values, sort_keys=True, default=str).encode()
 
 
 def takes_request(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -103,7 +61,36 @@ def npu_config_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)  # fmt: skip
 
 
-def shapes_of(words: tuple[str, ...]) -> Shapes:
+def force_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """--force, for commands that write files."""
+    return click.option("--force", is_flag=True, help="Overwrite files that furc has not written.")(function)
+
+
+def input_shape_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """--input-shape, for commands that take no other options of a compile."""
+    return _INPUT_SHAPE(function)
+
+
+def for_models(request: Request, model: Path) -> None:
+    """Refuse the options of a compile where the file is a binary: it was compiled with its own."""
+    asked = {
+        "--target-npu": request.target_npu,
+        "--batch": request.batch,
+        "-c or --compiler-config": request.settings,
+        "--input-shape": request.input_shapes,
+        "--strict": request.strict,
+    }
+    for option, value in asked.items():
+        if value and is_enf(model):
+            raise click.UsageError(f"{option} is for models: this ENF is compiled already")
+
+
+def input_files(words: tuple[str, ...]) -> dict[str, Path]:
+    """What --input says."""
+    return dict(_named_file(word) for word in words)
+
+
+def shapes_of(words: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     """What --input-shape says."""
     return dict(_shape(word) for word in words)
 
@@ -128,22 +115,28 @@ def _options() -> Iterator[Callable[[Callable[..., Any]], Callable[..., Any]]]:
         "--npu-config", type=FILE, metavar="FILE.toml",
         help="A what-if machine instead of a target: its constants, as `furc info --npu` lists them.",
     )  # fmt: skip
-    yield click.option(
-        "--input-shape", multiple=True, metavar="NAME=1,3,640,640",
-        help="The shape of an input that the model leaves open. Repeatable.",
-    )  # fmt: skip
+    yield _INPUT_SHAPE
     yield click.option("--strict", is_flag=True, help="Refuse operators on the host beyond quantize and dequantize.")
     yield click.option("--no-cache", is_flag=True, help="Neither look into the compiler cache nor add to it.")
 
 
-def _settings(file: Path | None, words: tuple[str, ...]) -> dict[str, object]:
-    if file is None and not words:
-        return {}
-    from furc.compiler_config import compiler_config, parse_settings, read_config
+_INPUT_SHAPE = click.option(
+    "--input-shape", multiple=True, metavar="NAME=1,3,640,640",
+    help="The shape of an input that the model leaves open. Repeatable.",
+)  # fmt: skip
 
+
+def _settings(file: Path | None, words: tuple[str, ...]) -> dict[str, object]:
     from_file = read_config(file) if file is not None else {}
-    compiler_config(from_file, str(file) if file is not None else "")  # so that an error names the file
+    checked(from_file, str(file) if file is not None else "")  # so that an error names the file
     return from_file | parse_settings(words)
+
+
+def _named_file(text: str) -> tuple[str, Path]:
+    name, equals, file = text.partition("=")
+    if not equals or not name or not file:
+        raise click.BadParameter(f"'{text}' is not NAME=FILE", param_hint="'--input'")
+    return name, Path(file)
 
 
 def _shape(text: str) -> tuple[str, tuple[int, ...]]:

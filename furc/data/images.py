@@ -1,22 +1,21 @@
-"""Images from a directory or an npz file as input arrays, one at a time."""
+"""Images as input arrays, one at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from furc.onnx.graph import Array, Float32
+from furc.data.arrays import Array
 from isa.errors import Loc, SourceError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"}
 UInt8 = NDArray[np.uint8]
+Float32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,22 +36,6 @@ class Preprocess:
     channels: Literal["rgb", "bgr", "gray"] = "rgb"
     layout: Literal["nchw", "nhwc"] = "nchw"
     dtype: Literal["float32", "uint8"] = "float32"
-
-
-def image_feeds(
-    source: Path | str, input_name: str, preprocess: Preprocess, limit: int | None = None
-) -> Iterator[dict[str, Array]]:
-    """Samples for `Calibrator` and `quantize_model`. source: a directory, an image or an .npz; files in order of names.
-
-    Arrays of an npz are fed as they are: one entry named after the input, or a single entry, [samples, ...].
-    Raises SourceError[NoImages, BadImage, BadData].
-    """
-    path = Path(source)
-    if path.suffix == ".npz":
-        yield from _from_npz(path, input_name, limit)
-        return
-    for file in find_images(path)[:limit]:
-        yield {input_name: preprocess_image(read_image(file), preprocess)}
 
 
 def find_images(source: Path) -> list[Path]:
@@ -116,18 +99,3 @@ def _fitted(image: Image.Image, p: Preprocess) -> Image.Image:
 def _filter(image: Image.Image, rows: int, columns: int) -> Image.Resampling:
     """Averaging when shrinking, so that no pixel is skipped; bilinear when growing."""
     return Image.Resampling.BOX if rows * columns < image.height * image.width else Image.Resampling.BILINEAR
-
-
-def _from_npz(path: Path, input_name: str, limit: int | None) -> Iterator[dict[str, Array]]:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            names = list(archive.files)
-            if input_name not in names and len(names) != 1:
-                raise SourceError(
-                    "BadData", f"holds {', '.join(names) or 'nothing'}, not '{input_name}'", at=Loc(str(path))
-                )
-            samples = archive[input_name if input_name in names else names[0]]
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise SourceError("BadData", f"cannot be read as .npz: {error}", at=Loc(str(path))) from error
-    for sample in samples[:limit]:
-        yield {input_name: sample[None]}

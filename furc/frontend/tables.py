@@ -6,7 +6,7 @@ what ONNX Runtime gives, bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -15,6 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from furc.onnx.run import RunModel
 from isa.execute import numerics
 from passes.ir.graph import Array
 from passes.ir.types import Quant
@@ -48,9 +49,7 @@ def step(node: onnx.NodeProto, constants: Mapping[int, Array], opset: int) -> St
 
 
 @cache
-def _run(model: bytes) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
-    from furc.onnx.run import RunModel  # here: ONNX Runtime takes a quarter of a second, and most models need no table
-
+def _run(model: bytes) -> RunModel:
     return RunModel(model, plain=True, threads=1)
 
 

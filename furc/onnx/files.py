@@ -42,6 +42,8 @@ def load(model: Source, source: str = "") -> onnx.ModelProto:
 def read_bytes(path: Path) -> bytes:
     """A file as it is. Raises SourceError ModelNotFound, with the nearest name there is, and ModelUnreadable."""
     try:
+        if path.is_char_device() or path.is_block_device():
+            raise OSError("a device")  # it may never end
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise _not_found(path) from None
@@ -67,16 +69,25 @@ def from_bytes(data: bytes, source: str, folder: Path | None) -> onnx.ModelProto
     return model
 
 
-def load_external(model: onnx.ModelProto, folder: Path | None, source: str) -> bytes:
-    """Read the data that lies outside into the model; what was read, for who must know whether it is the same again.
-
-    Raises SourceError ExternalDataMissing, ExternalDataUnreadable.
-    """
-    read = []
+def load_external(model: onnx.ModelProto, folder: Path | None, source: str) -> None:
+    """Read what lies outside into the model. Raises SourceError ExternalDataMissing, ExternalDataUnreadable."""
     for place, tensor in outside(model):
         _load(place, tensor, folder, source)
-        read.append(bytes(tensor.raw_data))
-    return b"".join(read)
+
+
+def data_files(path: Path) -> list[Path]:
+    """The other files that a model file takes data from. Raises OSError, and ValueError where it cannot be told."""
+    data = path.read_bytes()
+    if b"location" not in data:
+        return []
+    try:
+        model = onnx.ModelProto.FromString(data)
+    except (DecodeError, RecursionError) as error:
+        raise ValueError("not an ONNX model") from error
+    locations = sorted({_location(tensor) for _, tensor in outside(model)})
+    if not all(map(_stays_inside, locations)):
+        raise ValueError("data outside the folder of the model")
+    return [path.parent / location for location in locations]
 
 
 def outside(model: onnx.ModelProto) -> Iterator[tuple[str, TensorProto]]:
@@ -113,7 +124,7 @@ def _in_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[tuple[str, TensorProt
 
 
 def _load(place: str, tensor: TensorProto, folder: Path | None, source: str) -> None:
-    location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+    location = _location(tensor)
     at, hint = Loc(source, detail=place), "keep the model and its data file together"
     if folder is None:
         what = f"its data is in '{location}', and a model in memory has no folder to look into"
@@ -130,6 +141,11 @@ def _load(place: str, tensor: TensorProto, folder: Path | None, source: str) -> 
     except _UNUSABLE as error:
         what = f"its data is in '{location}', which is unusable: {error}"
         raise SourceError("ExternalDataUnreadable", what, at=at, hint=hint) from error
+
+
+def _location(tensor: TensorProto) -> str:
+    named = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+    return named if isinstance(named, str) else ""  # protobuf hands out bytes where they are no UTF-8
 
 
 def _stays_inside(location: str) -> bool:

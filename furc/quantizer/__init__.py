@@ -1,6 +1,7 @@
 """Quantize float ONNX models to INT8: calibration, graph optimization, QDQ output. docs/quantizer.md is the guide."""
 
-from furc.data.images import Preprocess, image_feeds
+from furc.data.images import Preprocess
+from furc.data.samples import image_feeds, random_samples
 from furc.onnx.run import runner_for
 from furc.quantizer.calibrated import is_calibrated, ranges_of
 from furc.quantizer.calibrator import Calibrator, Observer
@@ -13,7 +14,6 @@ from furc.quantizer.nux import (
     calibrate_with_random_input,
     optimize,
     post_training_quantization,
-    random_samples,
 )
 from furc.quantizer.optimize import optimize_model
 from furc.quantizer.options import QuantizeOptions

@@ -11,9 +11,11 @@ import onnx
 import yaml
 
 from furc.onnx.graph import Graph, activations
+from furc.plain_yaml import PlainYamlError, read_yaml, shortened
 from furc.quantizer.affine import Range
 from isa.errors import Loc, QuantizeError
 
+MOST_CHARACTERS = 1 << 24  # of the ranges: a hundred thousand tensors
 KEY = "FurisoaAI.CalibrationResult"  # spelled so by the vendor
 
 
@@ -34,8 +36,8 @@ def calibrated_ranges(graph: Graph) -> dict[str, Range]:
             "NoRanges", "the model's metadata holds no calibrated ranges", hint="pass ranges, or calibrate the model"
         )
     try:
-        entries = yaml.safe_load(graph.metadata[KEY])
-    except yaml.YAMLError as error:
+        entries = read_yaml(graph.metadata[KEY], MOST_CHARACTERS)
+    except PlainYamlError as error:
         raise QuantizeError("BadRange", f"the metadata {KEY} is not YAML: {error}", at=Loc(detail=KEY)) from error
     if not isinstance(entries, dict):
         raise QuantizeError("BadRange", f"the metadata {KEY} is not a mapping from names to ranges", at=Loc(detail=KEY))
@@ -56,5 +58,5 @@ def write_calibrated(graph: Graph, ranges: Mapping[str, Range]) -> onnx.ModelPro
 
 def _range(name: str, entry: object) -> Range:
     if not isinstance(entry, list) or len(entry) != 2 or not all(isinstance(end, (int, float)) for end in entry):
-        raise QuantizeError("BadRange", f"the metadata gives tensor '{name}' {entry!r}, not two numbers")
+        raise QuantizeError("BadRange", f"the metadata gives tensor '{name}' {shortened(entry)}, not two numbers")
     return float(entry[0]), float(entry[1])

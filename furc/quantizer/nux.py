@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import numpy as np
 import onnx
 from onnx import helper
 
+from furc.data.samples import random_samples
 from furc.onnx.files import Source
 from furc.onnx.graph import Array, activations
 from furc.quantizer.affine import Range
@@ -64,16 +64,3 @@ def calibrate(model: Source, dataset: Iterable[Sequence[Array] | Feed]) -> dict[
 def calibrate_with_random_input(model: Source, num_data: int = RANDOM_SAMPLES, seed: int = 0) -> dict[str, Range]:
     """As `calibrate`, on uniform noise in [0, 1): good to see a model compile, not for its accuracy."""
     return calibrate(model, random_samples(optimize_model(model), num_data, seed))
-
-
-def random_samples(model: onnx.ModelProto, count: int, seed: int = 0) -> list[dict[str, Array]]:
-    """Uniform noise for every input. Raises QuantizeError[OpenShape] where an input's shape is not known."""
-    graph, random = optimize_graph(model), np.random.default_rng(seed)
-    shapes = {name: graph.shape(name) for name in graph.inputs}
-    for name, shape in shapes.items():
-        if shape is None:
-            raise QuantizeError("OpenShape", f"input '{name}' has no fixed shape", hint="give it by input_shapes")
-    return [
-        {name: random.random(shape, np.float32) for name, shape in shapes.items() if shape is not None}
-        for _ in range(count)
-    ]

@@ -39,7 +39,8 @@ def report_html(
         *(_histogram_plot(t, worst.get(t.tensor)) for t in ordered),
     ]
     script = f"<script>{get_plotlyjs()}</script>"
-    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>{script}'
+    head = '<meta charset="utf-8"><meta name="generator" content="furc">'
+    head += f"<title>{html.escape(title)}</title><style>{STYLE}</style>{script}"
     return f"<!doctype html><html><head>{head}</head><body>{''.join(parts)}</body></html>"
 
 

@@ -48,7 +48,8 @@ def page(title: str, sections: Sequence[Section]) -> str:
     """The whole file."""
     body = "".join(_section(index, section) for index, section in enumerate(sections))
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="generator" content="furc">'
+        f"<title>{html.escape(title)}</title>"
         f"<style>{STYLE}</style><script>{get_plotlyjs()}</script></head>\n"
         f"<body><h1>{html.escape(title)}</h1>\n{body}</body></html>\n"
     )

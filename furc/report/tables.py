@@ -34,7 +34,7 @@ def plain(table: Table) -> str:
     headings = tuple(column.heading for column in table.columns)
     body = [one_line(row) for row in (*table.rows, *table.footer)]
     widths = [max(len(row[i]) for row in (headings, *body)) for i in range(len(headings))]
-    lines = [table.title] if table.title else []
+    lines = list(one_line((table.title,))) if table.title else []
     lines.append(_aligned(headings, widths, table.columns))
     lines += [_aligned(row, widths, table.columns) for row in body]
     return "\n".join(lines) + "\n"
@@ -42,12 +42,16 @@ def plain(table: Table) -> str:
 
 def drawn(table: Table) -> RichTable:
     """The table as rich draws it."""
-    from rich import box
+    from rich import box  # here: most runs have no terminal, and rich takes a tenth of a second
     from rich.table import Table as RichTable
     from rich.text import Text
 
     result = RichTable(
-        title=table.title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0)
+        title=Text(*one_line((table.title,))) if table.title else None,
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
     for column in table.columns:
         justify: Literal["left", "right"] = "right" if column.right else "left"

@@ -88,19 +88,6 @@ def load(path: str | Path, *, npu: NpuConfig | None = None) -> Session:
     return Session(path, npu=npu)
 
 
-def random_inputs(enf: Enf, seed: int) -> dict[str, Array]:
-    """Seeded data for every input: uniform in [0, 1) for floats, all values for integers."""
-    rng = np.random.default_rng(seed)
-    made: dict[str, Array] = {}
-    for tensor in enf.inputs:
-        if tensor.dtype == "float32":
-            made[tensor.name] = rng.random(tensor.shape, np.float32)
-        else:
-            info = np.iinfo(np.dtype(tensor.dtype))
-            made[tensor.name] = rng.integers(info.min, info.max + 1, tensor.shape).astype(tensor.dtype)
-    return made
-
-
 def _host(segment: HostSegment) -> Any:
     """ONNX Runtime's session of a segment. Raises EnfError BadEnf: the bytes come from a file."""
     options = onnxruntime.SessionOptions()

@@ -13,6 +13,7 @@ from onnx import TensorProto, inliner
 
 from furc.onnx.files import Source, load
 from furc.onnx.graph import input_infos
+from furc.quantizer import is_calibrated, quantize
 from isa.errors import Loc, SourceError
 from passes.ir.types import DType
 
@@ -53,17 +54,15 @@ def read_model(model: Source, input_shapes: Mapping[str, Sequence[int]], source:
     opset = _checked_opset(proto, source)
     if proto.functions:
         proto = _inlined(proto, source)
-    proto = _quantized_from_ranges(proto)
+    proto = in_qdq_form(proto)
     _check_quantized(proto, source)
     inputs = _inputs(proto, input_shapes, source)
     _check_valid(proto, source)
     return Model(proto=proto, source=source, opset=opset, inputs=inputs, nodes=_needed(proto))
 
 
-def _quantized_from_ranges(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """A float model that carries calibrated ranges, as the vendor's quantizer writes it, in QDQ form."""
-    from furc.quantizer import is_calibrated, quantize  # most models are QDQ already and do not need it
-
+def in_qdq_form(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """A float model that carries calibrated ranges, as the vendor's quantizer writes it, quantized; others as is."""
     return onnx.load_from_string(quantize(proto)) if is_calibrated(proto) else proto
 
 

@@ -90,11 +90,11 @@ def test_memory_analysis_is_one_file(furc: Furc, models: Path) -> None:
 
 def test_passes_can_be_verified_printed_and_stopped_after(furc: Furc, models: Path) -> None:
     result = furc("compile", models / "int8.onnx", "--verify", "--print-after", "set-batch", "-v", "-o", "x.enf")
-    assert result.stdout.startswith('// behind set-batch\ndfg "digits" batch=1 {')
+    assert result.stdout.startswith('// after set-batch\ndfg "digits" batch=1 {')
     assert "set-batch: 0." in result.stderr
     assert Path("x.enf").read_bytes() == (models / "model.enf").read_bytes()
     furc("compile", models / "int8.onnx", "--stop-after", "to-lowlevel")
-    assert Path("output.ldfg").read_text().startswith('ldfg "digits"') and Path("output.npz").is_file()
+    assert Path("output.ldfg").read_text().startswith('ldfg "digits"') and Path("output.ldfg.npz").is_file()
 
 
 def test_external_data_is_part_of_the_model(furc: Furc, models: Path) -> None:

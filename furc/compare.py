@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,12 @@ import onnx
 from numpy.typing import NDArray
 
 from furc.compiler import compile_graph
+from furc.data.inputs import inputs_of, read_inputs
 from furc.frontend import load_onnx
+from furc.frontend.onnx.model import in_qdq_form
+from furc.onnx.files import load
 from furc.onnx.oracle import Oracle
+from furc.request import Request
 from furc.runtime.session import Session
 from passes.dfg.fuse_tables import fuse_tables
 from passes.ir.dfg import HostOp
@@ -37,14 +42,34 @@ class TensorDifference:
     worst: int
 
 
+def compare_file(
+    path: Path | str, request: Request | None = None, files: Mapping[str, Path] | None = None, seed: int = 0
+) -> list[TensorDifference]:
+    """`compare` for a model in a file. files: data by input name, seeded noise for all inputs where there are none.
+
+    Raises FurcError.
+    """
+    asked = request or Request()
+    model = load(path)
+    graph = load_onnx(model, input_shapes=asked.input_shapes, source=str(path))
+    inputs = read_inputs(inputs_of(graph.inputs), files or {}, seed)
+    return compare(model, inputs, asked.options(batch=1), input_shapes=asked.input_shapes)
+
+
 def compare(
-    model: onnx.ModelProto, inputs: Mapping[str, Array], options: CompileOptions, *, accelerate: bool = True
+    model: onnx.ModelProto,
+    inputs: Mapping[str, Array],
+    options: CompileOptions,
+    *,
+    accelerate: bool = True,
+    input_shapes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> list[TensorDifference]:
     """One row for each int8 tensor that the NPU makes and ONNX Runtime knows, in execution order.
 
-    model: quantized (QDQ); inputs: one array an input, batch 1.
+    model: quantized (QDQ, or float with calibrated ranges); inputs: one array an input, batch 1.
     """
-    graph = fuse_tables(load_onnx(model), options)
+    model = in_qdq_form(model)
+    graph = fuse_tables(load_onnx(model, input_shapes=input_shapes), options)
     makers = {op.result.name: op for op in graph.ops if not isinstance(op, HostOp)}
     oracle = Oracle(model)
     quantized = {_float_name(model, name): name for name in oracle.tensors}

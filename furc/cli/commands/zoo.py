@@ -6,8 +6,12 @@ from pathlib import Path
 
 import click
 
+from furc import zoo
 from furc.cli.command import command as declare
-from furc.cli.request import FILE
+from furc.cli.display import saved, show
+from furc.cli.request import FILE, force_option
+from furc.output import MODEL, Outputs
+from furc.report.tables import Column, Table, shape
 
 
 @declare("zoo", short_help="List or write published networks with seeded weights.")
@@ -16,33 +20,27 @@ from furc.cli.request import FILE
 @click.option("--input-size", type=click.IntRange(min=1), metavar="N",
               help="Rows and columns of the input, in pixels.  [default: the network's usual ones]")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the weights.")
-def command(name: str | None, output: Path | None, input_size: int | None, seed: int) -> None:
+@force_option
+def command(name: str | None, output: Path | None, input_size: int | None, seed: int, force: bool) -> None:
     """Write network NAME as a float ONNX model; without NAME, list the networks.
 
     Weights are noise: good for timing and code size, never for accuracy.
     """
-    from furc import zoo
-
     if name is None:
         if output is not None or input_size is not None:
             raise click.UsageError("-o and --input-size need the NAME of a network")
-        _list()
+        show(_table())
         return
-    from furc.cli.output import Outputs
-
+    zoo.describe(name)  # an unknown name is told before its file is looked at
+    path, outputs = output or Path(f"{name}.onnx"), Outputs(force=force)
+    outputs.check(path, MODEL)
     model = zoo.build(name, input_size=input_size, seed=seed)
-    path = output or Path(f"{name}.onnx")
-    outputs = Outputs()
-    outputs.add(path, model.SerializeToString(deterministic=True))
+    outputs.add(path, model.SerializeToString(deterministic=True), MODEL)
     outputs.write()
-    click.echo(f"The output has been saved to {path}", err=True)
+    saved(path)
 
 
-def _list() -> None:
-    from furc import zoo
-    from furc.cli.display import show
-    from furc.report.tables import Column, Table, shape
-
+def _table() -> Table:
     cards = [zoo.describe(name) for name in zoo.names()]
     rows = tuple(
         (c.name, shape(c.input_shape), f"{c.macs / 1e9:.2f}", f"{c.params / 1e6:.2f}", c.source, c.note) for c in cards
@@ -51,4 +49,4 @@ def _list() -> None:
         Column("network"), Column("input"), Column("GMACs", right=True), Column("M parameters", right=True),
         Column("source", long=True), Column("note", long=True),
     )  # fmt: skip
-    show(Table(columns=columns, rows=rows))
+    return Table(columns=columns, rows=rows)

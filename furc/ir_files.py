@@ -1,4 +1,4 @@
-"""IR text and the constants beside it: model.ldfg has model.npz."""
+"""IR text and the constants beside it: model.ldfg has model.ldfg.npz."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 import sys
 from pathlib import Path
 
-from furc.cli.output import Outputs
 from furc.data.arrays import Array, npz_bytes, read_arrays
+from furc.output import CONSTANTS, CONSTANTS_MARK, IR_TEXT, Outputs
 from isa.errors import Loc, SourceError
 from passes.ir.graph import Graph, Level, verify
 from passes.ir.lir import Program
@@ -23,8 +23,8 @@ def is_ir(path: Path) -> bool:
 
 
 def side_file(path: Path) -> Path:
-    """Where the constants of a text are."""
-    return path.with_suffix(".npz")
+    """Where the constants of a text are: two levels of one model never share it."""
+    return path.with_name(f"{path.name}.npz")
 
 
 def read_ir(path: Path) -> Graph | Program:
@@ -48,9 +48,10 @@ def read_ir(path: Path) -> Graph | Program:
 def write_ir(outputs: Outputs, path: Path, content: Graph | Program) -> None:
     """Add the text, and its side file where there are constants."""
     graph = content.graph if isinstance(content, Program) else content
-    outputs.add(path, show_program(content) if isinstance(content, Program) else show(content))
+    outputs.add(path, show_program(content) if isinstance(content, Program) else show(content), IR_TEXT)
     if graph.constants:
-        outputs.add(side_file(path), npz_bytes({value.name: array for value, array in graph.constants.items()}))
+        arrays = {value.name: array for value, array in graph.constants.items()}
+        outputs.add(side_file(path), npz_bytes(arrays, CONSTANTS_MARK), CONSTANTS)
 
 
 def _text(path: Path) -> str:

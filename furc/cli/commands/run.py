@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from furc.cli.command import command as declare
-from furc.cli.request import FILE, npu_config_option
-
-if TYPE_CHECKING:
-    from furc.data.arrays import Array
-    from furc.report.tables import Table
+from furc.cli.display import saved, show
+from furc.cli.request import FILE, force_option, input_files, npu_config_option
+from furc.data.arrays import Array, npz_bytes
+from furc.data.inputs import read_inputs
+from furc.machine import machine_of
+from furc.output import ARRAYS, ARRAYS_MARK, TRACE, Outputs
+from furc.profiling import profile_of, profile_tables, profile_text
+from furc.report.tables import Column, Table, shape
+from furc.runtime.session import Session
+from isa import enf as enf_file
 
 TOP = 10
 
@@ -37,6 +41,7 @@ TOP = 10
     help="Execute by the plain NumPy reference, without accelerated kernels: the same results, slower.",
 )
 @npu_config_option
+@force_option
 def command(
     enf: Path,
     inputs: tuple[str, ...],
@@ -46,47 +51,30 @@ def command(
     top: int,
     reference: bool,
     npu_config: Path | None,
+    force: bool,
 ) -> None:
     """Run ENF on the modelled NPU and print its outputs, what the run costs, and where the cycles go."""
-    from furc.cli.display import show
-    from furc.cli.feeds import read_feeds
-    from furc.cli.output import Outputs
-    from furc.cli.summary import machine_of, show_profile
-    from furc.data.arrays import npz_bytes
-    from furc.report.profile import profile
-    from furc.report.trace import chrome_trace
-    from furc.runtime.session import Session
-    from isa import enf as enf_file
-
-    files = dict(named_file(text) for text in inputs)
-    outputs = Outputs((enf, *files.values()))
-    outputs.check(output, trace)
+    files = input_files(inputs)
+    outputs = Outputs((enf, *files.values()), force)
+    outputs.check(output, ARRAYS)
+    outputs.check(trace, TRACE)
     binary = enf_file.load(enf)
     npu = machine_of(binary, npu_config)
     session = Session(binary, npu=npu, accelerate=not reference)
-    results = session.run(read_feeds(session.inputs, files, seed))
-    measured = profile(binary, npu=npu)
+    results = session.run(read_inputs(session.inputs, files, seed))
+    measured = profile_of(binary, npu)
     if output is not None:
-        outputs.add(output, npz_bytes(results))
+        outputs.add(output, npz_bytes(results, ARRAYS_MARK), ARRAYS)
     if trace is not None:
-        outputs.add(trace, chrome_trace(measured))
+        outputs.add(trace, profile_text(measured, "trace"), TRACE)
     outputs.write()
-    show_profile(measured, top)
-    show(_table(results))
+    for table in (*profile_tables(measured, top), _table(results)):
+        show(table)
     for path in outputs.contents:
-        click.echo(f"The output has been saved to {path}", err=True)
-
-
-def named_file(text: str) -> tuple[str, Path]:
-    name, equals, file = text.partition("=")
-    if not equals or not name or not file:
-        raise click.BadParameter(f"'{text}' is not NAME=FILE", param_hint="'--input'")
-    return name, Path(file)
+        saved(path)
 
 
 def _table(results: dict[str, Array]) -> Table:
-    from furc.report.tables import Column, Table, shape
-
     rows = tuple(
         (name, str(a.dtype), shape(a.shape), f"{float(a.min()):g}", f"{float(a.max()):g}", f"{float(a.mean()):g}")
         for name, a in results.items()

@@ -7,9 +7,11 @@ from pathlib import Path
 import click
 
 from furc.cli.command import command as declare
-from furc.cli.display import show
-from furc.cli.request import FILE, Request, takes_request
+from furc.cli.display import say, show
+from furc.cli.request import FILE, input_files, takes_request
+from furc.compare import compare_file
 from furc.report.tables import Column, Table, count, nodes
+from furc.request import Request
 
 
 @declare("compare", short_help="Compare the NPU with ONNX Runtime, tensor by tensor.")
@@ -24,18 +26,7 @@ def command(request: Request, model: Path, inputs: tuple[str, ...], seed: int, e
 
     ONNX Runtime runs its integer kernels for Conv and Gemm and the QDQ form for the rest; see docs/numerics.md.
     """
-    import onnx
-
-    from furc.cli.feeds import read_feeds
-    from furc.cli.run import named_file
-    from furc.frontend import load_onnx
-    from furc.report.compare import compare
-    from isa.enf import ModelTensor
-
-    graph = load_onnx(model, input_shapes=request.input_shapes)
-    tensors = [ModelTensor(v.name, v.type.dtype.numpy.name, v.type.shape) for v in graph.inputs]
-    feeds = read_feeds(tensors, dict(named_file(text) for text in inputs), seed)
-    rows = compare(onnx.load(model), feeds, request.options(batch=1))
+    rows = compare_file(model, request, input_files(inputs), seed)
     shown = tuple(
         (row.operator, row.tensor, nodes(row.nodes), count(row.elements), count(row.different), str(row.worst))
         for row in rows
@@ -50,5 +41,5 @@ def command(request: Request, model: Path, inputs: tuple[str, ...], seed: int, e
     equal = sum(not row.different for row in rows)
     elements, different = sum(row.elements for row in rows), sum(row.different for row in rows)
     worst = max((row.worst for row in rows), default=0)
-    click.echo(f"{equal} of {len(rows)} tensors equal ONNX Runtime bit for bit;")
-    click.echo(f"{count(different)} of {count(elements)} elements differ, by at most {worst} LSB")
+    say(f"{equal} of {len(rows)} tensors equal ONNX Runtime bit for bit;")
+    say(f"{count(different)} of {count(elements)} elements differ, by at most {worst} LSB")

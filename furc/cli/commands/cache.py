@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import click
 
+from furc.cache import MOST_BYTES, default_cache
 from furc.cli.command import command as declare
+from furc.cli.display import say
+from furc.report.tables import count
 
 
 @declare("cache", short_help="Show or clear the compiler cache.")
 @click.option("--clear", is_flag=True, help="Remove every entry.")
 def command(clear: bool) -> None:
     """Show the compiler cache: where it is, its entries and their size. Old entries go by themselves beyond 4 GiB."""
-    from furc.cache import default_cache
-    from furc.report.tables import count
-
     cache = default_cache()
     entries = cache.entries()
     size = sum(entry.bytes for entry in entries)
     if clear:
-        click.echo(f"removed {cache.clear()} entries, {count(size)} B, from {cache.directory}")
+        say(f"removed {cache.clear()} entries, {count(size)} B, from {cache.directory}")
     else:
-        click.echo(f"{cache.directory}: {len(entries)} entries, {count(size)} B of at most {count(_limit())} B")
-
-
-def _limit() -> int:
-    from furc.cache import MOST_BYTES
-
-    return MOST_BYTES
+        say(f"{cache.directory}: {len(entries)} entries, {count(size)} B of at most {count(MOST_BYTES)} B")

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import click
 
 from furc.cli.command import command as declare
-from furc.cli.float_models import DataOptions, Sample, data_options
-from furc.cli.request import FILE, shapes_of
-
-if TYPE_CHECKING:
-    import onnx
-
-    from furc.quantizer import LintWarning, QuantizeOptions
-
-METHODS = tuple(
-    f"{criterion}_{kind}"
-    for criterion in ("MIN_MAX", "PERCENTILE", "ENTROPY", "MSE", "SQNR")
-    for kind in ("ASYM", "SYM")
-)
-LINTED = 16  # samples that the warnings look at: fewer are a warning themselves
-SHOWN_CHANNELS = 4  # samples in which channels that never change are looked for
+from furc.cli.display import saved, say
+from furc.cli.progress import Bar
+from furc.cli.request import FILE, force_option, input_shape_option, shapes_of
+from furc.cli.samples import METHODS, sample_options
+from furc.data.samples import SampleSource
+from furc.output import MODEL, Outputs
+from furc.quantize_files import quantize_file
+from furc.quantizer import LintWarning, QuantizeOptions
+from isa.errors import QuantizeError
 
 
 @declare("quantize", short_help="Quantize a float model to INT8.")
 @click.argument("model", type=FILE)
 @click.option("-o", "--output", type=FILE, required=True, metavar="FILE.onnx", help="The quantized model.")
-@data_options
+@sample_options
 @click.option("--method", type=click.Choice((*METHODS, "auto"), case_sensitive=False), default="MSE_ASYM",
               help="How ranges follow from values; auto chooses for each tensor.")  # fmt: skip
 @click.option("--percentage", type=float, default=99.99, metavar="P",
@@ -41,11 +36,11 @@ SHOWN_CHANNELS = 4  # samples in which channels that never change are looked for
 @click.option("--bias-correction/--no-bias-correction", default=True, help="Correct the mean error of each channel.")
 @click.option("--adaround", is_flag=True, help="Choose the rounding of each weight by its effect. Slow.")
 @click.option("--opset", type=click.IntRange(10, 21), default=13, help="ONNX operator set of the result.")
-@click.option("--input-shape", multiple=True, metavar="NAME=1,3,640,640",
-              help="The shape of an input that the model leaves open. Repeatable.")  # fmt: skip
+@input_shape_option
 @click.option("--strict", is_flag=True, help="Write nothing where there are warnings about the data.")
+@force_option
 def command(
-    data: DataOptions,
+    data: SampleSource,
     model: Path,
     output: Path,
     method: str,
@@ -58,14 +53,9 @@ def command(
     opset: int,
     input_shape: tuple[str, ...],
     strict: bool,
+    force: bool,
 ) -> None:
     """Quantize MODEL, a float ONNX model, to INT8. Ranges of activations come from calibration data."""
-    from furc.cli.float_models import read_float_model, read_samples
-    from furc.cli.output import Outputs
-    from furc.cli.progress import Bar
-    from furc.quantizer import QuantizeOptions, quantize_model
-
-    shapes = shapes_of(input_shape)
     options = QuantizeOptions(
         method=method,
         percentage=percentage,
@@ -75,51 +65,26 @@ def command(
         form=form,
         input_dtype=input_type,
         opset=opset,
-        input_shapes=shapes,
+        input_shapes=shapes_of(input_shape),
     )
-    loaded = read_float_model(model)
-    samples = read_samples(loaded, shapes, data)
-    outputs = Outputs((model,) if data.path is None else (model, data.path))
-    outputs.check(output)
+    outputs = Outputs((model,) if data.path is None else (model, data.path), force)
+    outputs.check(output, MODEL)
     with Bar() as bar:
-        quantized = quantize_model(loaded, samples, options, bar)
-    if data.random is None:
-        _warn(_lint(loaded, samples, options, quantized), strict)  # noise has nothing to say about the model's data
-    outputs.add(output, quantized.SerializeToString(deterministic=True))
+        quantized = quantize_file(model, data, options, bar)
+    _warn(quantized.warnings, strict)
+    outputs.add(output, quantized.model.SerializeToString(deterministic=True), MODEL)
     outputs.write()
-    click.echo(f"Quantized with {method.upper()} on {len(samples)} samples", err=True)
-    click.echo(f"The output has been saved to {output}", err=True)
+    say(f"Quantized with {method.upper()} on {quantized.samples} samples", err=True)
+    saved(output)
 
 
-def _warn(found: list[LintWarning], strict: bool) -> None:
+def _warn(found: Sequence[LintWarning], strict: bool) -> None:
     """Show what looks wrong. Raises QuantizeError[SuspectData] where nothing may."""
-    from isa.errors import QuantizeError
-
     for warning in found:
-        click.echo(str(warning), err=True)
+        say(str(warning), err=True)
     if found and strict:
         raise QuantizeError(
             "SuspectData",
             f"--strict, and {len(found)} of what looks wrong with the calibration data",
             hint="; ".join(warning.hint for warning in found),
         )
-
-
-def _lint(
-    model: onnx.ModelProto, samples: list[Sample], options: QuantizeOptions, quantized: onnx.ModelProto
-) -> list[LintWarning]:
-    """What looks wrong with the data, and with the result where it is one that ONNX Runtime runs on the same data."""
-    from furc.quantizer import Observer, layer_sqnr, lint
-    from furc.quantizer.equalize import equalize
-    from furc.quantizer.optimize import optimize_graph
-    from furc.quantizer.report import ranges_in
-
-    graph = optimize_graph(model, options.input_shapes, options.opset)
-    runs = options.form == "qdq" and options.input_dtype == "float32"
-    if runs and options.equalize:
-        equalize(graph, samples)
-    observer = Observer(graph)
-    observer.observe(samples[:LINTED])
-    layers = layer_sqnr(graph, quantized, samples[:SHOWN_CHANNELS]) if runs else []
-    ranges = ranges_in(quantized) if runs else None
-    return lint(observer, ranges, layers, samples[:SHOWN_CHANNELS])

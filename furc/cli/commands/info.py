@@ -1,0 +1,42 @@
+"""furc info: what is in a binary, and every constant of the modelled machines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from furc.cli.command import command as declare
+from furc.cli.display import show
+from furc.cli.request import FILE
+from furc.info import binary_facts, constants_of, machines
+from furc.machine import DEFAULT_TARGET
+from furc.report.tables import Column, Table
+from isa.npu import TARGETS
+
+
+@declare("info", short_help="What is in a binary; the machines and their constants.")
+@click.argument("enf", type=FILE, required=False)
+@click.option("--npu", "show_npu", is_flag=True, help="List the constants of a machine and where each comes from.")
+@click.option("--target-npu", type=click.Choice(TARGETS), default=DEFAULT_TARGET, help="The machine of --npu.")
+@click.option("--format", "form", type=click.Choice(("table", "json")), default="table", help="How to print.")
+def command(enf: Path | None, show_npu: bool, target_npu: str, form: str) -> None:
+    """Show what is in ENF, a compiled binary; without one, furc's version and the machines it knows."""
+    if enf is not None and show_npu:
+        raise click.UsageError("--npu is about machines: leave out the ENF")
+    facts: Mapping[str, object] = binary_facts(enf) if enf else constants_of(target_npu) if show_npu else machines()
+    if form == "json":
+        click.echo(json.dumps(facts, indent=1))
+        return
+    columns = (Column(""), *(Column(word, long=True) for word in ("value", *(["source"] if show_npu else []))))
+    rows = tuple((name, *(_cell(v) for v in (value if show_npu and isinstance(value, list) else [value])))
+                 for name, value in facts.items())  # fmt: skip
+    show(Table(columns=columns, rows=rows))
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:,}".replace(",", " ") if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -1,0 +1,44 @@
+"""furc litmus: does a float model make it all the way? Optimize, quantize, compile, run once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from furc.cli.command import command as declare
+from furc.cli.display import saved, say
+from furc.cli.request import FILE, force_option, takes_request
+from furc.litmus import litmus
+from furc.output import DUMP, Outputs
+from furc.request import Request
+
+
+@declare("litmus", short_help="Check that a float model makes it all the way.")
+@click.argument("model", type=FILE)
+@click.option("--skip-quantization", is_flag=True, help="MODEL is quantized already.")
+@click.option("--dump", type=FILE, metavar="PREFIX",
+              help="Write PREFIX.zip: versions, the graph, the memory analysis and a trace.")  # fmt: skip
+@takes_request
+@force_option
+def command(request: Request, model: Path, skip_quantization: bool, dump: Path | None, force: bool) -> None:
+    """Check that MODEL runs on the NPU: load and optimize it, quantize it on noise, compile it, run it once.
+
+    Accuracy is not looked at: calibration is 8 samples of noise.
+    """
+    outputs = Outputs((model,), force)
+    path = dump.with_name(f"{dump.name}.zip") if dump is not None else None
+    outputs.check(path, DUMP)
+    result = litmus(model, request, quantized=skip_quantization, step=_say)
+    measured = result.profile
+    say(f"{measured.model} on {measured.target}: latency {measured.latency_ms:.3f} ms, of which NPU "
+        f"{measured.npu_ms:.3f} ms")  # fmt: skip
+    if path is not None:
+        outputs.add(path, result.archive(), DUMP)
+        outputs.write()
+        saved(path)
+
+
+def _say(number: int, what: str, worked: bool) -> None:
+    """What passed; an error says for itself what did not, after the step it happened in."""
+    say(f"[Step {number}] {'Passed' if worked else 'Failed'}: {what}", err=not worked)

@@ -1,0 +1,166 @@
+"""Files that furc writes: all of them or none, each whole or as it was before, and none in place of somebody else's."""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from isa.assembly import parse_program
+from isa.encoding import decode_program
+from isa.enf import MAGIC
+from isa.errors import FurcError, Loc
+
+HEAD_BYTES = 4096  # of a file that are looked at
+PROGRAM_BYTES = 1 << 24  # no encoded program is longer
+PRODUCER = "furc"  # as ONNX models call it that furc made
+CONSTANTS_MARK, ARRAYS_MARK, DUMP_MARK = "furc: constants of IR text", "furc: outputs of a run", "furc: litmus"
+
+
+class OutputError(FurcError):
+    """A file cannot be written."""
+
+
+class Kind(NamedTuple):
+    """A sort of file. recognizes: whether a file is one that furc wrote for this purpose."""
+
+    name: str
+    recognizes: Callable[[Path], bool]
+
+
+def begins(pattern: bytes) -> Callable[[Path], bool]:
+    """True for files whose first bytes match a regular expression."""
+    compiled = re.compile(pattern, re.DOTALL)
+
+    def recognizes(path: Path) -> bool:
+        with path.open("rb") as file:
+            return compiled.match(file.read(HEAD_BYTES)) is not None
+
+    return recognizes
+
+
+def archive(mark: str) -> Callable[[Path], bool]:
+    """True for zip archives with this comment."""
+
+    def recognizes(path: Path) -> bool:
+        with zipfile.ZipFile(path) as opened:
+            return opened.comment == mark.encode()
+
+    return recognizes
+
+
+def _is_program(path: Path) -> bool:
+    with path.open("rb") as file:
+        return len(list(decode_program(file.read(PROGRAM_BYTES)))) > 0
+
+
+def _is_assembly(path: Path) -> bool:
+    """Its first instruction is one."""
+    with path.open("rb") as file:
+        lines = (line.strip() for line in file.read(HEAD_BYTES).decode("utf-8", "ignore").split("\n"))
+    return bool(parse_program(next((line for line in lines if line and not line.startswith("#")), "")))
+
+
+BINARY = Kind("a binary", begins(re.escape(MAGIC)))
+IR_TEXT = Kind("IR text", begins(rb'(?:\s|//[^\n]*\n)*(?:(?:dfg|ldfg|cdfg|gir) "|lir )'))
+CONSTANTS = Kind("the constants of IR text", archive(CONSTANTS_MARK))
+ARRAYS = Kind("the outputs of a run", archive(ARRAYS_MARK))
+DUMP = Kind("a dump of furc litmus", archive(DUMP_MARK))
+MODEL = Kind("a model that furc made", begins(rb".{0,16}\x12\x04" + PRODUCER.encode()))
+PROGRAM = Kind("an encoded program", _is_program)
+ASSEMBLY = Kind("assembly", _is_assembly)
+DOT = Kind(
+    "a drawing of furc's", begins(rb'digraph "[^\n]*\n  rankdir=TB;\n  node \[shape=box, style="filled,rounded"')
+)
+HTML = Kind("a page of furc's", begins(rb'<!doctype html>.{0,80}<meta name="generator" content="furc">'))
+JSON = Kind("JSON of furc's", begins(rb'\{\n "model": .*"npu_ms": '))
+TRACE = Kind("a trace of furc's", begins(rb'\{"displayTimeUnit":"ns","traceEvents":\['))
+TABLES = Kind("tables of furc's", begins(rb"[^\n]* on [^\n]*, modelled\n"))
+
+
+@dataclass(slots=True)
+class Outputs:
+    """What is to be written; nothing reaches the disk before `write`.
+
+    sources: what was read, which is never overwritten. force: overwrite whatever else is there.
+    """
+
+    sources: tuple[Path, ...] = ()
+    force: bool = False
+    contents: dict[Path, bytes] = field(default_factory=dict)
+
+    def add(self, path: Path, content: bytes | str, kind: Kind) -> None:
+        """Raises OutputError as `check`, and where another output has the path."""
+        self.check(path, kind)
+        if path in self.contents:
+            raise OutputError(
+                "OutputTwice", "two outputs have this name", at=Loc(str(path)), hint="give each its own name"
+            )
+        self.contents[path] = content.encode() if isinstance(content, str) else content
+
+    def check(self, path: Path | None, kind: Kind) -> None:
+        """To be asked before work begins: OutputError where a path is an input, cannot be written, or is another's."""
+        if path is None:
+            return
+        at = Loc(str(path))
+        if any(_same(path, source) for source in self.sources):
+            raise OutputError("OutputIsInput", "this would overwrite what is read", at=at, hint="give another name")
+        if path.is_dir():
+            raise OutputError("OutputUnwritable", "this is a directory", at=at, hint="give the name of a file")
+        if not path.parent.is_dir():
+            raise OutputError("OutputUnwritable", "its directory does not exist", at=at, hint=f"mkdir {path.parent}")
+        if not self.force and _is_anothers(path, kind):
+            what = f"there is a file that is not {kind.name}: furc has not written it"
+            raise OutputError("WouldOverwrite", what, at=at, hint="give another name, or --force")
+
+    def write(self) -> None:
+        """Every file under a temporary name first, then all renamed. Raises OutputError."""
+        waiting: list[tuple[Path, Path]] = []
+        try:
+            for path, content in self.contents.items():
+                waiting += _prepared(path, content)
+            for beside, path in waiting:
+                beside.replace(path)
+        except (OSError, ValueError) as error:
+            what = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            raise OutputError("OutputUnwritable", what, at=Loc(str(path))) from error
+        finally:
+            for beside, _ in waiting:
+                beside.unlink(missing_ok=True)
+
+
+def _is_anothers(path: Path, kind: Kind) -> bool:
+    """A regular file with something in it that furc cannot have written for this output."""
+    try:
+        if not path.is_file() or path.stat().st_size == 0:
+            return False
+        return not kind.recognizes(path)
+    except (OSError, ValueError, RecursionError, FurcError, zipfile.BadZipFile):
+        return True
+
+
+def _prepared(path: Path, content: bytes) -> list[tuple[Path, Path]]:
+    """Write beside the target; a pipe or a device cannot be replaced and is written at once."""
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        target.write_bytes(content)
+        return []
+    beside = target.with_name(f".{target.name[:100]}.{os.urandom(4).hex()}")
+    try:
+        with open(beside, "xb") as file:
+            file.write(content)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    return [(beside, target)]
+
+
+def _same(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,128 @@
+"""Quantize float models from files, on data from files; compare the methods of calibration on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import onnx
+
+from furc.data.samples import Sample, SampleSource, Shapes, read_samples
+from furc.onnx.files import load
+from furc.output import PRODUCER
+from furc.quantizer import (
+    CalibrationMethod,
+    LintWarning,
+    MethodRow,
+    Observer,
+    QuantizeOptions,
+    compare_methods,
+    layer_sqnr,
+    lint,
+    quantize_model,
+    report_html,
+    tensor_ranges,
+)
+from furc.quantizer.equalize import equalize
+from furc.quantizer.optimize import optimize_graph
+from furc.quantizer.report import ranges_in
+from furc.runtime.runner import npu_runner_for
+from furc.version import __version__
+from isa.errors import Loc, SourceError
+
+LINTED = 16  # samples that the warnings look at: fewer are a warning themselves
+SHOWN_CHANNELS = 4  # samples in which channels that never change are looked for
+HELD_OUT = 8  # samples that methods are judged on, at most a quarter
+Progress = Callable[[str, int, int | None], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantized:
+    """An INT8 model, how many samples it was calibrated on, and what looks wrong with them."""
+
+    model: onnx.ModelProto
+    samples: int
+    warnings: tuple[LintWarning, ...]
+
+
+class Comparison(NamedTuple):
+    """A row for each method; the samples they were calibrated on, and those they were judged on."""
+
+    rows: list[MethodRow]
+    seen: list[Sample]
+    held_out: list[Sample]
+
+
+def read_float_model(path: Path | str) -> onnx.ModelProto:
+    """An ONNX model with its external data. Raises SourceError ModelNotFound, NotOnnx, ExternalDataMissing, ..."""
+    model = load(path)
+    if not model.graph.output:
+        raise SourceError(
+            "NotOnnx", "not an ONNX model: no graph with outputs", at=Loc(str(path)), hint="pass a .onnx file"
+        )
+    return model
+
+
+def quantize_file(
+    path: Path | str, data: SampleSource, options: QuantizeOptions | None = None, progress: Progress | None = None
+) -> Quantized:
+    """A float model in INT8, and warnings about the data; noise has nothing to say about it. Raises FurcError."""
+    options = options or QuantizeOptions()
+    model = read_float_model(path)
+    samples = read_samples(model, data, options.input_shapes)
+    quantized = quantize_model(model, samples, options, progress)
+    warnings = _lint(model, samples, options, quantized) if data.random is None else []
+    quantized.producer_name, quantized.producer_version = PRODUCER, __version__
+    return Quantized(model=quantized, samples=len(samples), warnings=tuple(warnings))
+
+
+def compare_methods_on(
+    path: Path | str,
+    data: SampleSource,
+    methods: Sequence[str] = tuple(CalibrationMethod),
+    input_shapes: Shapes | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Quantize a float model by each method and compare the simulated NPU with the float model. Raises FurcError.
+
+    A part of the data is held out: methods are judged on samples that they have not seen.
+    """
+    shapes = dict(input_shapes or {})
+    model = read_float_model(path)
+    samples = read_samples(model, data, shapes)
+    held = max(1, min(HELD_OUT, len(samples) // 4))
+    seen, unseen = samples[held:] or samples, samples[:held]
+    rows = compare_methods(
+        model,
+        seen,
+        unseen,
+        methods=methods,
+        options=QuantizeOptions(input_shapes=shapes),
+        progress=progress,
+        run=npu_runner_for,
+    )
+    return Comparison(rows, seen, unseen)
+
+
+def comparison_html(path: Path | str, comparison: Comparison, input_shapes: Shapes | None = None) -> str:
+    """The page of a comparison, with histograms, ranges and SQNR by layer."""
+    observer = Observer(optimize_graph(read_float_model(path), dict(input_shapes or {})))
+    observer.observe(comparison.seen)
+    return report_html(Path(path).name, comparison.rows, tensor_ranges(observer), measured_on="the simulated NPU")
+
+
+def _lint(
+    model: onnx.ModelProto, samples: list[Sample], options: QuantizeOptions, quantized: onnx.ModelProto
+) -> list[LintWarning]:
+    """What looks wrong with the data, and with the result where it is one that ONNX Runtime runs on the same data."""
+    graph = optimize_graph(model, options.input_shapes, options.opset)
+    runs = options.form == "qdq" and options.input_dtype == "float32"
+    if runs and options.equalize:
+        equalize(graph, samples)
+    observer = Observer(graph)
+    observer.observe(samples[:LINTED])
+    layers = layer_sqnr(graph, quantized, samples[:SHOWN_CHANNELS]) if runs else []
+    ranges = ranges_in(quantized) if runs else None
+    return lint(observer, ranges, layers, samples[:SHOWN_CHANNELS])

@@ -1,0 +1,53 @@
+"""What a user asks of the compiler, from any place that compiles."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from furc.compiler import compile_options
+from furc.machine import DEFAULT_TARGET, machine
+from isa.npu import NpuConfig
+from passes.options import CompileOptions
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """Options of a compile, as `furc compile` has them. settings: compiler config keys.
+
+    target_npu, npu_config: a target, or the TOML file of a what-if machine. batch: None for 1, or for what IR text has.
+    input_shapes: of inputs that the model leaves open. strict: refuse operators on the host. cache: look there first.
+    """
+
+    target_npu: str | None = None
+    npu_config: Path | None = None
+    batch: int | None = None
+    settings: Mapping[str, object] = field(default_factory=dict)
+    input_shapes: Shapes = field(default_factory=dict)
+    strict: bool = False
+    cache: bool = True
+
+    def npu(self) -> NpuConfig:
+        """The machine to compile for. Raises ConfigError."""
+        return machine(self.target_npu, self.npu_config)
+
+    def options(self, batch: int | None = None) -> CompileOptions:
+        """What the passes see. batch: where the user said nothing. Raises ConfigError."""
+        asked = self.batch or batch or 1
+        options = compile_options(self.target_npu or DEFAULT_TARGET, asked, self.settings, self.npu())
+        return replace(options, strict=self.strict)
+
+    def identity(self) -> bytes:
+        """Everything that decides what a model compiles to, but for the model."""
+        values = {
+            "batch": self.batch,
+            "settings": {key: self.settings[key] for key in sorted(self.settings)},
+            "input_shapes": sorted(self.input_shapes.items()),
+            "strict": self.strict,
+            "npu": asdict(self.npu()),
+        }
+        return json.dumps(values, sort_keys=True, default=str).encode()
