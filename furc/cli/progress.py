@@ -128,7 +128,7 @@ class _Rich:
         self.progress.start()
 
     def update(self, what: str, done: int, total: int | None) -> None:
-        from rich.progress import TaskID
+        from rich.progress import TaskID  # here: see above
 
         if what not in self.tasks:
             self.tasks[what] = self.progress.add_task(what, total=total)

@@ -173,6 +173,6 @@ def _stride(shape: tuple[int, ...]) -> int:
 def _shown(histograms: dict[int, Histogram], *, verbose: bool) -> Iterator[tuple[int, Histogram]]:
     if not verbose:
         return iter(histograms.items())
-    from rich.progress import track
+    from rich.progress import track  # here: most callers show nothing, and rich takes a tenth of a second
 
     return iter(track(histograms.items(), "ranges", total=len(histograms)))

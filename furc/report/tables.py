@@ -58,9 +58,9 @@ def drawn(table: Table) -> RichTable:
         result.add_column(column.heading, justify=justify, overflow="fold", no_wrap=not column.long)
     last = len(table.rows) - 1
     for index, row in enumerate(table.rows):
-        result.add_row(*map(Text, row), end_section=index == last and bool(table.footer))
+        result.add_row(*map(Text, one_line(row)), end_section=index == last and bool(table.footer))
     for row in table.footer:
-        result.add_row(*map(Text, row))
+        result.add_row(*map(Text, one_line(row)))
     return result
 
 

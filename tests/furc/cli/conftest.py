@@ -18,7 +18,7 @@ Furc = Callable[..., Result]
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory: float.onnx, int8.onnx, uint8.onnx, images.npz, model.enf."""
+    """A directory: float.onnx, int8.onnx, uint8.onnx, images.npz, model.enf, model.dfg, model.s."""
     folder = tmp_path_factory.mktemp("models")
     onnx.save(digits.model(), folder / "float.onnx")
     images = digits.calibration_images()[:16]
@@ -27,6 +27,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run_furc("quantize", folder / "float.onnx", "-o", folder / f"{name}.onnx", "--input-type", kind,
                  "--calibration-data", folder / "images.npz", "--method", "MIN_MAX_ASYM")  # fmt: skip
     run_furc("compile", folder / "int8.onnx", "-o", folder / "model.enf", "--no-cache")
+    run_furc("compile", folder / "int8.onnx", "--target-ir", "dfg", "-o", folder / "model.dfg")
+    run_furc("disasm", folder / "model.enf", "-o", folder / "model.s")
     return folder
 
 

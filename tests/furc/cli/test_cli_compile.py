@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from click.testing import Result
+from onnx import TensorProto, helper, numpy_helper
 
 import furc as library
+from furc import build
 from furc.cache import default_cache
+from furc.data.arrays import npz_bytes, read_arrays
+from furc.output import CONSTANTS_MARK
 from isa import enf as enf_file
 from isa.enf import Enf
 
@@ -98,8 +105,6 @@ def test_passes_can_be_verified_printed_and_stopped_after(furc: Furc, models: Pa
 
 
 def test_external_data_is_part_of_the_model(furc: Furc, models: Path) -> None:
-    import onnx
-
     model = onnx.load(models / "int8.onnx")
     onnx.save(model, "big.onnx", save_as_external_data=True, location="big.data", size_threshold=0)
     furc("compile", "big.onnx", "-o", "a.enf")
@@ -157,6 +162,106 @@ class TestCache:
         monkeypatch.setenv("XDG_CACHE_HOME", str(Path("file").resolve()))
         furc("compile", models / "int8.onnx", "-o", "a.enf")
         assert Path("a.enf").is_file()
+
+    def test_the_name_in_the_binary_is_part_of_the_key(self, furc: Furc, models: Path) -> None:
+        model = onnx.load(models / "int8.onnx")
+        model.graph.name = "main_graph"  # says nothing: the file's name goes into the binary
+        for name in ("a", "b"):
+            onnx.save(model, f"{name}.onnx")
+            furc("compile", f"{name}.onnx", "-o", f"{name}.enf")
+            assert enf_file.load(f"{name}.enf").model_name == name
+
+    @pytest.mark.parametrize("inner", [False, True])
+    def test_data_of_constant_nodes_is_part_of_the_key(
+        self, furc: Furc, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inner: bool
+    ) -> None:
+        """The data of a scale lies in a file: in the attribute of a Constant, also inside the body of an If."""
+        folder = tmp_path / "model"
+        folder.mkdir()
+        save_with_scale_outside(models / "int8.onnx", folder, inner=inner)
+        monkeypatch.chdir(models)  # data is looked for beside the model, wherever one is
+        furc("compile", folder / "m.onnx", "-o", tmp_path / "a.enf")
+        assert furc("compile", folder / "m.onnx", "-o", tmp_path / "b.enf").stderr.startswith("Found in the compiler")
+        (folder / "scale.bin").write_bytes(np.float32(0.75).tobytes())
+        assert "compiler cache" not in furc("compile", folder / "m.onnx", "-o", tmp_path / "c.enf").stderr
+        if not inner:  # the body is never executed, but the file is read
+            assert (tmp_path / "a.enf").read_bytes() != (tmp_path / "c.enf").read_bytes()
+
+    def test_constants_of_text_are_part_of_the_key(self, furc: Furc, models: Path) -> None:
+        furc("compile", models / "int8.onnx", "--target-ir", "dfg", "-o", "m.dfg")
+        furc("compile", "m.dfg", "-o", "a.enf")
+        arrays = read_arrays(Path("m.dfg.npz"))
+        name = max(arrays, key=lambda name: arrays[name].nbytes)
+        Path("m.dfg.npz").write_bytes(npz_bytes({**arrays, name: arrays[name][::-1]}, CONSTANTS_MARK))
+        furc("compile", "m.dfg", "-o", "b.enf")
+        assert Path("a.enf").read_bytes() != Path("b.enf").read_bytes()
+
+    def test_a_source_that_changes_while_it_is_compiled_is_not_kept(
+        self, models: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        Path("m.onnx").write_bytes((models / "int8.onnx").read_bytes())
+        read = build.read
+
+        def read_and_change(*arguments: Any) -> Any:
+            found = read(*arguments)
+            Path("m.onnx").write_bytes((models / "uint8.onnx").read_bytes())
+            return found
+
+        monkeypatch.setattr(build, "read", read_and_change)
+        build.build("m.onnx")
+        assert default_cache().entries() == []
+
+    def test_what_a_killed_writer_left_is_removed(self, furc: Furc, models: Path) -> None:
+        folder = default_cache().directory
+        folder.mkdir(parents=True)
+        old, young = folder / "x.0.unfinished", folder / "y.0.unfinished"
+        for path in (old, young):
+            path.write_bytes(b"half an entry")
+        os.utime(old, (0, 0))
+        furc("compile", models / "int8.onnx")
+        assert not old.exists() and young.exists() and len(default_cache().entries()) == 1
+
+    @pytest.mark.parametrize("failing", ["write_bytes", "replace", "mkdir", "stat"])
+    def test_a_full_or_read_only_disk_is_no_error(
+        self, furc: Furc, models: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+    ) -> None:
+        cached = Path("cache").resolve()
+        whole = getattr(Path, failing)
+
+        def fails(self: Path, *arguments: Any, **more: Any) -> Any:
+            if self.is_relative_to(cached):
+                if failing == "write_bytes":
+                    whole(self, arguments[0][:100])
+                raise OSError(28, "No space left on device")
+            return whole(self, *arguments, **more)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, failing, fails)
+            furc("compile", models / "int8.onnx", "-o", "a.enf")
+        assert Path("a.enf").read_bytes() == (models / "model.enf").read_bytes()
+        assert not list(cached.glob("furc/*.unfinished"))
+        furc("compile", models / "int8.onnx", "-o", "b.enf")
+        assert Path("b.enf").read_bytes() == (models / "model.enf").read_bytes()
+
+
+def save_with_scale_outside(source: Path, folder: Path, *, inner: bool) -> None:
+    """The model with the scale of its input as a Constant whose value is in scale.bin."""
+    model = onnx.load(source)
+    quantize = next(node for node in model.graph.node if node.op_type == "QuantizeLinear")
+    scale = next(t for t in model.graph.initializer if t.name == quantize.input[1])
+    (folder / "scale.bin").write_bytes(numpy_helper.to_array(scale).tobytes())
+    outside = TensorProto(name="s", data_type=TensorProto.FLOAT, data_location=TensorProto.EXTERNAL)
+    outside.external_data.add(key="location", value="scale.bin")
+    made = helper.make_node("Constant", [], ["s"], value=outside)
+    if inner:
+        result = helper.make_tensor_value_info("s", TensorProto.FLOAT, [])
+        body = helper.make_graph([made], "body", [], [result])
+        model.graph.node.insert(0, helper.make_node("If", ["c"], ["unused"], then_branch=body, else_branch=body))
+        model.graph.initializer.append(numpy_helper.from_array(np.array(True), "c"))
+    else:
+        model.graph.node.insert(0, made)
+        quantize.input[1] = "s"
+    onnx.save(model, folder / "m.onnx")
 
 
 def budget(stderr: str) -> str:

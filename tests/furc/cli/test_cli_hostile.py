@@ -1,0 +1,89 @@
+"""Configuration and names made to do harm: refused at once, told in a line, harmless on a terminal."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+from click.testing import Result
+from rich.console import Console
+
+from furc.plain_yaml import PlainYamlError, read_yaml
+from furc.report.tables import Column, Table, drawn, plain
+
+Furc = Callable[..., Result]
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+)
+DEEP = "use_program_loading: " + "[" * 5000 + "]" * 5000
+
+
+@pytest.mark.parametrize("text", [BOMB, DEEP, "a: [" * 3000, "x: " + "y" * 70000, "a: 2020-99-99", "a: " + "9" * 5000])
+def test_configuration_is_refused_quickly_and_shortly(furc: Furc, models: Path, text: str) -> None:
+    Path("c.yaml").write_text(text)
+    begin = time.perf_counter()
+    results = [furc("compile", models / "int8.onnx", "-C", "c.yaml", exits=1)]
+    if len(text) < 50000:
+        results.append(furc("compile", models / "int8.onnx", "-c", text.replace(": ", "=", 1), exits=1))
+    assert time.perf_counter() - begin < 2
+    for result in results:
+        assert result.stderr.startswith("error[") and "\n  hint: " in result.stderr
+        assert len(result.stderr) < 500, result.stderr
+
+
+def test_aliases_are_named(furc: Furc, models: Path) -> None:
+    Path("c.yaml").write_text(BOMB)
+    assert "anchors and aliases" in furc("compile", models / "int8.onnx", "-C", "c.yaml", exits=1).stderr
+
+
+def test_plain_values_are_read() -> None:
+    assert read_yaml("a: true\nb: [1, 2.5, x]\n") == {"a": True, "b": [1, 2.5, "x"]}
+    for text in ("!!python/object:os.system x", "a: *b", "\x00"):
+        with pytest.raises(PlainYamlError):
+            read_yaml(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x = " + "[" * 5000 + "]" * 5000, "a" + ".a" * 5000 + " = 1", "x = 1\n" * 20000, "base = '" + "w" * 9000 + "'",
+     "num_slices = '" + "w" * 9000 + "'\nbase = 'warboy'"],
+)  # fmt: skip
+def test_machines_are_refused_quickly_and_shortly(furc: Furc, models: Path, text: str) -> None:
+    Path("m.toml").write_text(text)
+    begin = time.perf_counter()
+    result = furc("compile", models / "int8.onnx", "--npu-config", "m.toml", exits=1)
+    assert time.perf_counter() - begin < 2
+    assert result.stderr.startswith("error[") and len(result.stderr) < 1000, result.stderr
+
+
+NAME = "evil\x1b]0;title\x07\x1b[31m\r\b[bold]name[/bold]"
+
+
+def test_control_characters_in_names_never_reach_the_terminal(furc: Furc, models: Path) -> None:
+    model = onnx.load(models / "int8.onnx")
+    model.graph.name = NAME
+    onnx.save(model, "evil.onnx")
+    furc("compile", "evil.onnx", "-o", "evil.enf")
+    commands = (
+        ("profile", "evil.enf"), ("run", "evil.enf"), ("bench", "evil.enf", "-n", 1), ("info", "evil.enf"),
+        ("disasm", "evil.enf"), ("compile", "evil.onnx", "--print-after", "set-batch"), ("compare", "evil.onnx"),
+        ("litmus", "evil.onnx", "--skip-quantization"), ("profile", "evil.enf", "--format", "json"),
+    )  # fmt: skip
+    for words in commands:
+        result = furc(*words)
+        shown = result.stdout + result.stderr
+        assert not [c for c in shown if not c.isprintable() and c not in "\n\t"], words
+    assert json.loads(furc("profile", "evil.enf", "--format", "json").stdout)["model"] == NAME
+
+
+def test_titles_are_escaped_and_are_no_markup() -> None:
+    table = Table(title=NAME, columns=(Column("a"),), rows=((NAME,),))
+    assert "\x1b" not in plain(table) and "[bold]name[/bold]" in plain(table)
+    console = Console(width=200, no_color=True)
+    with console.capture() as capture:
+        console.print(drawn(table))
+    assert "\x1b" not in capture.get() and capture.get().count("[bold]name[/bold]") == 2

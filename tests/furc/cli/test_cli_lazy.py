@@ -1,0 +1,79 @@
+"""Commands are imported when they are used, and the list of them says what they say."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.shell_completion import ShellComplete
+from click.testing import Result
+
+from furc.cli.main import COMMANDS, cli
+
+Furc = Callable[..., Result]
+ROOT = Path(__file__).resolve().parents[3]
+HEAVY = ("numpy", "onnx", "onnxruntime", "rich", "plotly", "PIL", "yaml", "lark")
+
+
+def modules_after(code: str) -> set[str]:
+    """What is imported once some code has run."""
+    words = [sys.executable, "-c", f"import sys\n{code}\nprint(*sys.modules)"]
+    return set(subprocess.run(words, check=True, capture_output=True, text=True, cwd=ROOT).stdout.split())
+
+
+def test_nothing_heavy_is_imported_for_the_list_of_commands() -> None:
+    for code in (
+        "import furc.cli.main",
+        "from furc.cli.main import cli\ntry: cli(['--help'])\nexcept SystemExit: pass",
+    ):
+        found = modules_after(code)
+        assert not found.intersection(HEAVY)
+        assert not [name for name in found if name.startswith("furc.cli.commands.")]
+
+
+def test_a_command_imports_no_other() -> None:
+    found = modules_after("from furc.cli.main import cli\ntry: cli(['cache', '--help'])\nexcept SystemExit: pass")
+    assert [name for name in found if name.startswith("furc.cli.commands.")] == ["furc.cli.commands.cache"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_says_what_the_command_says(name: str) -> None:
+    command = cli.get_command(None, name)  # type: ignore[arg-type]
+    assert command is not None and (command.name, command.short_help) == (name, COMMANDS[name].short_help)
+
+
+def test_every_module_of_a_command_is_listed() -> None:
+    modules = {f"furc.cli.commands.{p.stem}" for p in (ROOT / "furc/cli/commands").glob("*.py") if p.stem[0] != "_"}
+    assert modules == {entry.module for entry in COMMANDS.values()}
+
+
+def test_an_unknown_command(furc: Furc) -> None:
+    assert "No such command 'compil'" in furc("compil", exits=2).stderr
+
+
+def test_completion_of_a_command_imports_none() -> None:
+    found = ShellComplete(cli, {}, "furc", "_FURC_COMPLETE").get_completions([], "comp")
+    assert [item.value for item in found] == ["compile", "compare"]
+
+
+def test_imports_inside_functions_give_a_reason() -> None:
+    """On their line, or on the line of another import just before."""
+    silent = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in sorted((ROOT / "furc").rglob("*.py"))
+        for line in local_imports(path.read_text(encoding="utf-8"))
+    ]
+    assert not silent, "\n".join(silent)
+
+
+def local_imports(source: str) -> Iterator[int]:
+    lines = source.splitlines()
+    for function in ast.walk(ast.parse(source)):
+        if isinstance(function, ast.FunctionDef):
+            found = [n for n in ast.walk(function) if isinstance(n, ast.Import | ast.ImportFrom)]
+            told = {n.lineno for n in found if "#" in lines[n.lineno - 1] or "#" in lines[n.lineno - 2]}
+            yield from (n.lineno for n in found if not told.intersection((n.lineno, n.lineno - 1, n.lineno - 2)))

@@ -1,0 +1,86 @@
+"""Nothing that furc did not write for an output is overwritten without being asked."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import Result
+
+from furc.data.arrays import npz_bytes, read_arrays
+
+Furc = Callable[..., Result]
+
+# A command, and the files it writes; {int8} and so on are files of the `models` fixture.
+WRITING = {
+    "compile": ("compile {int8.onnx} -o out --no-cache", "out"),
+    "text": ("compile {int8.onnx} -o m.ldfg --target-ir ldfg", "m.ldfg"),
+    "constants": ("compile {int8.onnx} -o m.ldfg --target-ir ldfg", "m.ldfg.npz"),
+    "stop-after": ("compile {int8.onnx} --stop-after to-lowlevel", "output.ldfg.npz"),
+    "lir": ("compile {int8.onnx} -o m.lir --target-ir lir", "m.lir"),
+    "dot": ("compile {int8.onnx} --dot-graph out", "out"),
+    "memory": ("compile {int8.onnx} --analyze-memory out", "out"),
+    "run": ("run {model.enf} -o out", "out"),
+    "trace": ("run {model.enf} --trace out", "out"),
+    "json": ("profile {model.enf} --format json -o out", "out"),
+    "html": ("profile {model.enf} --format html -o out", "out"),
+    "table": ("profile {model.enf} -o out", "out"),
+    "bench": ("bench {model.enf} -n 1 -o out", "out"),
+    "litmus": ("litmus {float.onnx} --dump out", "out.zip"),
+    "zoo": ("zoo mobilenet_v2 --input-size 32", "mobilenet_v2.onnx"),
+    "quantize": ("quantize {float.onnx} --random 2 --method MIN_MAX_ASYM -o out", "out"),
+    "report": ("calibrate-report {float.onnx} --random 4 --method MIN_MAX_ASYM -o out", "out"),
+    "opt": ("opt {model.dfg} -p set-batch -o m.dfg", "m.dfg.npz"),
+    "disasm": ("disasm {model.enf} -o out", "out"),
+    "asm": ("asm {model.s} -o out", "out"),
+}
+
+
+@pytest.mark.parametrize("name", WRITING)
+def test_somebody_elses_file_stays(furc: Furc, models: Path, name: str) -> None:
+    line, written = WRITING[name]
+    words = [str(models / word[1:-1]) if word.startswith("{") else word for word in line.split()]
+    path = Path(written)
+    for content in (b"my notes\n", b"PK\x03\x04", b"\x00\xff" * 5000):
+        path.write_bytes(content)
+        result = furc(*words, exits=1)
+        assert result.stderr.splitlines()[-2].startswith(f"error[WouldOverwrite]: {path}: "), result.stderr
+        assert result.stderr.splitlines()[-1].endswith("or --force")
+        assert path.read_bytes() == content
+    furc(*words, "--force")
+    ours = path.read_bytes()
+    assert ours != content
+    furc(*words)  # what furc wrote it may write again
+    if name not in ("bench", "report"):  # which hold times
+        assert path.read_bytes() == ours
+    path.write_bytes(b"")
+    furc(*words)  # as mktemp leaves it
+
+
+def test_an_archive_of_data_is_never_taken_for_a_side_file(furc: Furc, models: Path) -> None:
+    np.savez("m.ldfg.npz", images=np.zeros(3))
+    before = Path("m.ldfg.npz").read_bytes()
+    furc("compile", models / "int8.onnx", "--target-ir", "ldfg", "-o", "m.ldfg", exits=1)
+    assert Path("m.ldfg.npz").read_bytes() == before and not Path("m.ldfg").exists()
+
+
+def test_levels_of_one_stem_have_their_own_constants(furc: Furc, models: Path) -> None:
+    for level in ("dfg", "ldfg", "gir"):
+        furc("compile", models / "int8.onnx", "--target-ir", level, "-o", f"m.{level}")
+    for level in ("dfg", "ldfg", "gir"):
+        furc("compile", f"m.{level}", "-o", "again.enf", "--no-cache")
+        assert Path("again.enf").read_bytes() == (models / "model.enf").read_bytes()
+
+
+def test_names_in_an_archive_stay_inside(tmp_path: Path) -> None:
+    names = ["../up", "a/../../b", "/model/out", "..", "100%", "%2E%2E", "a\\..\\b", "x\0y", ""]
+    made = {name: np.full(1, index) for index, name in enumerate(names)}
+    Path("a.npz").write_bytes(npz_bytes(made))
+    with zipfile.ZipFile("a.npz") as archive:
+        assert not [n for n in archive.namelist() if ".." in n.removesuffix(".npy").replace("\\", "/").split("/")]
+    found = read_arrays(Path("a.npz"))
+    assert {name: int(array[0]) for name, array in found.items()} == {name: i for i, name in enumerate(names)}
+    assert np.array_equal(np.load("a.npz")["/model/out"], made["/model/out"])
