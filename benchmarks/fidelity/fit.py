@@ -53,7 +53,7 @@ def fidelity(programs: Sequence[Program], constants: dict[str, float] | None = N
     """Run the clock over every program, on its machine with some constants replaced."""
     results = []
     for row, program, npu in programs:
-        machine = replace(npu, **constants) if constants else npu
+        machine = replace(npu, **constants) if constants else npu  # type: ignore[arg-type]
         results.append((row, machine.milliseconds(simulate(program, machine).cycles)))
     return Fidelity(tuple(results))
 

@@ -149,6 +149,6 @@ def test_a_wait_counts_the_latest_signal_before_it_in_the_program() -> None:
 def test_an_empty_program_and_one_without_an_end_are_timed(mnemonic: str) -> None:
     assert simulate([], NPU).cycles == 0
     operands = {"src": DramRange(0, 64), "dst": SramRange(0, 8)} if mnemonic == "loadw" else {"src": SramRange(0, 8)}
-    insn = make(mnemonic, **operands)  # type: ignore[arg-type]
+    insn = make(mnemonic, **operands)
     timeline = simulate([insn], NPU)
     assert timeline.cycles == issue_cycles(insn, NPU) + cost(insn, NPU).cycles

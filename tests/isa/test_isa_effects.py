@@ -59,7 +59,7 @@ FAST = settings(max_examples=40, deadline=None)
 def test_binary_repeats_axes_of_extent_one(kind: str, data: st.DataObject) -> None:
     bench, shape = Bench(data), data.draw(SHAPES)
     small = tuple(data.draw(st.sampled_from([1, extent])) for extent in shape)
-    a, b, y = bench.window(shape), bench.window(small), bench.window(shape)  # type: ignore[arg-type]
+    a, b, y = bench.window(shape), bench.window(small), bench.window(shape)
     scales = BinaryScales(sa=0.5, za=3, sb=0.25, zb=-4, sy=1.5, zy=7, lo=-50, hi=60)
     insn = make(kind, a=a, b=b, y=y, sa=0.5, za=3, sb=0.25, zb=-4, sy=1.5, zy=7, lo=-50, hi=60)
     left, right = bench.machine.read(a), np.broadcast_to(bench.machine.read(b), shape)

@@ -27,6 +27,7 @@ from isa.enf import (
     save,
     write,
 )
+from isa.enf_container import pack, unpack
 from isa.errors import EnfError
 from isa.layout import LayoutKind, Shape4
 from isa.npu import NpuConfig, target
@@ -188,8 +189,8 @@ def _resealed(data: bytes, at: int, new: bytes) -> bytes:
 def _with_metadata(metadata: bytes) -> bytes:
     """The file with other metadata, all lengths and checksums right: what a hostile writer would send."""
     form = enf_module._format()
-    sections = enf_module.unpack(form, DATA)
-    return enf_module.pack(form, [metadata, *(section.data for section in sections[1:])])
+    sections = unpack(form, DATA)
+    return pack(form, [metadata, *(section.data for section in sections[1:])])
 
 
 @pytest.mark.parametrize(
@@ -310,7 +311,7 @@ def test_a_file_for_another_target_or_configuration_is_refused() -> None:
 def test_a_file_that_claims_this_machine_but_does_not_fit_it_is_refused() -> None:
     for change in ({"sram_peak_bytes": NPU.sram_bytes + 1}, {"segments": (Segment(0, 8, 262140),)}):
         with pytest.raises(EnfError, match="BadEnf"):
-            check_compatible(replace(SMALL, **change), NPU)  # type: ignore[arg-type]
+            check_compatible(replace(SMALL, **change), NPU)
 
 
 def test_saving_and_loading_a_file(tmp_path: Path) -> None:

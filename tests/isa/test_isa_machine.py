@@ -68,7 +68,7 @@ def test_a_written_box_lies_where_the_layout_says_and_nothing_else_changes(windo
     assert np.array_equal(state.read(window), values)
 
 
-def _padding(place: Place) -> tuple[np.ndarray, np.ndarray]:
+def _padding(place: Place) -> tuple[np.ndarray, ...]:
     """Slices and bytes of a place that hold no element."""
     mask = np.zeros((NPU.num_slices, NPU.sram_bytes_per_slice), bool)
     mask[: place.layout.slices, place.offset : place.offset + place.layout.bytes_per_slice(place.shape, 8)] = True
@@ -201,7 +201,7 @@ def test_loadt_takes_256_entries_into_one_bank() -> None:
 
 
 def _move(x: Window, y: Window, start: int, loops: list[tuple[int, int]]) -> Instruction:
-    operands = {}
+    operands: dict[str, int] = {}
     for axis, (size, step) in enumerate(loops, 6 - len(loops)):
         operands |= {f"size{axis}": size, f"step{axis}": step}
     return make("move", x=x, y=y, start=start, **operands)

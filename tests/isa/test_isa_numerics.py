@@ -46,7 +46,7 @@ def scale(rng: np.random.Generator) -> np.float32:
     return np.float32(rng.uniform(0.002, 0.1))
 
 
-def f32(value: float) -> np.ndarray:
+def f32(value: float | np.float32) -> np.ndarray:
     return np.array(value, np.float32)
 
 

@@ -32,7 +32,7 @@ class Builder:
     def op(self, cls: type[dfg.DfgOp], quant: Quant | None, **fields: object) -> Value:
         """Any op, shaped by its own rule."""
         name = self.names.fresh(cls.mnemonic)
-        op = cls(result=Value(name, TensorType((), DType.I8, quant)), loc=Loc("", (f"{name}_node",)), **fields)  # type: ignore[arg-type]
+        op = cls(result=Value(name, TensorType((), DType.I8, quant)), loc=Loc("", (f"{name}_node",)), **fields)
         op.result.type = op.result.type.shaped(op.shape())
         self.graph.ops.append(op)
         return op.result
@@ -101,6 +101,6 @@ def random_inputs(graph: Graph, seed: int = 0) -> dict[str, Array]:
         if value.type.dtype is DType.F32:
             made[value.name] = rng.normal(0, 2, shape).astype(np.float32)
         else:
-            info = np.iinfo(kind)
+            info = np.iinfo(kind.name)
             made[value.name] = rng.integers(info.min, info.max + 1, shape).astype(kind)
     return made

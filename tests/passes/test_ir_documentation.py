@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ir_documentation import PAGE, up_to_date
@@ -14,7 +15,7 @@ from passes.ir.text import parse, show
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class Anything(dict):
+class Anything(dict[str, Any]):
     """Constants of the right shape for the example of the page."""
 
     def __contains__(self, name: object) -> bool:

@@ -17,7 +17,8 @@ def read(view: View, base: Array) -> Array:
         shape = [1] * len(view.sizes)
         shape[axis] = size
         index = index + np.arange(size).reshape(shape) * step
-    return base.reshape(-1)[index]
+    result: Array = base.reshape(-1)[index]
+    return result
 
 
 SHAPES = st.lists(st.integers(1, 4), min_size=1, max_size=4).map(tuple)

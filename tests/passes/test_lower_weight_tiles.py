@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from isa.errors import NOWHERE, LowerError
 from isa.layout import Box, Layout, LayoutKind
 from isa.npu import NpuConfig, target
+from passes.ir.graph import Array
 from passes.lower.weight_tiles import VECTOR_BYTES_PER_CHANNEL, pack, packed_tiles, partial_bytes, unpack, weight_tiles
 
 WARBOY = target("warboy")
@@ -57,8 +58,9 @@ def test_unpack_gives_back_what_was_packed(
     tiles = weight_tiles(layout.channels(channels), k, kernel * kernel, npu, NOWHERE)
     assert packed.size == packed_tiles(tiles, kernel * kernel, layout.co)[1]
     again = unpack(packed, layout, channels, box, k, (kernel, kernel), npu)
-    for got, wanted in zip(again, (weights, bias, multiplier), strict=True):
-        assert np.array_equal(got, wanted)
+    got: tuple[Array, ...] = again
+    wanted: tuple[Array, ...] = (weights, bias, multiplier)
+    assert all(np.array_equal(a, b) for a, b in zip(got, wanted, strict=True))
 
 
 def test_partial_sums_take_four_bytes_each_in_padded_rows() -> None:

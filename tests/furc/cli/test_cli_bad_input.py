@@ -128,7 +128,7 @@ class TestRun:
             (np.zeros((1, 1, 8, 8), np.float64), "images", "InputType"),
         ],
     )
-    def test_wrong_data(self, furc: Furc, models: Path, array: np.ndarray, name: str, error: str) -> None:  # type: ignore[type-arg]
+    def test_wrong_data(self, furc: Furc, models: Path, array: np.ndarray, name: str, error: str) -> None:
         np.save("x.npy", array)
         refused(furc("run", models / "model.enf", "--input", f"{name}=x.npy", "-o", "y.npz", exits=1), error)
         nothing_written("x.npy")

@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -111,8 +112,12 @@ class TestRun:
         furc("run", models / "model.enf", "-o", "c.npz", "--seed", 1)
         assert Path("a.npz").read_bytes() == Path("b.npz").read_bytes() != Path("c.npz").read_bytes()
 
-    @pytest.mark.parametrize(("model", "scale"), [("int8.onnx", np.float32(1 / 255)), ("uint8.onnx", np.uint8(1))])
-    def test_an_image_is_resized(self, furc: Furc, models: Path, model: str, scale: np.generic) -> None:
+    @pytest.mark.parametrize(
+        ("model", "scale"), [("int8.onnx", np.array(1 / 255, np.float32)), ("uint8.onnx", np.array(1, np.uint8))]
+    )
+    def test_an_image_is_resized(
+        self, furc: Furc, models: Path, model: str, scale: np.ndarray[tuple[()], np.dtype[Any]]
+    ) -> None:
         pixels = (np.arange(64, dtype=np.uint8) * 4).reshape(8, 8)
         Image.fromarray(pixels.repeat(2, 0).repeat(2, 1)).save("x.png")
         furc("compile", models / model, "-o", "x.enf", "-b", 2)

@@ -38,11 +38,15 @@ class Qdq:
         self.initializers[name] = np.asarray(array, dtype)
         return name
 
-    def node(self, op: str, *inputs: str, outputs: int = 1, domain: str = "", **attributes: Any) -> Any:
-        """The output's name, or a list of them. The node is called like its first output."""
+    def node(self, op: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+        """The output's name, which is also the node's."""
+        return self.several(op, 1, *inputs, domain=domain, **attributes)[0]
+
+    def several(self, op: str, outputs: int, *inputs: str, domain: str = "", **attributes: Any) -> list[str]:
+        """The names of several outputs. The node is called like its first one."""
         names = [self.fresh(op.lower()) for _ in range(outputs)]
         self.nodes.append(helper.make_node(op, list(inputs), names, name=names[0], domain=domain, **attributes))
-        return names[0] if outputs == 1 else names
+        return names
 
     def float_input(self, *shape: int | str, scale: float = 0.02, zero: int = 3) -> str:
         name = self.fresh("x")

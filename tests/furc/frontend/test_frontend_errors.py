@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -152,7 +153,7 @@ def test_nodes_out_of_order() -> None:
     assert error.message.startswith("not a valid ONNX graph: ")
 
 
-def with_operator(op: str, *shape: int, **attributes: object) -> onnx.ModelProto:
+def with_operator(op: str, *shape: int, **attributes: Any) -> onnx.ModelProto:
     m = Qdq()
     m.quantized(m.node(op, m.float_input(*(shape or (1, 4, 6, 6))), **attributes))
     return m.model()

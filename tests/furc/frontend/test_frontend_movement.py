@@ -97,7 +97,7 @@ def test_integers_move_between_quantize_and_dequantize(kind: str) -> None:
 def test_split(equal: bool) -> None:
     m = Qdq()
     x = m.float_input(1, 6, 10, 8)
-    parts = m.node("Split", x, outputs=3, axis=1) if equal else m.node("Split", x, m.integers(1, 5), outputs=2, axis=1)
+    parts = m.several("Split", 3, x, axis=1) if equal else m.several("Split", 2, x, m.integers(1, 5), axis=1)
     for part in parts:
         m.output(m.quantized(part, 0.02, 3))
     assert mnemonics(agree(m)).count("slice") == len(parts)
@@ -140,7 +140,7 @@ def test_old_opsets_keep_axes_and_bounds_in_attributes() -> None:
     x = m.node("Unsqueeze", m.float_input(1, 6, 10, 8), axes=[0])
     x = m.node("Clip", m.node("Squeeze", x, axes=[0]), min=0.25, max=1.5)
     x = m.quantized(m.node("Pad", x, pads=[0, 0, 1, 1, 0, 0, 0, 0], value=0.5), 0.02, 3)
-    low, high = m.node("Split", x, axis=1, split=[2, 4], outputs=2)
+    low, high = m.several("Split", 2, x, axis=1, split=[2, 4])
     x = m.quantized(m.node("Resize", high, m.const([1, 1, 2, 2], np.float32), mode="nearest"), 0.02, 3)
     m.quantized(low, 0.02, 3)
     agree(m, optimized=False)

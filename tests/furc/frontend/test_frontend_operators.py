@@ -10,6 +10,7 @@ from qdq_models import Qdq, agree, mnemonics
 
 from furc.frontend import load_onnx
 from isa.errors import RunError
+from passes.ir import dfg
 from passes.reference import dfg as reference
 
 KINDS = pytest.mark.parametrize("kind", ["uint8", "int8"])
@@ -114,6 +115,7 @@ def test_bounds_inside_the_quantized_range_are_exact() -> None:
     )
     m.quantized(clip, 0.05, 4)
     conv = next(op for op in agree(m, within=1).ops if op.mnemonic == "conv2d")
+    assert isinstance(conv, dfg.Conv2d)
     assert (conv.lo, conv.hi) == (4 - 21, 4 + 44)
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from zoo_models import SIZES, images, quantized
 
+from furc.compare import compare
 from furc.compiler import compile, compile_options
 from furc.onnx.oracle import Oracle
-from furc.report.compare import compare
 from furc.runtime.session import Session
 from isa.npu import TARGETS, target
 from passes.options import CompileOptions

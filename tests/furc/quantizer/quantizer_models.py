@@ -49,16 +49,17 @@ def images(count: int, shape: Sequence[int] = (1, 3, 12, 12)) -> list[dict[str, 
 def run(made: onnx.ModelProto, feed: dict[str, Array]) -> list[Array]:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    return onnxruntime.InferenceSession(made.SerializeToString(), options).run(None, feed)
+    found: list[Array] = onnxruntime.InferenceSession(made.SerializeToString(), options).run(None, feed)
+    return found
 
 
 def residual() -> onnx.ModelProto:
     """conv-relu, depthwise-clip, pointwise, add, silu, pools, concat, gemm, softmax: the usual CNN in small."""
-    constants = {
+    constants: dict[str, Array] = {
         "w1": normal(1, 8, 3, 3, 3) * 0.3, "b1": normal(2, 8) * 0.1,
         "w2": normal(3, 8, 1, 3, 3) * 0.3, "b2": normal(4, 8) * 0.1,
         "w3": normal(5, 8, 8, 1, 1) * 0.3,
-        "low": np.float32(0), "high": np.float32(6),
+        "low": np.array(0, np.float32), "high": np.array(6, np.float32),
         "w4": normal(6, 16, 5) * 0.3, "b4": normal(7, 5) * 0.1,
     }  # fmt: skip
     nodes = [

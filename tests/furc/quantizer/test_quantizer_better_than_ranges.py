@@ -47,8 +47,8 @@ def test_a_clip_that_cuts_is_not_equalized_across() -> None:
     constants = {
         "w1": normal(1, 4, 3, 1, 1),
         "w2": normal(2, 4, 4, 1, 1),
-        "low": np.float32(0),
-        "high": np.float32(0.2),
+        "low": np.array(0, np.float32),
+        "high": np.array(0.2, np.float32),
     }
     nodes = [node("Conv", ["x", "w1"], "c"), node("Clip", ["c", "low", "high"], "r"), node("Conv", ["r", "w2"], "y")]
     graph = optimize_graph(model(nodes, {"x": (1, 3, 12, 12)}, ["y"], constants))

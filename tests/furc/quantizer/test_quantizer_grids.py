@@ -49,7 +49,8 @@ def test_symmetric_is_one_sided_where_nothing_is_negative() -> None:
 def test_weights_never_saturate_and_biases_fit(weight: np.ndarray, axis: int | None, x_scale: float) -> None:
     channels = 1 if axis is None else weight.shape[axis]
     bias = np.linspace(-1e6, 1e6, channels, dtype=np.float32)
-    used = np.array([bool(weight.any())]) if axis is None else np.moveaxis(weight, axis, 0).reshape(channels, -1).any(1)
+    rows = weight.reshape(1, -1) if axis is None else np.moveaxis(weight, axis, 0).reshape(channels, -1)
+    used = np.array([bool(row.any()) for row in rows])
     smallest = affine.smallest_weight_scale(bias, x_scale, used)
     scale = affine.weight_scale(weight, axis, smallest.max() if axis is None else smallest)
     assert (scale > 0).all() and np.isfinite(scale).all()

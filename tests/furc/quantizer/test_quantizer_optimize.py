@@ -79,7 +79,7 @@ def test_arithmetic_by_channel_constants_folds(op: str, shape: tuple[int, ...], 
 
 
 def test_a_conv_with_two_readers_and_a_constant_along_width_stay() -> None:
-    constants = {"w": normal(1, 6, 3, 3, 3), "k": normal(2, 10), "s": np.float32(2)}
+    constants = {"w": normal(1, 6, 3, 3, 3), "k": normal(2, 10), "s": np.array(2, np.float32)}
     nodes = [node("Conv", ["x", "w"], "c"), node("Mul", ["c", "k"], "y"), node("Mul", ["c", "s"], "z")]
     before = model(nodes, {"x": (1, 3, 12, 12)}, ["y", "z"], constants)
     after = optimize_model(before)
@@ -105,7 +105,11 @@ def test_shape_arithmetic_folds_into_a_pad_which_folds_into_the_conv() -> None:
 
 
 def test_a_pad_with_another_value_or_reader_stays() -> None:
-    constants = {"w": normal(1, 4, 3, 3, 3), "p": np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64), "v": np.float32(1)}
+    constants = {
+        "w": normal(1, 4, 3, 3, 3),
+        "p": np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64),
+        "v": np.array(1, np.float32),
+    }
     nodes = [
         node("Pad", ["x", "p", "v"], "ones"), node("Conv", ["ones", "w"], "y"),
         node("Pad", ["x", "p"], "zeros"), node("Conv", ["zeros", "w"], "z"), node("Relu", ["zeros"], "r"),
@@ -146,7 +150,7 @@ def test_identity_and_dropout_go_and_outputs_keep_their_names() -> None:
 
 
 def test_unbounded_clip_becomes_relu_and_bounded_clip_stays() -> None:
-    constants = {"low": np.float32(0), "huge": np.float32(3.4e38), "six": np.float32(6)}
+    constants = {"low": np.array(0, np.float32), "huge": np.array(3.4e38, np.float32), "six": np.array(6, np.float32)}
     nodes = [node("Clip", ["x", "low", "huge"], "a"), node("Clip", ["a", "low", "six"], "y")]
     before = model(nodes, {"x": (1, 3, 12, 12)}, ["y"], constants)
     assert ops(optimize_model(before)) == ["Relu", "Clip"]

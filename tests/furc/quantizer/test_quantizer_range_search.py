@@ -76,10 +76,10 @@ def test_a_lone_outlier_is_clipped_by_percentile_and_entropy() -> None:
 def test_values_that_lie_on_a_grid_are_not_clipped_by_mse() -> None:
     values = np.repeat(np.arange(256) / 255, 40)
     low, high = find_range(histogram(values), CalibrationMethod.MSE_ASYM)
-    assert (low, high) == (0.0, pytest.approx(1.0, abs=1e-3))
+    assert (low, high) == pytest.approx((0.0, 1.0), abs=1e-3)
 
 
 def test_pixels_are_not_clipped_by_entropy() -> None:
     pixels = np.random.default_rng(3).choice(17, size=50_000, p=[0.6, *[0.025] * 16]) / 16
     for method in (CalibrationMethod.ENTROPY_ASYM, CalibrationMethod.ENTROPY_SYM):
-        assert find_range(histogram(pixels), method) == (0.0, pytest.approx(1.0, abs=1e-3))
+        assert find_range(histogram(pixels), method) == pytest.approx((0.0, 1.0), abs=1e-3)

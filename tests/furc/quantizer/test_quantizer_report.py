@@ -51,7 +51,7 @@ def test_each_fault_of_the_data_is_named() -> None:
     assert names(observed(raw)) == {("NotNormalized", "x")}
     twice = [{"x": i["x"] / 255} for i in images(16)]
     assert names(observed(twice)) == {("NormalizedTwice", "x")}
-    dead = [{"x": i["x"] * np.reshape(np.float32([1, 0, 1]), (1, 3, 1, 1))} for i in images(16)]
+    dead = [{"x": i["x"] * np.reshape(np.array([1, 0, 1], np.float32), (1, 3, 1, 1))} for i in images(16)]
     assert ("ConstantChannels", "x") in names(observed(dead), samples=dead[:4])
 
 
@@ -165,5 +165,5 @@ def test_layers_of_an_equalized_model_are_compared_with_the_equalized_float_laye
 def test_ranges_are_read_back_from_the_quantized_model() -> None:
     samples = [{"images": image[None]} for image in digits.calibration_images()[:8]]
     found = ranges_in(quantize_model(digits.model(), samples, QuantizeOptions(method="MIN_MAX_ASYM")))
-    assert found["images"] == (0.0, pytest.approx(1.0))
+    assert found["images"] == pytest.approx((0.0, 1.0))
     assert "/conv1/Conv_output_0" not in found  # its Relu is fused

@@ -14,7 +14,9 @@ from furc.runtime.session import Session
 from isa.errors import LowerError
 
 
-def model(nodes: list[onnx.NodeProto], inputs: dict[str, list[int]], output: list[int], **constants: np.ndarray):
+def model(
+    nodes: list[onnx.NodeProto], inputs: dict[str, list[int]], output: list[int], **constants: np.ndarray
+) -> onnx.ModelProto:
     graph = helper.make_graph(
         nodes, "small",
         [helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n, shape in inputs.items()],
