@@ -19,6 +19,8 @@ check: $(STAMP)
 
 docs: $(STAMP)  ## regenerate what docs/ derives from the code
 	$(BIN)/python -m isa.documentation > docs/isa.md
+	$(BIN)/python -m isa.documentation timing > docs/timing.md
+	$(BIN)/python tests/passes/ir_documentation.py  # docs/ir.md
 
 bench: $(STAMP)  ## speed and memory, and the fidelity table
 	$(BIN)/python -m pytest benchmarks

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from furc.data.inputs import random_inputs
-from furc.profiling import profile_file
+from furc.profile_files import profile_file
 from furc.report.profile import Profile
 from furc.request import Request
 from furc.runtime.session import Session

@@ -16,7 +16,7 @@ from furc.data.samples import random_samples
 from furc.frontend import load_onnx
 from furc.onnx.files import Source, load
 from furc.output import DUMP_MARK
-from furc.profiling import profile_of
+from furc.profile_files import profile_of
 from furc.quantizer import QuantizeOptions, optimize_model, quantize_model
 from furc.report.dot import dot
 from furc.report.memory_html import memory_html

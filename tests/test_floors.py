@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import networkx as nx
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,6 +36,25 @@ def test_no_upward_imports(level: int) -> None:
         if top in above
     ]
     assert not up, "\n".join(up)
+
+
+def test_no_modules_of_the_library_import_each_other_in_a_circle() -> None:
+    """Imports for types alone count too: what knows each other belongs into one file, or one of them below."""
+    names = {module_name(path): path for path in (ROOT / "furc").rglob("*.py")}
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    for name, path in names.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                graph.add_edges_from((name, alias.name) for alias in node.names if alias.name in names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                inner = [f"{node.module}.{alias.name}" for alias in node.names]
+                graph.add_edges_from((name, i if i in names else node.module) for i in inner)
+    circles = [sorted(c) for c in nx.strongly_connected_components(graph) if len(c) > 1]
+    assert not circles, "\n".join(map(" <-> ".join, circles))
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
 def test_an_import_inside_a_function_is_seen() -> None:

@@ -84,3 +84,7 @@ def _default(value: object) -> str:
 
 def _meaning(cls: type[Op]) -> str:
     return " ".join((inspect.getdoc(cls) or "").split()).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(up_to_date(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -10,7 +10,7 @@ from furc.cli.command import command as declare
 from furc.cli.display import on_terminal, show, write_text
 from furc.cli.request import FILE, for_models, force_option, takes_request
 from furc.output import HTML, JSON, TABLES, TRACE, Outputs
-from furc.profiling import FORMATS, profile_file, profile_tables, profile_text
+from furc.profile_files import FORMATS, profile_file, profile_tables, profile_text
 from furc.request import Request
 
 TOP = 20

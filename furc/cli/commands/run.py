@@ -13,7 +13,7 @@ from furc.data.arrays import Array, npz_bytes
 from furc.data.inputs import read_inputs
 from furc.machine import machine_of
 from furc.output import ARRAYS, ARRAYS_MARK, TRACE, Outputs
-from furc.profiling import profile_of, profile_tables, profile_text
+from furc.profile_files import profile_of, profile_tables, profile_text
 from furc.report.tables import Column, Table, shape
 from furc.runtime.session import Session
 from isa import enf as enf_file
