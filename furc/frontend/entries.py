@@ -89,7 +89,7 @@ class GraphInput:
 
 @dataclass(frozen=True, slots=True)
 class Clamp:
-    """Bounds on real values: what Relu and Clip behind an operator have left."""
+    """Bounds on real values: what Relu and Clip after an operator have left."""
 
     lo: float = -np.inf
     hi: float = np.inf
@@ -106,7 +106,7 @@ class Clamp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pending:
-    """The float result of an operator that requantizes; the QuantizeLinear behind it completes the op.
+    """The float result of an operator that requantizes; the QuantizeLinear after it completes the op.
 
     inner: the shape the op makes; shape: what the model sees, a reshape of it.
     """
@@ -124,7 +124,7 @@ class Pending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unary:
-    """A float function of one quantized tensor; the QuantizeLinear behind it completes the table."""
+    """A float function of one quantized tensor; the QuantizeLinear after it completes the table."""
 
     x: Value
     chain: tuple[Step, ...]
@@ -137,7 +137,7 @@ class Unary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Joined:
-    """A Concat of parts that do not share a quantization; the QuantizeLinear behind it gives all of them its own."""
+    """A Concat of parts that do not share a quantization; the QuantizeLinear after it gives all of them its own."""
 
     parts: tuple[Entry, ...]
     axis: int

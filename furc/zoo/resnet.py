@@ -24,7 +24,7 @@ def stage(
 ) -> Feature:
     """Blocks in a row, the first with the stride.
 
-    dilation: of the 3x3 convolutions behind the first block, whose own is that of the stage before. torchvision halves
+    dilation: of the 3x3 convolutions after the first block, whose own is that of the stage before. torchvision halves
     it there: a stage that dilates does so in place of a stride of 2.
     """
     leaf = path.rpartition("/")[2]

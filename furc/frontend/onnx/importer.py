@@ -124,7 +124,7 @@ class Importer(Context[Node]):
         return result if isinstance(result, tuple) else (result,)
 
     def _folded(self, node: Node, entries: list[Entry | None]) -> Iterable[Entry]:
-        """Compute now. Integers behind a DequantizeLinear stay integers where the operator only moves elements."""
+        """Compute now. Integers after a DequantizeLinear stay integers where the operator only moves elements."""
         first = entries[0] if entries else None
         if isinstance(first, QuantizedConstant) and node.op in FOLDABLE_MOVES:
             kept = FOLDABLE_MOVES[node.op](node, first)

@@ -225,13 +225,13 @@ def _stored_fill(context: OnnxContext, node: Node, stored: float) -> int:
 
 
 def _with_fill(context: OnnxContext, node: Node, x: Value, real: float) -> tuple[Value, int]:
-    """x and the int8 form of a padding value; x takes the quantization behind the Pad where its own lacks the value."""
+    """x and the int8 form of a padding value; x takes the quantization after the Pad where its own lacks the value."""
     fill = np.array([real], np.float32)
     quant = x.type.q
-    behind = context.quantization_after(node.output)
+    after_it = context.quantization_after(node.output)
     exact = tables.grid(quant)[int(tables.quantized(fill, quant)[0]) + 128] == fill[0]
-    if not exact and behind is not None:
-        x, quant = context.builder.requantize(x, behind, f"{node.output}.requantized", node.loc), behind
+    if not exact and after_it is not None:
+        x, quant = context.builder.requantize(x, after_it, f"{node.output}.requantized", node.loc), after_it
     return x, int(tables.quantized(fill, quant)[0])
 
 
