@@ -63,7 +63,13 @@ def read_model(model: Source, input_shapes: Mapping[str, Sequence[int]], source:
 
 def in_qdq_form(proto: onnx.ModelProto) -> onnx.ModelProto:
     """A float model that carries calibrated ranges, as the vendor's quantizer writes it, quantized; others as is."""
-    return onnx.load_from_string(quantize(proto)) if is_calibrated(proto) else proto
+    if not is_calibrated(proto) or _is_quantized(proto):  # the metadata stays when a model is quantized
+        return proto
+    return onnx.load_from_string(quantize(proto))
+
+
+def _is_quantized(proto: onnx.ModelProto) -> bool:
+    return any(node.op_type in QDQ or node.op_type.startswith(("QLinear", "QGemm")) for node in proto.graph.node)
 
 
 def _check_text(proto: onnx.ModelProto, source: str) -> None:
@@ -122,7 +128,7 @@ def _invalid(error: Exception, source: str) -> SourceError:
 
 
 def _check_quantized(proto: onnx.ModelProto, source: str) -> None:
-    if any(node.op_type in QDQ or node.op_type.startswith(("QLinear", "QGemm")) for node in proto.graph.node):
+    if _is_quantized(proto):
         return
     name = source or "MODEL"
     hint = f"furc quantize {name} -o {Path(name).stem}.int8.onnx --calibration-data DIR"

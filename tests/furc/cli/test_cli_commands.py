@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -190,6 +191,21 @@ class TestOpt:
     def test_stdin(self, furc: Furc) -> None:
         text = 'dfg "x" batch=1 {\n  in %a : i8[1,4] q(0.5,0)\n  out %a\n}\n'
         assert furc("opt", "-", stdin=text).stdout == text
+
+
+class TestCompare:
+    def test_an_open_shape_is_given(self, furc: Furc, models: Path) -> None:
+        model = onnx.load(models / "int8.onnx")
+        model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
+        onnx.save(model, "open.onnx")
+        words = ("compare", "open.onnx", "--input-shape", "images=1,1,8,8", "--all")
+        assert "elements differ, by at most 0 LSB" in furc(*words).stdout
+        assert furc(*words[:2], exits=1).stderr.startswith("error[DynamicShape]")
+
+    def test_a_float_model_with_ranges(self, furc: Furc, models: Path) -> None:
+        furc("quantize", models / "float.onnx", "-o", "c.onnx", "--random", 4, "--format", "calibrated")
+        told = furc("compare", "c.onnx").stdout
+        assert re.search(r"^(\d+) of \1 tensors equal ONNX Runtime", told, re.MULTILINE) and " 0 tensors" not in told
 
 
 def test_bench(furc: Furc, models: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -22,7 +24,7 @@ from furc.quantizer import (
     quantize_model,
     ranges_of,
 )
-from isa.errors import QuantizeError
+from isa.errors import QuantizeError, SourceError
 
 
 def quantized(made: onnx.ModelProto, feeds: list[dict[str, Array]] | None = None) -> Graph:
@@ -237,3 +239,13 @@ def test_initializers_that_are_stored_are_small() -> None:
     written = quantized(residual()).model()
     floats = [numpy_helper.to_array(i) for i in written.graph.initializer if i.data_type == onnx.TensorProto.FLOAT]
     assert max(v.size for v in floats) <= 16  # scales and clip bounds, no weights
+
+
+def test_a_path_and_no_options_are_enough(tmp_path: Path) -> None:
+    made = residual()
+    onnx.save(made, tmp_path / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
+    expected = quantize_model(residual(), images(4)).SerializeToString(deterministic=True)
+    for path in (tmp_path / "m.onnx", str(tmp_path / "m.onnx")):
+        assert quantize_model(path, images(4)).SerializeToString(deterministic=True) == expected
+    with pytest.raises(SourceError, match="no such file"):
+        quantize_model(tmp_path / "n.onnx", images(4))
