@@ -18,8 +18,9 @@ check: $(STAMP)
 	$(BIN)/mypy
 
 docs: $(STAMP)  ## regenerate what docs/ derives from the code
-	$(BIN)/python -m isa.documentation > docs/isa.md
+	$(BIN)/python -m isa.documentation isa > docs/isa.md
 	$(BIN)/python -m isa.documentation timing > docs/timing.md
+	$(BIN)/python -m isa.documentation enf > docs/enf.md
 	$(BIN)/python tests/passes/ir_documentation.py  # docs/ir.md
 
 bench: $(STAMP)  ## speed and memory, and the fidelity table

@@ -17,8 +17,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from furc import zoo
 from furc.compiler import compile
 from furc.data.inputs import random_inputs
+from furc.profiling.profile import profile
 from furc.quantizer import CalibrationMethod, QuantizeOptions, quantize_model
-from furc.report.profile import profile
 from furc.runtime.session import Session
 from isa.enf import Enf
 

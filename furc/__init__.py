@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from furc import quantizer as quantizer
     from furc.compiler import compile as compile
-    from furc.report.profile import profile as profile
+    from furc.profiling.profile import profile as profile
     from furc.runtime.session import Session as Session
     from furc.version import __version__ as __version__
     from isa.enf import load as load
@@ -24,7 +24,7 @@ _PLACES = {
     "__version__": "furc.version",
     "compile": "furc.compiler",
     "load": "isa.enf",
-    "profile": "furc.report.profile",
+    "profile": "furc.profiling.profile",
 }
 __all__ = ["Session", "__version__", "compile", "load", "profile", "quantizer"]
 

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from furc.machine import machine_of
-from furc.report.profile import is_enf
+from furc.profiling.profile import is_enf
 from furc.report.tables import one_line, shape
 from isa import enf as enf_file
 from isa.assembly import format_instruction, format_program, parse_program
 from isa.encoding import decode_program, encode_program
-from isa.enf import Enf
+from isa.enf import Enf, NpuStep
 from isa.errors import EncodeError, Loc, SourceError
 from isa.instructions import Instruction
-from isa.interpreter import fetch
+from isa.program import fetch
 
 PROGRAM = "give an ENF or a program that `furc asm` wrote"
 
@@ -63,12 +63,19 @@ def _text(path: Path) -> str:
         raise SourceError("SourceUnreadable", error.strerror or str(error), at=Loc(str(path))) from error
 
 
-def _annotated(binary: Enf, program: list[Instruction]) -> Iterator[str]:
-    name = one_line((binary.model_name,))[0]
-    yield f"# {name} for {binary.target}, batch {binary.batch}: {len(program)} instructions"
+def _annotated(binary: Enf, programs: list[list[Instruction]]) -> Iterator[str]:
+    name, count = one_line((binary.model_name,))[0], sum(map(len, programs))
+    yield f"# {name} for {binary.target}, batch {binary.batch}: {count} instructions"
+    for number, (step, program) in enumerate(zip(binary.npu_steps, programs, strict=True)):
+        if len(programs) > 1:
+            yield f"\n# program {number} of {len(programs)}: {len(program)} instructions"
+        yield from _program(binary, step, program)
+
+
+def _program(binary: Enf, step: NpuStep, program: list[Instruction]) -> Iterator[str]:
     current = None
     for index, instruction in enumerate(program):
-        owner = binary.operator_of[index] if index < len(binary.operator_of) else -1
+        owner = step.operator_of[index] if index < len(step.operator_of) else -1
         if owner != current:
             current = owner
             if owner >= 0:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from furc.data.inputs import random_inputs
 from furc.profile_files import profile_file
-from furc.report.profile import Profile
+from furc.profiling.profile import Profile
 from furc.request import Request
 from furc.runtime.session import Session
 

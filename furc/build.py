@@ -16,21 +16,23 @@ from furc.data.inputs import inputs_of, random_inputs
 from furc.frontend import load_onnx
 from furc.ir_files import is_ir, read_ir, side_file
 from furc.onnx.files import data_files
-from furc.report.budget import Budget, budget_from_json, budget_of
+from furc.profiling.budget import Budget, budget_from_json, budget_of
 from furc.request import Request
 from furc.version import __version__
 from isa.enf import Enf
-from isa.errors import ConfigError, Loc, SourceError
+from isa.errors import ConfigError, Loc
 from passes import pipeline
-from passes.ir.graph import Graph, Level
+from passes.ir.graph import Graph
 from passes.ir.lir import Program
+from passes.ir.op import Level
+from passes.manager import IR, QUIET, Listener, run_pass
 from passes.options import CompileOptions
-from passes.pipeline import GRAPH_PASSES, Listener, run_pass
-from passes.reference.verify import VerifyingListener
+from passes.pipeline import LIR, PASSES, level_of
+from passes.plan import compile_best
+from passes.verify import VerifyingListener
 
-LIR, ENF = "lir", "enf"
-LEVELS = (*map(str, Level), LIR, ENF)
-Content = Graph | Program
+ENF = "enf"
+LEVELS = (*pipeline.LEVELS, ENF)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,46 +44,48 @@ class Built:
     program: Program | None = None
 
 
-def build(source: Path | str, request: Request | None = None, listener: Listener | None = None) -> Built:
+def build(source: Path | str, request: Request | None = None, progress: Listener = QUIET) -> Built:
     """The binary of a quantized model or of IR text, from the cache where it is there. Raises FurcError."""
     path, asked = Path(source), request or Request()
     key = cache_key(path, asked)
     built = cached(key)
     if built is None:
         content, options = read(path, asked)
-        built = link(content, options, listener)
+        built = link(content, options, progress)
         keep(key, built, path, asked)
     return built
 
 
-def lower(
-    source: Path | str, level: str, request: Request | None = None, listener: Listener | None = None
-) -> Graph | Program:
+def lower(source: Path | str, level: str, request: Request | None = None, progress: Listener = QUIET) -> IR:
     """A quantized model or IR text at a level above enf, one of LEVELS. Raises FurcError."""
     content, options = read(Path(source), request or Request())
-    return lowered(content, options, level, listener)
+    return lowered(content, options, level, progress)
 
 
-def run_passes(
-    source: Path | str, names: Sequence[str], request: Request | None = None, *, verify: bool = False
-) -> Graph:
+def run_passes(source: Path | str, names: Sequence[str], request: Request | None = None, *, verify: bool = False) -> IR:
     """The graph in IR text after named passes, each verified; "-" is stdin. verify: also execute before and after each.
 
     Raises ConfigError UnknownPass, and FurcError.
     """
     for name in names:
-        if name not in GRAPH_PASSES:
-            hint = f"they are {', '.join(GRAPH_PASSES)}"
+        if name not in PASSES:
+            hint = f"they are {', '.join(PASSES)}"
             raise ConfigError("UnknownPass", f"there is no pass '{name}'", hint=hint)
-    graph = read_ir(Path(source))
-    if not isinstance(graph, Graph):
-        raise SourceError("NotAGraph", "lir is a program, passes run on graphs", at=Loc(str(source)),
-                          hint="give .dfg, .ldfg, .cdfg or .gir")  # fmt: skip
-    options = (request or Request()).options(batch=graph.batch)
-    listener = verifying(graph, options) if verify else Listener()
+    ir = read_ir(Path(source))
+    options = (request or Request()).options(batch=_graph(ir).batch)
+    listener = verifying(ir, options) if verify and isinstance(ir, Graph) else QUIET
     for name in names:
-        graph = run_pass(name, GRAPH_PASSES[name], graph, options, listener)
-    return graph
+        stage = next(stage for stage in pipeline.STAGES if PASSES[name] in stage.passes)
+        wanted = stage.reads(PASSES[name])
+        if level_of(ir) != wanted:
+            raise ConfigError("WrongLevel", f"{name} runs on {wanted}, this is {level_of(ir)}", at=Loc(str(source)),
+                              hint=f"furc compile --target-ir {wanted} writes it")  # fmt: skip
+        ir = run_pass(PASSES[name], ir, options, listener)
+    return ir
+
+
+def _graph(ir: IR) -> Graph:
+    return ir if isinstance(ir, Graph) else ir.graph
 
 
 def sources_of(source: Path) -> tuple[Path, ...]:
@@ -92,13 +96,13 @@ def sources_of(source: Path) -> tuple[Path, ...]:
 # --- one step after the other ---------------------------------------------------------------------------------
 
 
-def read(source: Path, request: Request) -> tuple[Content, CompileOptions]:
+def read(source: Path, request: Request) -> tuple[IR, CompileOptions]:
     """The source at its own level, and the options that suit it. Raises FurcError."""
     if not is_ir(source):
         request.options()  # a wrong option is told before a large model is read
         return load_onnx(source, input_shapes=request.input_shapes), request.options()
     content = read_ir(source)
-    graph = content.graph if isinstance(content, Program) else content
+    graph = _graph(content)
     if request.input_shapes:
         raise ConfigError("ShapesAreFixed", "IR text has its shapes", at=Loc(str(source)), hint="drop --input-shape")
     if graph.level is not Level.DFG and request.batch not in (None, graph.batch):
@@ -109,32 +113,30 @@ def read(source: Path, request: Request) -> tuple[Content, CompileOptions]:
     return content, request.options(batch=graph.batch)
 
 
-def lowered(content: Content, options: CompileOptions, level: str, listener: Listener | None = None) -> Content:
+def lowered(
+    content: IR, options: CompileOptions, level: str, progress: Listener = QUIET, instruments: Listener = QUIET
+) -> IR:
     """Down to a level above enf. Raises ConfigError TargetIrAbove where the content is below it already."""
-    listener, own = listener or Listener(), LIR if isinstance(content, Program) else str(content.level)
+    own = level_of(content)
     if LEVELS.index(level) < LEVELS.index(own):
         raise ConfigError(
             "TargetIrAbove", f"the source is {own}, which does not go back to {level}",
             hint=f"choose one of {', '.join(LEVELS[LEVELS.index(own) :])}",
         )  # fmt: skip
-    if isinstance(content, Program):
-        return content
-    graph = pipeline.lower(content, options, Level(level) if level in set(Level) else Level.GIR, listener)
-    return pipeline.assemble(graph, options, listener) if level == LIR else graph
+    return compile_best(content, options, target=level, progress=progress, instruments=instruments).ir
 
 
-def link(content: Content, options: CompileOptions, listener: Listener | None = None) -> Built:
-    """All the way down."""
-    listener = listener or Listener()
-    program = lowered(content, options, LIR, listener)
+def link(content: IR, options: CompileOptions, progress: Listener = QUIET, instruments: Listener = QUIET) -> Built:
+    """All the way down. progress hears of every step, instruments look into what is kept (passes/plan.py)."""
+    program = lowered(content, options, LIR, progress, instruments)
     assert isinstance(program, Program)
-    enf = pipeline.link(program, options, __version__, listener)
+    enf = pipeline.link(program, options, __version__, progress)
     return Built(enf=enf, budget=budget_of(enf, program, options.npu), program=program)
 
 
-def verifying(graph: Graph, options: CompileOptions, then: Listener | None = None) -> Listener:
+def verifying(graph: Graph, options: CompileOptions) -> VerifyingListener:
     """Executes the graph after every pass on random inputs, and names the pass that changes a result."""
-    listener = VerifyingListener(random_inputs(inputs_of(graph.inputs)), options, then=then or Listener())
+    listener = VerifyingListener(random_inputs(inputs_of(graph.inputs)), options)
     listener.take(graph)
     return listener
 

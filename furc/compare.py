@@ -23,7 +23,7 @@ from furc.onnx.oracle import Oracle
 from furc.request import Request
 from furc.runtime.session import Session
 from passes.dfg.fuse_tables import fuse_tables
-from passes.ir.dfg import HostOp
+from passes.ir.op import Runs
 from passes.ir.types import DType
 from passes.options import CompileOptions
 
@@ -70,7 +70,7 @@ def compare(
     """
     model = in_qdq_form(model)
     graph = fuse_tables(load_onnx(model, input_shapes=input_shapes), options)
-    makers = {op.result.name: op for op in graph.ops if not isinstance(op, HostOp)}
+    makers = {op.result.name: op for op in graph.ops if op.runs is not Runs.HOST}
     oracle = Oracle(model)
     quantized = {_float_name(model, name): name for name in oracle.tensors}
     shown = [op.result for op in graph.ops if op.result.name in makers and op.result.type.dtype is DType.I8]

@@ -13,11 +13,12 @@ from isa import npu as npus
 from isa.enf import MAX_BATCHED, Enf
 from isa.errors import ConfigError
 from isa.npu import NpuConfig
-from passes import pipeline
-from passes.ir.graph import Graph, Level
+from passes.ir.graph import Graph
 from passes.ir.lir import Program
+from passes.manager import QUIET, Listener
 from passes.options import CompileOptions
-from passes.pipeline import Listener
+from passes.pipeline import link
+from passes.plan import compile_best
 
 DEFAULT_TARGET = "warboy-2pe"
 
@@ -72,10 +73,9 @@ def check_batch(batch_size: int) -> None:
         )  # fmt: skip
 
 
-def compile_graph(graph: Graph, options: CompileOptions, listener: Listener | None = None) -> Compiled:
+def compile_graph(graph: Graph, options: CompileOptions, progress: Listener = QUIET) -> Compiled:
     """Compile a graph of any level down to a binary."""
-    listener = listener if listener is not None else Listener()
-    gir = pipeline.lower(graph, options, Level.GIR, listener)
-    program = pipeline.assemble(gir, options, listener)
-    enf = pipeline.link(program, options, __version__, listener)
+    program, options = compile_best(graph, options, progress=progress)
+    assert isinstance(program, Program)
+    enf = link(program, options, __version__, progress)
     return Compiled(enf=enf, program=program, options=options)

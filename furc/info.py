@@ -23,13 +23,14 @@ def binary_facts(path: Path | str) -> dict[str, object]:
         "inputs": [f"{t.name} {t.dtype}{list(t.shape)}" for t in enf.inputs],
         "outputs": [f"{t.name} {t.dtype}{list(t.shape)}" for t in enf.outputs],
         "operators": len(enf.operators),
-        "instructions": len(enf.operator_of),
+        "steps": ["host" if isinstance(step, enf_file.HostStep) else "npu" for step in enf.steps],
+        "instructions": sum(len(step.operator_of) for step in enf.npu_steps),
         "instruction_bytes": sum(segment.bytes for segment in enf.segments),
         "program_segments": len(enf.segments),
         "image_bytes": len(enf.image),
         "dram_bytes": enf.dram_bytes,
         "sram_peak_bytes": enf.sram_peak_bytes,
-        "host_operators": [*enf.head.operators, *enf.tail.operators],
+        "host_operators": [f"{o.name} {o.tensor}" for step in enf.host_steps for o in step.operators],
     }
 
 

@@ -6,20 +6,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from furc.build import ENF, Built, Content, cache_key, cached, keep, link, lowered, read, verifying
+from furc.build import ENF, Built, cache_key, cached, keep, link, lowered, read, verifying
 from furc.ir_files import is_ir
+from furc.profiling.recorded import record
 from furc.report.dot import dot
 from furc.report.memory_html import memory_html
-from furc.report.recorded import record
 from furc.request import Request
-from passes.ir.graph import Graph, Level
+from passes.ir.graph import Graph
 from passes.ir.lir import Program
+from passes.ir.lir_text import show_program
 from passes.ir.text import show
+from passes.manager import IR, QUIET, Listener, Listeners
 from passes.options import CompileOptions
-from passes.pipeline import GRAPH_PASSES, STAGES, Listener
+from passes.pipeline import LIR, PASSES, STAGES
 
-PASS_NAMES = tuple(GRAPH_PASSES)
-_LAST_OF_LDFG = next(stage.passes[-1][0] for stage in STAGES if (stage.source, stage.target) == (Level.DFG, Level.LDFG))
+PASS_NAMES = tuple(PASSES)
+_LAST_OF_LDFG = next(stage.passes[-1].name for stage in STAGES if stage.target == "ldfg")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,20 +53,23 @@ class Inspection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspected:
-    """What came of it: a binary, or content of a level above. from_cache: the binary was there already."""
+    """What came of it: a binary, or content of a level above. from_cache: the binary was there already.
+
+    verified: the passes whose result was executed and compared, where that was asked for."""
 
     built: Built | None = None
-    content: Content | None = None
+    content: IR | None = None
     drawing: str = ""
     memory: str = ""
     from_cache: bool = False
+    verified: tuple[str, ...] = ()
 
 
 def inspect(
     source: Path | str,
     request: Request | None = None,
     wanted: Inspection | None = None,
-    listener: Listener | None = None,
+    progress: Listener = QUIET,
     printed: Callable[[str], None] = print,
     reading: Callable[[], None] = lambda: None,
 ) -> Inspected:
@@ -80,7 +85,7 @@ def inspect(
     if not is_ir(path):
         reading()
     content, options = read(path, asked)
-    result = _Inspector(wanted, listener or Listener(), printed).run(content, options)
+    result = _Inspector(wanted, printed).run(content, options, progress)
     if result.built is not None:
         keep(key, result.built, path, asked)
     return result
@@ -89,56 +94,48 @@ def inspect(
 class _Stopped(Exception):  # noqa: N818: no error, the user asked for it
     """The pass to stop after is done."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, ir: IR) -> None:
         super().__init__()
-        self.graph = graph
+        self.ir = ir
 
 
 class _Inspector(Listener):
-    """Looks at the IR between passes. then: who listens besides."""
+    """Looks at the IR between passes."""
 
-    __slots__ = ("_drawing", "_printed", "_then", "_wanted")
-
-    def __init__(self, wanted: Inspection, then: Listener, printed: Callable[[str], None]) -> None:
-        self._wanted, self._then, self._printed = wanted, then, printed
+    def __init__(self, wanted: Inspection, printed: Callable[[str], None]) -> None:
+        self._wanted, self._printed = wanted, printed
         self._drawing = ""  # of the ldfg, once it is complete
 
-    def run(self, content: Content, options: CompileOptions) -> Inspected:
+    def run(self, content: IR, options: CompileOptions, progress: Listener) -> Inspected:
         """From the content to what is wanted of it."""
-        listener: Listener = self
-        if self._wanted.verify and isinstance(content, Graph):
-            listener = verifying(content, options, then=self)
+        looks = self._wanted.draw or self._wanted.print_after or self._wanted.stop_after
+        proof = verifying(content, options) if self._wanted.verify and isinstance(content, Graph) else None
+        instruments = [each for each in (proof, self if looks else None) if each is not None]
+        listener = Listeners(*instruments) if instruments else QUIET
         if not self._wanted.gives_text:
-            built = link(content, options, listener)
+            built = link(content, options, progress, listener)
             assert built.program is not None
             memory = memory_html(built.program, record(built.enf, options.npu)) if self._wanted.memory else ""
-            return Inspected(built=built, drawing=self._drawn(content), memory=memory)
-        level = str(Level.GIR) if self._wanted.stop_after else self._wanted.level
+            verified = tuple(proof.checked) if proof is not None else ()
+            return Inspected(built=built, drawing=self._drawn(content), memory=memory, verified=verified)
+        level = LIR if self._wanted.stop_after else self._wanted.level
         try:
-            reached = lowered(content, options, level, listener)
+            reached = lowered(content, options, level, progress, listener)
         except _Stopped as stopped:
-            reached = stopped.graph
-        return Inspected(content=reached, drawing=self._drawn(reached))
+            reached = stopped.ir
+        verified = tuple(proof.checked) if proof is not None else ()
+        return Inspected(content=reached, drawing=self._drawn(reached), verified=verified)
 
-    def _drawn(self, content: Content) -> str:
+    def _drawn(self, content: IR) -> str:
         if not self._wanted.draw:
             return ""
         return self._drawing or dot(content.graph if isinstance(content, Program) else content)
 
-    def started(self, stage: str) -> None:
-        self._then.started(stage)
-
-    def running(self, name: str) -> None:
-        self._then.running(name)
-
-    def passed(self, name: str, graph: Graph, seconds: float) -> None:
-        self._then.passed(name, graph, seconds)
+    def passed(self, name: str, result: IR, seconds: float) -> None:
         if name in self._wanted.print_after:
-            self._printed(f"// after {name}\n{show(graph)}")
-        if self._wanted.draw and name == _LAST_OF_LDFG:
-            self._drawing = dot(graph)
+            text = show(result) if isinstance(result, Graph) else show_program(result)
+            self._printed(f"// after {name}\n{text}")
+        if self._wanted.draw and name == _LAST_OF_LDFG and isinstance(result, Graph):
+            self._drawing = dot(result)
         if name == self._wanted.stop_after:
-            raise _Stopped(graph)
-
-    def finished(self, stage: str, seconds: float) -> None:
-        self._then.finished(stage, seconds)
+            raise _Stopped(result)

@@ -9,9 +9,11 @@ from pathlib import Path
 from furc.data.arrays import Array, npz_bytes, read_arrays
 from furc.output import CONSTANTS, CONSTANTS_MARK, IR_TEXT, Outputs
 from isa.errors import Loc, SourceError
-from passes.ir.graph import Graph, Level, verify
+from passes.ir.graph import Graph
+from passes.ir.levels import verify
 from passes.ir.lir import Program
 from passes.ir.lir_text import parse_program_text, show_program
+from passes.ir.op import Level
 from passes.ir.text import parse, show
 
 SUFFIXES = tuple(f".{level}" for level in (*Level, "lir"))

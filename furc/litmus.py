@@ -17,10 +17,10 @@ from furc.frontend import load_onnx
 from furc.onnx.files import Source, load
 from furc.output import DUMP_MARK
 from furc.profile_files import profile_of
+from furc.profiling.profile import Profile
 from furc.quantizer import QuantizeOptions, optimize_model, quantize_model
 from furc.report.dot import dot
 from furc.report.memory_html import memory_html
-from furc.report.profile import Profile
 from furc.report.trace import chrome_trace
 from furc.request import Request
 from furc.runtime.session import Session

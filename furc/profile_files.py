@@ -7,10 +7,10 @@ from pathlib import Path
 
 from furc.build import build
 from furc.machine import machine_of
-from furc.report.profile import Profile, is_enf, summarize
+from furc.profiling.profile import Profile, is_enf, summarize
+from furc.profiling.recorded import record
 from furc.report.profile_html import profile_html
 from furc.report.profile_table import host_table, operator_table, summary_table
-from furc.report.recorded import record
 from furc.report.tables import Table, plain
 from furc.report.trace import chrome_trace
 from furc.request import Request

@@ -6,23 +6,19 @@ import inspect
 import sys
 from collections.abc import Iterator
 
-from isa.assembly import default_of
 from isa.errors import ConfigError
 from isa.instructions import BY_MNEMONIC, TABLE
-from passes.ir import dfg, lowlevel  # importing them fills the registry
-from passes.ir.graph import REGISTRY, Level, Op, op_fields
-from passes.pipeline import GRAPH_PASSES, STAGES
-
-FAMILIES = (dfg, lowlevel)
+from passes.ir.op import REGISTRY, Level, Op, name_at, op_fields
+from passes.pipeline import PASSES, STAGES
 
 
 def passes_text(name: str | None = None) -> str:
     """The passes in the order they run, or the documentation of one. Raises ConfigError UnknownName."""
     if name is None:
         return "".join(f"{line}\n" for line in _passes())
-    if name not in GRAPH_PASSES:
-        raise _unknown(f"no pass '{name}', they are {', '.join(GRAPH_PASSES)}")
-    return f"{name}\n\n{_documentation(GRAPH_PASSES[name])}\n"
+    if name not in PASSES:
+        raise _unknown(f"no pass '{name}', they are {', '.join(PASSES)}")
+    return f"{name}\n\n{_documentation(PASSES[name].run)}\n"
 
 
 def ops_text(level: str | None = None, name: str | None = None) -> str:
@@ -32,7 +28,7 @@ def ops_text(level: str | None = None, name: str | None = None) -> str:
         raise _unknown(f"no op '{name}' in {level}")
     text = ""
     for at in Level:
-        of_level = [_op(op) for where, op in found if where is at]
+        of_level = [_op(op, at) for where, op in found if where is at]
         text += f"{at}\n\n" + "".join(f"{op}\n" for op in of_level) if of_level else ""
     return text
 
@@ -46,8 +42,7 @@ def instructions_text(mnemonic: str | None = None) -> str:
     spec = BY_MNEMONIC[mnemonic]
     lines = [f"{spec.mnemonic}: opcode 0x{spec.opcode:02x}, unit {spec.unit}", "", spec.meaning, ""]
     for operand in spec.operands:
-        default = default_of(operand)
-        told = f" [default: {default}]" if isinstance(default, int) else ""
+        told = f" [default: {operand.default}]" if isinstance(operand.default, int) else ""
         bits = sum(field.bits for field in operand.fields())
         lines.append(f"  {operand.name:<8} {bits:>3} bits  {operand.meaning}{told}")
     return "\n".join(lines) + "\n"
@@ -56,16 +51,16 @@ def instructions_text(mnemonic: str | None = None) -> str:
 def _passes() -> Iterator[str]:
     for stage in STAGES:
         yield f"{stage.source} to {stage.target}" if stage.source != stage.target else f"on {stage.source}"
-        for known, run in stage.passes:
-            yield f"  {known:<18} {_documentation(run).splitlines()[0]}"
+        for each in stage.passes:
+            yield f"  {each.name:<18} {each.doc}"
 
 
-def _op(op: type[Op]) -> str:
+def _op(op: type[Op], level: Level) -> str:
     operands = [f.name if f.kind == "one" else f"{f.name}{'?' if f.kind == 'optional' else '...'}"
                 for f in op_fields(op) if f.kind != "attribute"]  # fmt: skip
     attributes = [f.name for f in op_fields(op) if f.kind == "attribute"]
     braces = f" {{{', '.join(attributes)}}}" if attributes else ""
-    return f"  {op.mnemonic}({', '.join(operands)}){braces}\n    {inspect.cleandoc(op.__doc__ or '')}\n".replace(
+    return f"  {name_at(op, level)}({', '.join(operands)}){braces}\n    {inspect.cleandoc(op.__doc__ or '')}\n".replace(
         "\n\n", "\n"
     )
 

@@ -19,7 +19,7 @@ from lark.lexer import PatternStr
 
 from isa.encoding import TAGS
 from isa.errors import EncodeError, Loc
-from isa.instructions import BY_MNEMONIC, NO_SRAM, Instruction, Spec
+from isa.instructions import BY_MNEMONIC, Instruction, Spec
 from isa.layout import Box, Layout, LayoutKind, Place, Shape4, Window
 from isa.operands import (
     DramRange,
@@ -66,7 +66,7 @@ def format_instruction(instruction: Instruction) -> str:
     """One line without the line break."""
     parts = [instruction.mnemonic]
     for operand, value in zip(instruction.spec.operands, instruction.values, strict=True):
-        if value != default_of(operand):
+        if value != operand.default:
             parts.append(f"{operand.name}={_text(operand, value)}")
     if instruction.signal is not None:
         parts += ["->", f"t{instruction.signal}"]
@@ -95,13 +95,6 @@ def parse_program(text: str, source: str = "<asm>") -> list[Instruction]:
             line, column = text.count("\n") + 1, len(text) - text.rfind("\n")
         raise EncodeError("AssemblySyntax", fault.what, at=Loc(f"{source}:{line}:{column}")) from error
     return [_instruction(line, source) for line in lines]
-
-
-def default_of(operand: Operand) -> OperandValue | None:
-    """What an operand is where it is left out; None where it must be given."""
-    if isinstance(operand, Int):
-        return operand.default
-    return NO_SRAM if isinstance(operand, SramRangeOperand) else None
 
 
 def _text(operand: Operand, value: OperandValue) -> str:
@@ -172,13 +165,13 @@ def _instruction(line: _Line, source: str) -> Instruction:
     wait = 0
     for tag in line.wait:
         wait |= 1 << _tag(tag, source)
-    return Instruction(spec, tuple(_or_default(spec, o, given, line, source) for o in spec.operands), signal, wait)
+    return spec.instruction.of((_or_default(spec, o, given, line, source) for o in spec.operands), signal, wait)
 
 
 def _or_default(
     spec: Spec, operand: Operand, given: Mapping[str, OperandValue], line: _Line, source: str
 ) -> OperandValue:
-    value = given.get(operand.name, default_of(operand))
+    value = given.get(operand.name, operand.default)
     if value is None:
         what = f"{spec.mnemonic} needs operand '{operand.name}'"
         _fail("MissingOperand", what, line.mnemonic, source, hint=f"{operand.name}: {operand.meaning}")

@@ -64,7 +64,7 @@ def decode(data: bytes, offset: int = 0) -> tuple[Instruction, int]:
         if value & unused:
             raise _bad(offset, f"bits 0x{value & unused:08x} of body word {word} of {spec.mnemonic} must be zero")
     values = _operand_values(spec, body)
-    return Instruction(spec, values, head >> 8 & 0x1F if has_signal else None, wait), end
+    return spec.instruction.of(values, head >> 8 & 0x1F if has_signal else None, wait), end
 
 
 def decode_program(data: bytes) -> Iterator[tuple[int, Instruction]]:
@@ -98,6 +98,11 @@ def field_places(spec: Spec) -> tuple[tuple[FieldPlace, ...], ...]:
 def body_words(spec: Spec) -> int:
     """Words behind the header and the wait mask."""
     return 1 + max((word for places in field_places(spec) for _, word, _ in places), default=-1)
+
+
+def instruction_bytes(instruction: Instruction) -> int:
+    """What an instruction takes in instruction memory."""
+    return (1 + (1 if instruction.wait else 0) + body_words(instruction.spec)) * WORD_BYTES
 
 
 @cache

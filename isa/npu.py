@@ -62,6 +62,7 @@ class NpuConfig:
     host_quantize_ns_per_element: float
     host_dequantize_ns_per_element: float
     host_copy_ns_per_element: float
+    host_ns_per_mac: float
     mac_issue_cycles: float
     operator_setup_cycles: float
     dma_latency_cycles: float

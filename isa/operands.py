@@ -103,11 +103,15 @@ class Field(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """One operand of an instruction: a name, a meaning, and what its value is made of."""
+    """One operand of an instruction: a name, a meaning, and what its value is made of.
+
+    default: what it is where it is left out; None where it must be given.
+    """
 
     name: str
     meaning: str = ""
     role: Role = Role.VALUE
+    default: int | SramRange | None = None
 
     def fields(self) -> tuple[Field, ...]:
         raise NotImplementedError
@@ -133,7 +137,6 @@ class Int(Operand):
     scale: int = 1
     bias: int = 0
     unit: str = ""
-    default: int | None = None
 
     def fields(self) -> tuple[Field, ...]:
         return (Field(self.name, self.bits, self.signed, self.scale, self.bias),)

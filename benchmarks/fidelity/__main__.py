@@ -11,8 +11,8 @@ from pathlib import Path
 
 from benchmarks.fidelity.fit import FITTED, Fidelity, fidelity, fit
 from benchmarks.fidelity.rows import PUBLISHED, binaries, published
-from isa.interpreter import fetch
 from isa.npu import TARGETS, target
+from isa.program import fetch
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ BOUNDS = {  # what the constants mean: no fit may leave it
 }
 STEPS = (1.5, 1.2, 1.08)
 
-Program = tuple[Row, Sequence[Instruction], NpuConfig]
+Programs = tuple[Row, Sequence[Sequence[Instruction]], NpuConfig]  # a program for each NPU step
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +49,17 @@ class Fidelity:
         return sum(self.errors) / len(self.rows)
 
 
-def fidelity(programs: Sequence[Program], constants: dict[str, float] | None = None) -> Fidelity:
+def fidelity(programs: Sequence[Programs], constants: dict[str, float] | None = None) -> Fidelity:
     """Run the clock over every program, on its machine with some constants replaced."""
     results = []
-    for row, program, npu in programs:
+    for row, steps, npu in programs:
         machine = replace(npu, **constants) if constants else npu  # type: ignore[arg-type]
-        results.append((row, machine.milliseconds(simulate(program, machine).cycles)))
+        cycles = sum(simulate(program, machine).cycles for program in steps)
+        results.append((row, machine.milliseconds(cycles)))
     return Fidelity(tuple(results))
 
 
-def fit(programs: Sequence[Program], report: Callable[[str], None]) -> dict[str, float]:
+def fit(programs: Sequence[Programs], report: Callable[[str], None]) -> dict[str, float]:
     """The constants that make the mean absolute error smallest."""
     npu = programs[0][2]
     best = {name: float(getattr(npu, name)) for name in FITTED}

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from furc.cli.display import on_terminal, say
 from passes.ir.graph import Graph
-from passes.pipeline import STAGES, Listener
+from passes.manager import IR, Listener
+from passes.pipeline import STAGES
 
 if TYPE_CHECKING:
     from rich.status import Status
@@ -19,9 +20,10 @@ OTHERWISE = "Optimizing graph"  # every other pass of a step with sub-steps
 
 
 class StepReporter(Listener, AbstractContextManager["StepReporter"]):
-    """Prints a step when it is done, and its passes with `verbose`. first: what the first step is called."""
+    """Prints a step when it is done, and its passes with `verbose`. first: what the first step is called.
 
-    __slots__ = ("_begin", "_current", "_read", "_shown", "_start", "_status", "first", "verbose")
+    Where several plans are compiled, each step is printed once, with the time that it took in all of them.
+    """
 
     def __init__(self, first: str = STEPS[0], *, verbose: bool = False) -> None:
         self.first, self.verbose = first, verbose
@@ -30,6 +32,11 @@ class StepReporter(Listener, AbstractContextManager["StepReporter"]):
         self._current = ""
         self._shown: set[str] = set()
         self._status: Status | None = None
+        self._spent: dict[str, float] = {}  # of earlier plans, by step
+        self._quiet = ""  # which plan it is, where it is not the last one
+
+    def planned(self, index: int, count: int) -> None:
+        self._quiet = f"plan {index + 1} of {count}: " if index + 1 < count else ""
 
     def reading(self) -> None:
         """The model is being read: the first step has begun. Its line comes with the passes, when the file is good."""
@@ -40,22 +47,29 @@ class StepReporter(Listener, AbstractContextManager["StepReporter"]):
         if not self._read:
             self._begin = time.perf_counter()
         self._current, self._read, self._shown = stage, False, set()
+        if self._quiet:
+            self._spin(f"{self._quiet}{self._title(stage)}")
+            return
         self._line(f"[{STEPS.index(stage) + 1}/{len(STEPS)}] Compiling from {self._title(stage)}")
 
     def running(self, name: str) -> None:
         titles = _titles(self._current)
         title = TITLES.get(name, OTHERWISE)
-        if title in titles and title not in self._shown:
+        if title in titles and title not in self._shown and not self._quiet:
             self._shown.add(title)
             self._line(f"  [{titles.index(title) + 1}/{len(titles)}] {title}")
 
-    def passed(self, name: str, graph: Graph, seconds: float) -> None:
-        if self.verbose:
-            self._line(f"    {name}: {seconds:.3f}s, {len(graph.ops)} ops, {len(graph.constants)} constants")
+    def passed(self, name: str, result: IR, seconds: float) -> None:
+        if self.verbose and not self._quiet:
+            self._line(f"    {name}: {seconds:.3f}s, {_size(result)}")
 
     def finished(self, stage: str, seconds: float) -> None:
         self._stop()
-        say(f"Done in {time.perf_counter() - self._begin:.3f}s", err=True)
+        spent = time.perf_counter() - self._begin + self._spent.get(stage, 0.0)
+        if self._quiet:
+            self._spent[stage] = spent
+        else:
+            say(f"Done in {spent:.3f}s", err=True)
 
     def ended(self) -> None:
         """The whole compile is done."""
@@ -141,6 +155,12 @@ def _titles(stage: str) -> list[str]:
     """The sub-steps of a step that has several, in the order its passes run."""
     found: list[str] = []
     for step in STAGES:
-        if f"{step.source} to {step.target}" == stage and len(step.passes) > 1:
-            found += [TITLES.get(name, OTHERWISE) for name, _ in step.passes]
+        if step.label == stage and any(each.name in TITLES for each in step.passes):
+            found += [TITLES.get(each.name, OTHERWISE) for each in step.passes]
     return list(dict.fromkeys(found))
+
+
+def _size(ir: IR) -> str:
+    if isinstance(ir, Graph):
+        return f"{len(ir.ops)} ops, {len(ir.constants)} constants"
+    return f"{sum(len(run.steps) for run in ir.runs)} instructions"

@@ -12,7 +12,7 @@ import click
 from furc.compiler_config import compiler_config as checked
 from furc.compiler_config import parse_settings, read_config
 from furc.machine import DEFAULT_TARGET
-from furc.report.profile import is_enf
+from furc.profiling.profile import is_enf
 from furc.request import Request
 from isa.npu import TARGETS
 

@@ -12,7 +12,7 @@ import numpy as np
 from furc.data.arrays import Array, read_array
 from furc.data.images import Preprocess, preprocess_image, read_image
 from isa.errors import Loc, SourceError
-from passes.ir.graph import Value
+from passes.ir.op import Value
 
 ARRAYS = (".npy", ".npz")
 IMAGE_AXES = 4

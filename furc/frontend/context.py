@@ -29,9 +29,10 @@ from furc.frontend.entries import (
     Unary,
 )
 from isa.errors import FurcError, Loc, LowerError
-from passes.ir import dfg
-from passes.ir.graph import Array, Graph, Value
+from passes.ir.graph import Graph
+from passes.ir.op import Array, Value
 from passes.ir.types import DType, Quant, TensorType
+from passes.ops.host import Quantize, Recast
 
 NO_NUMBERS = "cOSU"  # complex numbers, objects and strings, by NumPy's letters
 
@@ -143,7 +144,7 @@ class Context(ABC, Generic[N]):
                 stored = tables.quantized(entry.array.astype(np.float32), quant)
                 return self.builder.constant(name, stored, TensorType(entry.shape, DType.I8, quant))
             case GraphInput(value) if value.type.dtype is DType.F32:
-                return self.builder.add(dfg.Quantize, name, TensorType(entry.shape, DType.I8, quant), loc, x=value)
+                return self.builder.add(Quantize, name, TensorType(entry.shape, DType.I8, quant), loc, x=value)
             case Pending():
                 return self._complete_op(entry, quant, name)
             case Unary():
@@ -169,7 +170,7 @@ class Context(ABC, Generic[N]):
         if isinstance(bound, Stored):
             return bound.value
         type = TensorType(value.type.shape, DType.I8, quant)
-        made = self.builder.add(dfg.Recast, f"{value.name}.int8", type, loc, x=value)
+        made = self.builder.add(Recast, f"{value.name}.int8", type, loc, x=value)
         self.env[value.name] = Stored(made, unsigned=True)
         return made
 
@@ -207,10 +208,14 @@ class Context(ABC, Generic[N]):
         return f"{tensor}.int8" if isinstance(self.env[tensor], GraphInput) else tensor
 
     def _complete_op(self, entry: Pending, quant: Quant, name: str) -> Value:
-        lo, hi = entry.clamp.stored(quant)
         reshaped = entry.inner != entry.shape
         type = TensorType(entry.inner, DType.I8, quant)
         value = self.builder.add(
-            entry.op, f"{name}.inner" if reshaped else name, type, entry.loc, **entry.fields, lo=lo, hi=hi
+            entry.op,
+            f"{name}.inner" if reshaped else name,
+            type,
+            entry.loc,
+            **entry.fields,
+            clamp=entry.bounds.stored(quant),
         )
         return self.builder.reshape(value, entry.shape, name, entry.loc)

@@ -10,13 +10,15 @@ import numpy as np
 
 from furc.frontend import tables
 from isa.errors import Loc, LowerError
-from passes.ir import dfg
-from passes.ir.graph import Array, Graph, Names, Op, Value, constant
-from passes.ir.types import DType, Quant, TensorType
+from passes.ir.graph import Graph, Names, constant
+from passes.ir.op import Array, Op, Value
+from passes.ir.types import Quant, TensorType
+from passes.ops.concat import Concat
+from passes.ops.elementwise import TABLE_TYPE, Table
+from passes.ops.move import Expand, Pad, Reshape, Slice, Transpose
 
 IDENTITY = np.arange(-128, 128, dtype=np.int8)
 LARGEST = 2**31 - 1  # elements of one tensor; the DRAM of the card holds eight of them
-TABLE_TYPE = TensorType((256,), DType.I8)
 
 
 class Builder:
@@ -36,7 +38,7 @@ class Builder:
             message = f"'{name}' is {list(type.shape)}: more than {LARGEST} elements"
             raise LowerError("TensorTooLarge", message, at=loc, hint="check the shapes the model computes")
         result = Value(self.names.fresh(name), type)
-        self.graph.ops.append(cls(result=result, loc=loc, **fields))
+        self.graph.ops.append(cls(results=(result,), loc=loc, **fields))
         return result
 
     def constant(self, name: str, array: Array, type: TensorType) -> Value:
@@ -47,7 +49,7 @@ class Builder:
         if quant == x.type.quant and np.array_equal(entries, IDENTITY):
             return x
         table = self.constant(f"{name}.table", entries, TABLE_TYPE)
-        return self.add(dfg.Table, name, replace(x.type, quant=quant), loc, x=x, table=table)
+        return self.add(Table, name, replace(x.type, quant=quant), loc, x=x, table=table)
 
     def requantize(self, x: Value, quant: Quant, name: str, loc: Loc) -> Value:
         """x under another scale or zero point: quantize(dequantize(x)), by table; made once for each quantization."""
@@ -62,14 +64,14 @@ class Builder:
         shape = tuple(to)
         if shape == x.type.shape:
             return x
-        return self.add(dfg.Reshape, name, x.type.shaped(shape), loc, x=x, to=shape)
+        return self.add(Reshape, name, x.type.shaped(shape), loc, x=x, to=shape)
 
     def transpose(self, x: Value, perm: Sequence[int], name: str, loc: Loc) -> Value:
         order = tuple(perm)
         if order == tuple(range(x.type.rank)):
             return x
         type = x.type.shaped(tuple(x.type.shape[axis] for axis in order))
-        return self.add(dfg.Transpose, name, type, loc, x=x, perm=order)
+        return self.add(Transpose, name, type, loc, x=x, perm=order)
 
     def slice(self, x: Value, ranges: Sequence[range], name: str, loc: Loc) -> Value:
         """ranges: the indices to take of each axis, in order."""
@@ -77,7 +79,7 @@ class Builder:
             return x
         size = tuple(len(r) for r in ranges)
         start, step = tuple(r.start for r in ranges), tuple(r.step for r in ranges)
-        return self.add(dfg.Slice, name, x.type.shaped(size), loc, x=x, start=start, size=size, step=step)
+        return self.add(Slice, name, x.type.shaped(size), loc, x=x, start=start, size=size, step=step)
 
     def expand(self, x: Value, to: Sequence[int], name: str, loc: Loc) -> Value:
         """Broadcast x to a shape of the same or a higher rank."""
@@ -87,7 +89,7 @@ class Builder:
         aligned = (1,) * (len(shape) - x.type.rank) + x.type.shape
         if aligned != shape:
             x = self.reshape(x, aligned, f"{name}.aligned", loc)
-            return self.add(dfg.Expand, name, x.type.shaped(shape), loc, x=x, to=shape)
+            return self.add(Expand, name, x.type.shaped(shape), loc, x=x, to=shape)
         return self.reshape(x, aligned, name, loc)
 
     def repeat(self, x: Value, axis_repeats: Sequence[int], each: bool, name: str, loc: Loc) -> Value:
@@ -120,11 +122,11 @@ class Builder:
             return x
         shape = tuple(b + d + a for d, (b, a) in zip(x.type.shape, grown, strict=True))
         low, high = tuple(b for b, _ in grown), tuple(a for _, a in grown)
-        return self.add(dfg.Pad, name, x.type.shaped(shape), loc, x=x, before=low, after=high, value=value)
+        return self.add(Pad, name, x.type.shaped(shape), loc, x=x, before=low, after=high, value=value)
 
     def concat(self, xs: Sequence[Value], axis: int, name: str, loc: Loc) -> Value:
         if len(xs) == 1:
             return xs[0]
         shape = list(xs[0].type.shape)
         shape[axis] = sum(x.type.shape[axis] for x in xs)
-        return self.add(dfg.Concat, name, xs[0].type.shaped(tuple(shape)), loc, inputs=tuple(xs), axis=axis)
+        return self.add(Concat, name, xs[0].type.shaped(tuple(shape)), loc, inputs=tuple(xs), axis=axis)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from furc.frontend.tables import Step
 from isa.errors import Loc
 from isa.execute import numerics
-from passes.ir.graph import Array, Op, Value
+from passes.ir.attributes import Clamp
+from passes.ir.op import Array, Op, Value
 from passes.ir.types import Quant
 
 Shape = tuple[int, ...]
@@ -88,20 +89,20 @@ class GraphInput:
 
 
 @dataclass(frozen=True, slots=True)
-class Clamp:
-    """Bounds on real values: what Relu and Clip after an operator have left."""
+class Bounds:
+    """Bounds on real values: what Relu and Clip behind an operator have left."""
 
     lo: float = -np.inf
     hi: float = np.inf
 
-    def then(self, lo: float, hi: float) -> Clamp:
+    def then(self, lo: float, hi: float) -> Bounds:
         """The bounds after another min(max(x, lo), hi)."""
-        return Clamp(min(max(self.lo, lo), hi), min(max(self.hi, lo), hi))
+        return Bounds(min(max(self.lo, lo), hi), min(max(self.hi, lo), hi))
 
-    def stored(self, quant: Quant) -> tuple[int, int]:
+    def stored(self, quant: Quant) -> Clamp:
         """The bounds as int8. Exact: quantization keeps order, so it commutes with min and max."""
         lo, hi = numerics.quantize(np.array([self.lo, self.hi], np.float32), quant.s, quant.z)
-        return int(lo), int(hi)
+        return Clamp(int(lo), int(hi))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,10 +117,10 @@ class Pending:
     inner: Shape
     shape: Shape
     loc: Loc
-    clamp: Clamp = Clamp()
+    bounds: Bounds = Bounds()
 
     def clamped(self, lo: float, hi: float, loc: Loc) -> Pending:
-        return replace(self, clamp=self.clamp.then(lo, hi), loc=self.loc.merged(loc))
+        return replace(self, bounds=self.bounds.then(lo, hi), loc=self.loc.merged(loc))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

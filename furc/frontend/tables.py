@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from furc.onnx.run import RunModel
 from isa.execute import numerics
-from passes.ir.graph import Array
+from passes.ir.op import Array
 from passes.ir.types import Quant
 
 Float32 = NDArray[np.float32]

@@ -1,4 +1,4 @@
-"""Run models as they are on ONNX Runtime: the one place of furc that makes its sessions."""
+"""Run models as they are on ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 
+from isa import ort
 from isa.errors import RunError
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -21,7 +21,7 @@ def session(
     integers: bool = True,
     plain: bool = False,
     threads: int = 0,
-) -> onnxruntime.InferenceSession:
+) -> Any:
     """A quiet CPU session. Raises RunError[CannotRun] where ONNX Runtime refuses the model.
 
     layouts: let it choose blocked layouts and fuse; pays only where few tensors are looked at. integers: let it put
@@ -29,19 +29,11 @@ def session(
     that only some scales make superfluous (seen with 1.31). plain: every operator just as the model has it. threads:
     0 for as many as there are cores.
     """
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what is wrong is in the exception
-    options.intra_op_num_threads = threads
-    if plain:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    elif not layouts:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the other core counts meanwhile
-    if not integers:
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
+    level = ort.Optimize.NONE if plain else ort.Optimize.ALL if layouts else ort.Optimize.BASIC
     data = model if isinstance(model, bytes) else model.SerializeToString()
+    spinning = plain or layouts  # where many tensors are looked at, the other core counts meanwhile
     try:
-        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        return ort.session(data, optimize=level, threads=threads, spinning=spinning, integer_kernels=integers)
     except Exception as error:  # ONNX Runtime's exceptions have no common base
         raise RunError(
             "CannotRun", f"ONNX Runtime refuses the model: {first_line(error)}", hint="check it with onnx.checker"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from passes.ir.graph import Graph, Op, Value
+from passes.ir.graph import Graph
+from passes.ir.op import Op, Runs, Value, name_at
 from passes.ir.types import InDram, InSram, Striped
 
 HOST_COLOR, NPU_COLOR, EDGE_COLOR = "#f3e3c3", "#dbe9f6", "#e8ecf0"
-HOST_OPS = {"quantize", "dequantize", "recast"}
 
 
 def dot(graph: Graph) -> str:
@@ -17,12 +17,12 @@ def dot(graph: Graph) -> str:
     ends = {value: f"in{i}" for i, value in enumerate(graph.inputs)}
     lines += [_node(ends[v], [v.name, _type(v)], EDGE_COLOR, "oval") for v in graph.inputs]
     for index, op in enumerate(graph.ops):
-        ends[op.result] = f"op{index}"
-        color = HOST_COLOR if op.mnemonic in HOST_OPS else NPU_COLOR
-        lines.append(_node(ends[op.result], _words(op), color, "box"))
-    for op in graph.ops:
+        ends |= dict.fromkeys(op.results, f"op{index}")
+        color = HOST_COLOR if op.runs is Runs.HOST else NPU_COLOR
+        lines.append(_node(f"op{index}", _words(op, graph), color, "box"))
+    for index, op in enumerate(graph.ops):
         read = dict.fromkeys(v for v in op.operands() if v in ends)
-        lines += [f"  {ends[v]} -> {ends[op.result]} [label={_quoted(_type(v))}];" for v in read]
+        lines += [f"  {ends[v]} -> op{index} [label={_quoted(_type(v))}];" for v in read]
     for index, value in enumerate(graph.outputs):
         lines.append(_node(f"out{index}", [value.name, _type(value)], EDGE_COLOR, "oval"))
         if value in ends:
@@ -30,11 +30,11 @@ def dot(graph: Graph) -> str:
     return "\n".join([*lines, "}"]) + "\n"
 
 
-def _words(op: Op) -> list[str]:
+def _words(op: Op, graph: Graph) -> list[str]:
     """Kind, layout of the result, ONNX nodes."""
     kind = getattr(op, "kind", "")
-    words = [f"{op.mnemonic} {kind}".strip()]
-    place = op.result.type.place
+    words = [f"{name_at(type(op), graph.level)} {kind}".strip()]
+    place = op.results[0].type.place
     if isinstance(place, InSram):
         words.append(str(place.layout))
     elif isinstance(place, InDram):

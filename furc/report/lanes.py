@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from furc.profiling.recorded import Engine, Recorded
 from furc.report.page import text
-from furc.report.recorded import Engine, Recorded
 from furc.report.tables import count, nodes, shape
 
 MOST_BARS = 4000  # of all engines; what a browser draws without a pause

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from furc.report.commands import commands_of
+from furc.profiling.recorded import Engine, Recorded
 from furc.report.lanes import bars, hover
 from furc.report.page import Figure, Section, page, text
-from furc.report.recorded import Engine, Recorded
 from furc.report.tables import count
 from isa.operands import Range, Space
-from passes.ir.graph import Op, Value
+from passes.analysis.aliases import Aliases
+from passes.analysis.occupancy import Occupied, occupancy
 from passes.ir.lir import Program
-from passes.ir.lowlevel import LowLevelConv2d
-from passes.ir.windows import Windows
-from passes.schedule.occupancy import Occupied, occupancy
+from passes.ir.op import Op
 
 KINDS = {"activation": "#3b82c4", "weights": "#c9a227", "scratch": "#b0558f"}
 LANES = {Engine.MAIN: "#2b6cb0", Engine.SUB: "#2f9e8f", Engine.DMA_IN: "#d9822b", Engine.DMA_OUT: "#c9513f"}
@@ -50,13 +48,13 @@ def memory_html(program: Program, recorded: Recorded) -> str:
 
 def rectangles(program: Program, recorded: Recorded) -> list[Rectangle]:
     """Every buffer, from when the first instruction that touches it starts to when the last one ends."""
-    npu, ops, windows = recorded.npu, program.graph.ops, Windows(program.graph)
+    npu, ops, aliases = recorded.npu, program.graph.ops, Aliases(program.graph)
     buffers = {buffer.name: buffer for buffer in occupancy(program.graph, npu)}
     spans: dict[str, tuple[float, float]] = {}
-    for command, event in zip(commands_of(program), recorded.timeline.events, strict=True):
+    for step, event in zip(program.steps(), recorded.timeline.events, strict=True):
         insn = event.instruction
         touched = (*insn.reads(npu.sram_access_bytes), *insn.writes(npu.sram_access_bytes))
-        for name in _buffers_of(ops[command], windows) if command >= 0 else ():
+        for name in _buffers_of(ops[step.command], aliases) if step.command >= 0 else ():
             if name in buffers and any(_overlap(buffers[name], memory) for memory in touched):
                 start, stop = spans.get(name, (event.start, event.end))
                 spans[name] = (min(start, event.start), max(stop, event.end))
@@ -64,11 +62,9 @@ def rectangles(program: Program, recorded: Recorded) -> list[Rectangle]:
     return [Rectangle(b.name, b.kind, *spans[b.name], b.low, b.high) for b in found]
 
 
-def _buffers_of(op: Op, windows: Windows) -> list[str]:
+def _buffers_of(op: Op, aliases: Aliases) -> list[str]:
     """Names in occupancy() of what a command may touch; an instruction of it touches some of them."""
-    values: list[Value] = [*op.operands(), op.result]
-    names = [windows.root(value).name for value in values]
-    return [*names, f"{op.result.name}.sums"] if isinstance(op, LowLevelConv2d) else names
+    return [*(aliases.root(value).name for value in (*op.operands(), *op.results)), f"{op.result.name}.sums"]
 
 
 def _overlap(buffer: Occupied, memory: Range) -> bool:

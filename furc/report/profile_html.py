@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from furc.report.counters import Step, dram_gigabytes_per_second, mac_utilization, sram_bytes
+from furc.profiling.bound_by import BoundBy
+from furc.profiling.counters import Step, dram_gigabytes_per_second, mac_utilization, sram_bytes
+from furc.profiling.profile import OperatorProfile, Profile
+from furc.profiling.recorded import Engine
 from furc.report.lanes import bars, hover
 from furc.report.page import Figure, Section, page, text
-from furc.report.profile import BoundBy, OperatorProfile, Profile
 from furc.report.profile_table import host_table, operator_table, summary_table
-from furc.report.recorded import Engine
 from furc.report.tables import count, nodes, percent, shape
 
 COLORS = {

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from furc.report.budget import HOST_COLUMNS
-from furc.report.profile import OperatorProfile, Profile
+from furc.profiling.host import HostWork
+from furc.profiling.profile import OperatorProfile, Profile
 from furc.report.tables import Column, Table, count, nodes, percent, shape
 
 COLUMNS = (
@@ -17,6 +17,7 @@ COLUMNS = (
     Column("MAC use", right=True),
     Column("bound by"),
 )
+HOST_COLUMNS = (Column("tensor", long=True), Column("shape"), Column("ms", right=True), Column("why", long=True))
 
 
 def summary_table(profile: Profile) -> Table:
@@ -54,8 +55,13 @@ def operator_table(profile: Profile, top: int | None = None) -> Table:
 
 def host_table(profile: Profile) -> Table:
     """Operators on the host, in the order they run."""
-    rows = tuple((o.name, o.tensor, shape(o.shape), f"{o.ms:.3f}", o.reason) for o in profile.host)
-    return Table(title="Operators on the host", columns=(Column("operator"), *HOST_COLUMNS), rows=rows)
+    columns = (Column("operator"), *HOST_COLUMNS)
+    return Table(title="Operators on the host", columns=columns, rows=tuple(map(host_row, profile.host)))
+
+
+def host_row(work: HostWork) -> tuple[str, ...]:
+    """An operator on the host: its name, then HOST_COLUMNS."""
+    return (work.name, work.tensor, shape(work.shape), f"{work.ms:.3f}", work.reason)
 
 
 def _row(o: OperatorProfile) -> tuple[str, ...]:
@@ -83,6 +89,8 @@ def _rate(profile: Profile) -> float:
 
 
 def _loads(profile: Profile) -> str:
-    if not profile.program_loads:
-        return f"{len(profile.recorded.timeline.events)} instructions in one segment"
-    return f"{profile.program_loads} segments loaded while running"
+    if profile.program_loads:
+        return f"{profile.program_loads} segments loaded while running"
+    programs = len(profile.recorded.runs)
+    where = "one segment" if programs == 1 else f"{programs} programs"
+    return f"{len(profile.recorded.timeline.events)} instructions in {where}"

@@ -1,18 +1,20 @@
 """A run as a Chrome trace: JSON that Perfetto and chrome://tracing open.
 
-One process is the device, one thread an engine, and one the host's share of the run, before and after the program.
+One process is the device, one thread an engine, and one the host's share of the run. Steps follow one another.
 Times are whole nanoseconds, so that slices that touch stay disjoint in every viewer.
 """
 
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections.abc import Iterator
 
-from furc.report.counters import Step, dram_gigabytes_per_second, mac_utilization, sram_bytes
-from furc.report.host import HostOperator
-from furc.report.profile import Profile
-from furc.report.recorded import Engine, Slice
+from furc.profiling.counters import Step, dram_gigabytes_per_second, mac_utilization, sram_bytes
+from furc.profiling.host import HostWork, Moment
+from furc.profiling.profile import Profile
+from furc.profiling.recorded import Engine, Slice
+from isa.enf import NpuStep
 
 PROCESS = 1
 HOST_THREAD = "host"
@@ -29,9 +31,10 @@ def chrome_trace(profile: Profile) -> str:
 class _Trace:
     def __init__(self, profile: Profile) -> None:
         self.profile, self.recorded = profile, profile.recorded
-        before = sum(operator.ms for operator in profile.host if operator.before)
-        self.start_ns = before * 1e6
         self.ns_per_cycle = 1e9 / self.recorded.npu.clock_hz
+        self.start_ns: list[float] = []  # of the NPU steps
+        self.host: list[tuple[float, HostWork]] = []  # with its start in ns
+        self._place()
 
     def events(self) -> Iterator[TraceEvent]:
         yield from self._names()
@@ -48,14 +51,28 @@ class _Trace:
             yield _metadata("thread_name", thread, {"name": str(name)})
             yield _metadata("thread_sort_index", thread, {"sort_index": thread})
 
-    def _host(self) -> Iterator[TraceEvent]:
+    def _place(self) -> None:
+        """One step after another, the host's work around each program."""
         now = 0.0
-        after = self.start_ns + self.recorded.timeline.cycles * self.ns_per_cycle
-        for operator in sorted(self.profile.host, key=lambda operator: not operator.before):
-            now = now if operator.before else max(now, after)
-            end = now + operator.ms * 1e6
-            yield _complete(operator.name, "host", THREADS[HOST_THREAD], now, end, _host_args(operator))
-            now = end
+        for index, step in enumerate(self.recorded.enf.steps):
+            now = self._place_host(index, Moment.BEFORE, now)
+            if isinstance(step, NpuStep):
+                cycles = self.recorded.runs[len(self.start_ns)].cycles
+                self.start_ns.append(now)
+                now += cycles * self.ns_per_cycle
+            now = self._place_host(index, Moment.AFTER, now)
+
+    def _place_host(self, step: int, moment: Moment, now: float) -> float:
+        for work in self.profile.host:
+            if (work.step, work.moment) == (step, moment):
+                self.host.append((now, work))
+                now += work.ms * 1e6
+        return now
+
+    def _host(self) -> Iterator[TraceEvent]:
+        for start, work in self.host:
+            end = start + work.ms * 1e6
+            yield _complete(work.name, "host", THREADS[HOST_THREAD], start, end, _host_args(work))
 
     def _slice(self, piece: Slice) -> TraceEvent:
         operator = self.recorded.operator(piece.operator)
@@ -70,16 +87,20 @@ class _Trace:
         }
         args |= {"macs": cost.macs} if cost.macs else {}
         args |= {"dram_bytes": cost.dram_bytes} if cost.dram_bytes else {}
-        start, stop = self._ns(piece.start), self._ns(piece.stop)
+        start, stop = (self._ns(cycle, piece.run) for cycle in (piece.start, piece.stop))
         return _complete(operator.name, "npu", THREADS[piece.engine], start, stop, args)
 
     def _counter(self, name: str, steps: list[Step], digits: int) -> Iterator[TraceEvent]:
-        for at, value in {round(self._ns(step.cycle)): step.value for step in steps}.items():
+        for at, value in {round(self._ns(step.cycle, self._run(step.cycle))): step.value for step in steps}.items():
             shown = round(value, digits) if digits else round(value)
             yield {"name": name, "ph": "C", "pid": PROCESS, "ts": at / 1000, "args": {"value": shown}}
 
-    def _ns(self, cycle: float) -> float:
-        return self.start_ns + cycle * self.ns_per_cycle
+    def _run(self, cycle: float) -> int:
+        """The NPU step that a cycle is of; between two of them the later one."""
+        return min(bisect_right(self.recorded.starts, cycle), len(self.start_ns)) - 1
+
+    def _ns(self, cycle: float, run: int) -> float:
+        return self.start_ns[run] + (cycle - self.recorded.starts[run]) * self.ns_per_cycle
 
 
 def _metadata(name: str, thread: int, args: dict[str, object]) -> TraceEvent:
@@ -96,7 +117,7 @@ def _complete(
     }  # fmt: skip
 
 
-def _host_args(operator: HostOperator) -> dict[str, object]:
+def _host_args(operator: HostWork) -> dict[str, object]:
     return {
         "tensor": operator.tensor,
         "shape": list(operator.shape),

@@ -5,18 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime
 from numpy.typing import NDArray
-from onnx import external_data_helper
 
+from furc.runtime.host_step import HostRunner
 from isa import enf as enf_file
 from isa import npu as npus
-from isa.enf import DramTensor, Enf, HostSegment, ModelTensor
-from isa.enf_container import COMPILE_AGAIN
+from isa.enf import COMPILE_AGAIN, DramTensor, Enf, HostStep, ModelTensor, NpuStep
 from isa.errors import EnfError, RunError
 from isa.interpreter import Interpreter
 from isa.layout import Box
@@ -27,7 +25,7 @@ Array = NDArray[Any]
 
 
 class Session:
-    """A loaded binary. Kernels are prepared at the first run and kept."""
+    """A loaded binary. Kernels are prepared at the first run and kept. Threads may share it: they take turns."""
 
     def __init__(self, enf: Enf | str | Path, *, npu: NpuConfig | None = None, accelerate: bool = True) -> None:
         """npu: the machine to run on, the ENF's target by default. accelerate: False runs the NumPy reference.
@@ -38,7 +36,8 @@ class Session:
         self.npu = npu if npu is not None else npus.target(self.enf.target)
         enf_file.check_compatible(self.enf, self.npu)
         self._interpreter = Interpreter(self.enf, self.npu, accelerate=accelerate)
-        self._head, self._tail = _host(self.enf.head), _host(self.enf.tail)
+        self._hosts = [HostRunner(step) for step in self.enf.host_steps]
+        self._lock = Lock()
 
     @property
     def inputs(self) -> tuple[ModelTensor, ...]:
@@ -55,32 +54,37 @@ class Session:
 
         Raises RunError UnknownInput, MissingInput, InputShape or InputType.
         """
-        self._check(inputs)
-        values = dict(inputs) | _run_host(self._head, self.enf.head, inputs)
-        for tensor in self.enf.npu_inputs:
-            data = _shaped(values[tensor.name], tensor.name, "int8", tuple(tensor.shape))
-            self._interpreter.machine.write_dram(_whole(tensor), data)  # Lower: the host re-lays the tensor
-        self._interpreter.run()
-        for tensor in self.enf.npu_outputs:
-            values[tensor.name] = np.ascontiguousarray(self._interpreter.machine.read_dram(_whole(tensor)))
-        values |= _run_host(self._tail, self.enf.tail, values)
+        values = self._checked(inputs)
+        with self._lock:
+            self._run_steps(values)
         return {t.name: _shaped(values[t.name], t.name, t.dtype, t.shape) for t in self.enf.outputs}
 
-    def _check(self, inputs: Mapping[str, Array]) -> None:
+    def _run_steps(self, values: dict[str, Array]) -> None:
+        """Add what each step makes."""
+        hosts, programs = iter(self._hosts), 0
+        for step in self.enf.steps:
+            if isinstance(step, HostStep):
+                values |= next(hosts).run(values)
+            else:
+                self._run_npu(step, programs, values)
+                programs += 1
+
+    def _run_npu(self, step: NpuStep, number: int, values: dict[str, Array]) -> None:
+        machine = self._interpreter.machine
+        for tensor in step.inputs:
+            data = _shaped(values[tensor.name], tensor.name, "int8", tuple(tensor.shape))
+            machine.write_dram(_whole(tensor), data)  # Lower: the host re-lays the tensor
+        self._interpreter.run(number)
+        for tensor in step.outputs:
+            values[tensor.name] = machine.read_dram(_whole(tensor)).copy()  # the next run writes there again
+
+    def _checked(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """The inputs as arrays of the types that the model wants, in this computer's byte order."""
         known = {tensor.name: tensor for tensor in self.enf.inputs}
         for name in inputs:
             if name not in known:
                 raise RunError("UnknownInput", f"the model has no input '{name}'", hint=f"its inputs: {_list(known)}")
-        for name, tensor in known.items():
-            if name not in inputs:
-                raise RunError("MissingInput", f"no data for input '{name}'", hint=f"pass {_describe(tensor)}")
-            array = np.asarray(inputs[name])
-            if array.dtype.name != tensor.dtype:
-                what = f"input '{name}' is {array.dtype.name}, expected {tensor.dtype}"
-                raise RunError("InputType", what, hint=f"convert it with .astype('{tensor.dtype}')")
-            if array.shape != tensor.shape:
-                what = f"input '{name}' has shape {list(array.shape)}, expected {list(tensor.shape)}"
-                raise RunError("InputShape", what, hint="reshape the data, or compile with another --batch")
+        return {name: _checked(inputs, name, tensor) for name, tensor in known.items()}
 
 
 def load(path: str | Path, *, npu: NpuConfig | None = None) -> Session:
@@ -88,57 +92,26 @@ def load(path: str | Path, *, npu: NpuConfig | None = None) -> Session:
     return Session(path, npu=npu)
 
 
-def _host(segment: HostSegment) -> Any:
-    """ONNX Runtime's session of a segment. Raises EnfError BadEnf: the bytes come from a file."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what is wrong is in the exception
-    if not segment.inputs:
-        return None
-    try:
-        proto = onnx.ModelProto.FromString(segment.model)
-        if any(external_data_helper.uses_external_data(t) for t in proto.graph.initializer):
-            raise _bad_host(segment, "it takes constants from other files")
-        session = onnxruntime.InferenceSession(segment.model, options, providers=["CPUExecutionProvider"])
-    except EnfError:
-        raise
-    except Exception as error:  # ONNX Runtime's exceptions have no common base
-        raise _bad_host(segment, f"ONNX Runtime refuses it: {_first_line(error)}") from error
-    for kind, names, has in (
-        ("input", segment.inputs, session.get_inputs()),
-        ("output", segment.outputs, session.get_outputs()),
-    ):
-        known = {tensor.name for tensor in has}
-        missing = next((name for name in names if name not in known), None)
-        if missing is not None:
-            raise _bad_host(segment, f"it has no {kind} '{missing}'")
-    return session
-
-
-def _run_host(session: Any, segment: HostSegment, values: Mapping[str, Array]) -> dict[str, Array]:
-    if session is None:
-        return {}
-    try:
-        results = session.run(list(segment.outputs), {name: values[name] for name in segment.inputs})
-    except Exception as error:  # see above
-        raise _bad_host(segment, f"ONNX Runtime cannot run it: {_first_line(error)}") from error
-    return dict(zip(segment.outputs, results, strict=True))
+def _checked(inputs: Mapping[str, Array], name: str, tensor: ModelTensor) -> Array:
+    if name not in inputs:
+        raise RunError("MissingInput", f"no data for input '{name}'", hint=f"pass {_describe(tensor)}")
+    array, wanted = np.asarray(inputs[name]), np.dtype(tensor.dtype)
+    if array.dtype.newbyteorder("=") != wanted:
+        what = f"input '{name}' is {array.dtype.name}, expected {tensor.dtype}"
+        raise RunError("InputType", what, hint=f"convert it with .astype('{tensor.dtype}')")
+    if array.shape != tensor.shape:
+        what = f"input '{name}' has shape {list(array.shape)}, expected {list(tensor.shape)}"
+        raise RunError("InputShape", what, hint="reshape the data, or compile with another --batch")
+    return array.astype(wanted, copy=False)  # the same values, whatever the byte order
 
 
 def _shaped(value: Any, name: str, dtype: str, shape: tuple[int, ...]) -> Array:
     """A tensor of the host under the shape that the file gives it. Raises EnfError BadEnf where it cannot be that."""
     array = np.asarray(value)
-    if array.dtype.name != dtype or array.size != math.prod(shape):
+    if array.dtype != np.dtype(dtype) or array.size != math.prod(shape):
         what = f"tensor '{name}' is {array.dtype.name}{list(array.shape)}, the file says {dtype}{list(shape)}"
         raise EnfError("BadEnf", what, hint=COMPILE_AGAIN)
     return array.reshape(shape)
-
-
-def _bad_host(segment: HostSegment, what: str) -> EnfError:
-    return EnfError("BadEnf", f"host segment '{segment.name}': {what}", hint=COMPILE_AGAIN)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _whole(tensor: DramTensor) -> DramWindow:

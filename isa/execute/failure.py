@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from isa.enf_container import COMPILE_AGAIN
+from isa.enf.container import COMPILE_AGAIN
 from isa.errors import RunError
 from isa.instructions import Instruction
 

@@ -12,12 +12,12 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from isa import ort
 from isa.execute import numerics
 from isa.execute.numerics import Float32, Geometry, Int8, Int32
-from isa.instructions import Instruction
+from isa.instructions import Conv
 
 
 @dataclass(eq=False, slots=True)
@@ -32,26 +32,19 @@ class ConvKernel:
     hi: int
 
     @staticmethod
-    def prepare(conv: Instruction, weights: Int8, bias: Int32, multiplier: Float32) -> ConvKernel:
+    def prepare(conv: Conv, weights: Int8, bias: Int32, multiplier: Float32) -> ConvKernel:
         """weights [o, c / groups, kh * kw], bias and multiplier [o]; everything else from the instruction."""
-        x, y = conv.window("x").shape, conv.window("y").shape
-        number = conv.number
-        geometry = Geometry(
-            kernel=(number("kh"), number("kw")), stride=(number("sh"), number("sw")), pad_top=number("pt"),
-            pad_left=number("pl"), dilation=(number("dh"), number("dw")), up=number("up"),
-        )  # fmt: skip
+        x, y, geometry = conv.x.shape, conv.y.shape, conv.geometry
         plain = geometry.up == 1 and geometry.pad_top >= 0 and geometry.pad_left >= 0
         pads, used = _pads(geometry, (x.h, x.w), (y.h, y.w))
         if not plain or min(used) < 1:  # where a tile sees nothing but padding, no input is left to hand over
             plain, pads = False, (0, 0, 0, 0)
         session = _session(
-            weights.reshape(y.c, -1, *geometry.kernel), bias, multiplier, geometry, pads, number("groups"),
-            number("zx") + 128, number("zy") + 128,
+            weights.reshape(y.c, -1, *geometry.kernel), bias, multiplier, geometry, pads, conv.groups, conv.zx + 128,
+            conv.zy + 128,
         )  # fmt: skip
         spread_first = Geometry() if plain else geometry
-        return ConvKernel(
-            session, spread_first, used if plain else (y.h, y.w), number("zx"), number("lo"), number("hi")
-        )
+        return ConvKernel(session, spread_first, used if plain else (y.h, y.w), conv.zx, conv.lo, conv.hi)
 
     def __call__(self, x: Int8) -> Int8:
         if self.geometry == Geometry():
@@ -100,11 +93,8 @@ def _session(
         [numpy_helper.from_array(np.ascontiguousarray(a), name) for name, a in constants.items()],
     )  # fmt: skip
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what is wrong is in the exception
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # one pool a session: none may spin
     try:
-        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return ort.session(model.SerializeToString(), spinning=False)  # one pool a session: none may spin
     except Exception as error:  # see above
         raise ValueError(str(error)) from error
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from isa.instructions import Instruction, Unit
+from isa.instructions import End, Instruction, Unit
 from isa.npu import NpuConfig
 from isa.timing.cost import Cost, cost, issue_cycles
 
@@ -102,7 +102,7 @@ class _Clock:
         return None
 
     def _control_time(self, insn: Instruction) -> float | None:
-        if insn.mnemonic == "end":
+        if isinstance(insn, End):
             if any(queue.head() is not None for queue in self.queues.values()):
                 return None
             # Not when the queues are free: the last transfer of a DMA queue is then still in flight.

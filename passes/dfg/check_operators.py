@@ -10,8 +10,11 @@ from collections.abc import Iterator
 
 from isa.errors import LowerError
 from isa.instructions import BY_MNEMONIC
-from passes.ir.dfg import Conv2d, ConvTranspose2d, HostOp, MovementOp, PoolOp
-from passes.ir.graph import Graph, Op
+from passes.ir.attributes import Kernel
+from passes.ir.graph import Graph
+from passes.ir.op import Op, Runs
+from passes.ops.conv import Conv2d, ConvTranspose2d
+from passes.ops.move import Movement
 from passes.options import CompileOptions
 
 MAX_GROUPS = 128
@@ -36,20 +39,20 @@ def _problems(op: Op) -> Iterator[tuple[str, str]]:
 
 def _encodable(op: Op) -> Iterator[tuple[str, str]]:
     """What no field of an instruction holds."""
-    if isinstance(op, Conv2d | ConvTranspose2d | PoolOp):
-        kernel = op.kernel if isinstance(op, Conv2d | PoolOp) else op.w.type.shape[2:]
+    kernel = getattr(op, "kernel", None)
+    if isinstance(kernel, Kernel):
         for what, value, limit in (
-            ("stride", max(op.stride), MAX_STRIDE),
-            ("kernel extent", max(kernel), MAX_KERNEL),
-            ("padding", max(op.pads), MAX_PAD),
+            ("stride", max(kernel.stride), MAX_STRIDE),
+            ("kernel extent", max(kernel.size), MAX_KERNEL),
+            ("padding", max(kernel.pads), MAX_PAD),
         ):
             if value > limit:
                 yield f"{op.mnemonic} with {what} {value}, the machine takes at most {limit}", f"use a smaller {what}"
-    shape = op.result.type.shape4
-    if not isinstance(op, HostOp | MovementOp) and (max(shape[1:]) > MAX_EXTENT or shape.n > MAX_IMAGES):
+    shape = op.results[0].type.shape4
+    if op.runs is Runs.NPU and not isinstance(op, Movement) and (max(shape[1:]) > MAX_EXTENT or shape.n > MAX_IMAGES):
         yield (
             f"{op.mnemonic} makes {list(shape)}, the machine addresses {MAX_IMAGES} images and axes of {MAX_EXTENT}",
-            "use a smaller input or batch, or cut the model in front of this node",
+            "use a smaller input or batch, or cut the model before this node",
         )
 
 
@@ -61,8 +64,8 @@ def _documented(op: Op) -> Iterator[tuple[str, str]]:
                 f"Conv with {op.group} groups, Warboy takes at most {MAX_GROUPS}",
                 "use fewer groups or a depthwise Conv",
             )
-        if max(op.dilation) > MAX_DILATION:
+        if max(op.kernel.dilation) > MAX_DILATION:
             yield (
-                f"Conv with dilation {max(op.dilation)}, Warboy takes at most {MAX_DILATION}",
+                f"Conv with dilation {max(op.kernel.dilation)}, Warboy takes at most {MAX_DILATION}",
                 "use a smaller dilation",
             )

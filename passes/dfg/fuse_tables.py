@@ -17,13 +17,13 @@ import numpy as np
 
 from isa.errors import Loc
 from isa.execute import numerics
-from passes.ir.dfg import Add, BinaryOp, Conv2d, Mul, Table
-from passes.ir.graph import Graph, Names, Op, Value, constant
-from passes.ir.types import DType, TensorType
+from passes.ir.graph import Graph, Names, constant
+from passes.ir.op import Array, Op, Value
+from passes.ops.conv import Conv2d
+from passes.ops.elementwise import TABLE_TYPE, Binary, Table
 from passes.options import CompileOptions
 
 _ALL_INT8 = np.arange(-128, 128, dtype=np.int8).reshape(1, 1, 1, 256)
-TABLE_TYPE = TensorType((256,), DType.I8)
 
 
 def fuse_tables(graph: Graph, options: CompileOptions) -> Graph:
@@ -38,21 +38,21 @@ def _fuse_binary(graph: Graph, names: Names) -> bool:
     """op(x, table(x)) and op(x, x) -> table'(x)."""
     producers, changed = graph.producers(), False
     for index, op in enumerate(graph.ops):
-        if not isinstance(op, Add | Mul):
+        if not isinstance(op, Binary):
             continue
         root, tables = _one_source(op, producers)
         if root is None:
             continue
         a, b = (_ALL_INT8 if t is None else numerics.lookup(_ALL_INT8, _table(graph, t)) for t in tables)
-        table = numerics.binary("add" if isinstance(op, Add) else "mul", a, b, _scales(op)).reshape(256)
+        table = op.of(a, b).reshape(256)
         value = constant(graph, names, f"{op.result.name}.table", table, TABLE_TYPE)
-        fused = Table(result=op.result, loc=_merged(op, tables), x=root, table=value)
+        fused = Table(results=op.results, loc=_merged(op, tables), x=root, table=value)
         graph.ops[index] = producers[op.result] = fused
         changed = True
     return changed
 
 
-def _one_source(op: BinaryOp, producers: dict[Value, Op]) -> tuple[Value | None, tuple[Table | None, Table | None]]:
+def _one_source(op: Binary, producers: dict[Value, Op]) -> tuple[Value | None, tuple[Table | None, Table | None]]:
     """The tensor both operands are functions of, and the tables on the way; None where there is none."""
     tables: list[Table | None] = []
     roots: list[Value] = []
@@ -68,12 +68,6 @@ def _one_source(op: BinaryOp, producers: dict[Value, Op]) -> tuple[Value | None,
     if tables[0] is not None and tables[0].x is op.b:
         return op.b, (tables[0], None)
     return None, (None, None)
-
-
-def _scales(op: BinaryOp) -> numerics.BinaryScales:
-    assert isinstance(op, Add | Mul)
-    a, b, y = op.a.type.q, op.b.type.q, op.result.type.q
-    return numerics.BinaryScales(sa=a.s, za=a.z, sb=b.s, zb=b.z, sy=y.s, zy=y.z, lo=op.lo, hi=op.hi)
 
 
 def _fuse_table_pairs(graph: Graph, names: Names) -> bool:
@@ -103,7 +97,7 @@ def _fuse_into_conv(graph: Graph) -> bool:
         quant = conv.result.type.q
         conv.mid_scale, conv.mid_zero, conv.table = quant.s, quant.z, op.table
         conv.loc = conv.loc.merged(op.loc)
-        conv.result = op.result
+        conv.results = op.results
         gone.add(op)
     graph.ops = [op for op in graph.ops if op not in gone]
     return bool(gone)
@@ -113,7 +107,7 @@ def _only_reader(graph: Graph, users: dict[Value, list[Op]], value: Value) -> bo
     return len(users.get(value, ())) == 1 and value not in graph.outputs
 
 
-def _table(graph: Graph, op: Table) -> numerics.Int8:
+def _table(graph: Graph, op: Table) -> Array:
     return graph.constants[op.table]
 
 

@@ -13,13 +13,12 @@ Leaves alone: constants, and everything where batch is what the model already ha
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 from isa.errors import LowerError
 from passes.dfg.unroll_batch import unroll_batch
-from passes.ir.dfg import Concat, DfgOp, Expand, Pad, Reshape, Slice, Transpose
-from passes.ir.graph import Graph, Op, Value
+from passes.ir.graph import Graph
+from passes.ir.op import Op, Value
 from passes.options import CompileOptions
 
 
@@ -46,9 +45,14 @@ def set_batch(graph: Graph, options: CompileOptions) -> Graph:
             )
         _grow(value, 0, factor, axes)
     for op in graph.ops:
-        axis = _batch_axis(op, axes, factor)
-        if axis is not None:
-            _grow(op.result, axis, factor, axes)
+        read = {v: axes[v] for v in op.operands() if v in axes}
+        if not read:
+            continue
+        axis = op.grown(read, factor)
+        if axis is None:
+            raise _impossible(op)
+        for value in op.results:
+            _grow(value, axis, factor, axes)
     graph.batch = factor
     return graph
 
@@ -58,56 +62,6 @@ def _grow(value: Value, axis: int, factor: int, axes: dict[Value, int]) -> None:
     shape[axis] *= factor
     value.type = replace(value.type, shape=tuple(shape))
     axes[value] = axis
-
-
-def _batch_axis(op: Op, axes: dict[Value, int], factor: int) -> int | None:
-    """The axis of the result that grows, after adapting the op's own attributes; None where nothing batched is read."""
-    read = [v for v in op.operands() if v in axes]
-    if not read:
-        return None
-    axis = axes[read[0]]
-    if isinstance(op, Reshape):
-        return _reshape(op, axis, factor)
-    if isinstance(op, Transpose):
-        return op.perm.index(axis)
-    if isinstance(op, Slice):
-        return _slice(op, axis, factor)
-    if isinstance(op, Expand):
-        axis += len(op.to) - op.x.type.rank
-        if op.to[axis] != 1:
-            op.to = _scaled(op.to, axis, factor)
-        return axis
-    if (isinstance(op, Concat) and op.axis == axis) or (isinstance(op, Pad) and (op.before[axis] or op.after[axis])):
-        raise _impossible(op)
-    if isinstance(op, Concat) and len(read) < len(dict.fromkeys(op.inputs)):
-        raise _impossible(op)  # a constant part has no batch to grow; image by image it fits
-    assert isinstance(op, DfgOp)
-    ranks = {op.result.type.rank - v.type.rank + axes[v] for v in read}
-    if len(ranks) != 1:
-        raise _impossible(op)
-    return ranks.pop()
-
-
-def _reshape(op: Reshape, axis: int, factor: int) -> int:
-    """The axis of the result that starts where the batch axis starts in row-major order."""
-    before = math.prod(op.x.type.shape[:axis])
-    for target in range(len(op.to)):
-        if math.prod(op.to[:target]) == before:
-            op.to = _scaled(op.to, target, factor)
-            return target
-    raise _impossible(op)
-
-
-def _slice(op: Slice, axis: int, factor: int) -> int:
-    whole = op.x.type.shape[axis] // factor
-    if (op.start[axis], op.size[axis], op.step[axis]) != (0, whole, 1):
-        raise _impossible(op)
-    op.size = _scaled(op.size, axis, factor)
-    return axis
-
-
-def _scaled(shape: tuple[int, ...], axis: int, factor: int) -> tuple[int, ...]:
-    return (*shape[:axis], shape[axis] * factor, *shape[axis + 1 :])
 
 
 def _impossible(op: Op) -> LowerError:

@@ -11,52 +11,101 @@ after (batch 2):
     %y.1 = conv2d(x=%q.1, ...) : i8[1,4,8,8]
     %y = concat(inputs=[%y.0, %y.1]) {axis=0}
 
-Used by set-batch where a whole batch does not stay on chip: weights are read once an image, activations stay.
+Used by set-batch where a whole batch does not stay on chip: weights are read once an image, activations stay. The host
+has its turns on the whole batch.
 Keeps: every value. Raises LowerError BatchNotPossible where an output has no batch axis."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable
+from functools import partial
+from itertools import groupby
 
 from isa.errors import LowerError
-from passes.ir.dfg import Concat, HostOp, Slice
-from passes.ir.graph import Graph, Names, Op, Value
-from passes.ir.types import DType, TensorType
+from passes.analysis.turns import is_hosts, turn_numbers
+from passes.ir.graph import Graph, Names
+from passes.ir.op import Op, Value
+from passes.ops.concat import Concat
+from passes.ops.move import Slice
 
 
 def unroll_batch(graph: Graph, factor: int) -> Graph:
-    """Replicate everything between the host's ops at both ends."""
-    names = Names(graph.names())
-    heads = [op for op in graph.ops if isinstance(op, HostOp) and op.x in graph.inputs]
-    starts = [v for v in (*graph.inputs, *(op.result for op in heads)) if v.type.dtype is DType.I8]
-    tails = [op for op in graph.ops if isinstance(op, HostOp) and op not in heads]
-    wanted = dict.fromkeys([*(op.x for op in tails), *(v for v in graph.outputs if v.type.dtype is DType.I8)])
-    ends = [value for value in wanted if value not in starts]  # what the host makes for it has all images already
-    for value in dict.fromkeys([*graph.inputs, *(op.result for op in heads), *graph.outputs]):
-        _grow(value, factor)
-    body = [op for op in graph.ops if not isinstance(op, HostOp)]
-    ops: list[Op] = list(heads)
-    pieces: dict[Value, list[Value]] = {end: [] for end in ends}
-    for image in range(factor):
-        made = {start: _image(start, image, factor, names, ops) for start in starts}
-        for op in body:
-            copy = replace(
-                op, result=Value(names.fresh(f"{op.result.name}.{image}"), _single(op.result, graph, factor))
-            )
-            copy.substitute(made)
-            made[op.result] = copy.result
-            ops.append(copy)
-        for end in ends:
-            pieces[end].append(made[end])
-    for end, parts in pieces.items():
-        joined = Value(end.name, parts[0].type.shaped((factor, *parts[0].type.shape[1:])))
-        ops.append(Concat(result=joined, inputs=tuple(parts), axis=0))
-        for tail in tails:
-            tail.substitute({end: joined})
-        graph.outputs = [joined if v is end else v for v in graph.outputs]
-    graph.ops, graph.batch = [*ops, *tails], factor
-    graph.remove_dead()
-    return graph
+    """Replicate every turn of the NPU for every image."""
+    return _Unrolling(graph, factor).run()
+
+
+class _Unrolling:
+    def __init__(self, graph: Graph, factor: int) -> None:
+        self.graph, self.factor, self.names = graph, factor, Names(graph.names())
+        self.ops: list[Op] = []
+        self.images: dict[Value, list[Value]] = {}  # what the NPU makes or is given, image by image
+        self.joined: dict[Value, Value] = {}  # the whole batch of what the NPU makes
+        self.batched = set(graph.inputs)  # what has all images already, and what the host makes
+
+    def run(self) -> Graph:
+        graph, turn = self.graph, turn_numbers(self.graph)
+        for value in graph.inputs:
+            _grow(value, self.factor)
+        for number, ops in groupby(sorted(graph.ops, key=turn.__getitem__), key=turn.__getitem__):
+            if is_hosts(number):
+                for op in ops:
+                    self._host(op)
+            else:
+                self._npu(list(ops))
+        graph.outputs = [self._whole(value) for value in graph.outputs]
+        graph.ops, graph.batch = self.ops, self.factor
+        graph.remove_dead()
+        return graph
+
+    def _host(self, op: Op) -> None:
+        """Once, on the whole batch."""
+        op.substitute({v: self._whole(v) for v in op.activations()})
+        if op.grown(dict.fromkeys(op.activations(), 0), self.factor) != 0:
+            raise LowerError("BatchNotPossible", f"{op.mnemonic} mixes images of a batch", at=op.loc)
+        for value in op.results:
+            _grow(value, self.factor)
+        self.batched.update(op.results)
+        self.ops.append(op)
+
+    def _npu(self, ops: list[Op]) -> None:
+        """Once an image: all of the turn for the first one, then for the next."""
+        given = {v for op in ops for v in op.operands()} - {v for op in ops for v in op.results} - set(self.images)
+        for value in self._in_order(given):
+            self.images[value] = []
+        for image in range(self.factor):
+            for value in self._in_order(given):
+                self.images[value].append(self._slice(value, image))
+            for op in ops:
+                made = tuple(Value(self.names.fresh(f"{v.name}.{image}"), v.type) for v in op.results)
+                self.ops.append(op.on(partial(self._one, image), made))
+                for value, copy in zip(op.results, made, strict=True):
+                    self.images.setdefault(value, []).append(copy)
+
+    def _in_order(self, values: set[Value]) -> Iterable[Value]:
+        """Those that hold a batch, as they are made."""
+        made = (*self.graph.inputs, *(v for op in self.ops for v in op.results))
+        return [value for value in made if value in values and value in self.batched]
+
+    def _one(self, image: int, value: Value) -> Value:
+        """One image of a tensor; constants have no batch."""
+        return self.images[value][image] if value in self.images else value
+
+    def _slice(self, whole: Value, image: int) -> Value:
+        size = (1, *whole.type.shape[1:])
+        result = Value(self.names.fresh(f"{whole.name}.{image}"), whole.type.shaped(size))
+        corner = (image, *(0 for _ in size[1:]))
+        self.ops.append(Slice(results=(result,), x=whole, start=corner, size=size, step=(1,) * len(size)))
+        return result
+
+    def _whole(self, value: Value) -> Value:
+        """The batch of a tensor: its images joined, where the NPU made them."""
+        if value in self.joined or value not in self.images or value in self.batched:
+            return self.joined.get(value, value)
+        parts = self.images[value]
+        joined = Value(value.name, value.type.shaped((self.factor * value.type.shape[0], *value.type.shape[1:])))
+        self.ops.append(Concat(results=(joined,), inputs=tuple(parts), axis=0))
+        self.joined[value] = joined
+        return joined
 
 
 def _grow(value: Value, factor: int) -> None:
@@ -66,19 +115,3 @@ def _grow(value: Value, factor: int) -> None:
             hint="compile with --batch 1",
         )  # fmt: skip
     value.type = value.type.shaped((factor, *value.type.shape[1:]))
-
-
-def _single(value: Value, graph: Graph, factor: int) -> TensorType:
-    """The type of one image's copy: graph outputs have grown already."""
-    if value in graph.outputs:
-        return value.type.shaped((value.type.shape[0] // factor, *value.type.shape[1:]))
-    return value.type
-
-
-def _image(start: Value, image: int, factor: int, names: Names, ops: list[Op]) -> Value:
-    """One image of a batched tensor."""
-    size = (1, *start.type.shape[1:])
-    result = Value(names.fresh(f"{start.name}.{image}"), start.type.shaped(size))
-    corner = (image, *(0 for _ in size[1:]))
-    ops.append(Slice(result=result, x=start, start=corner, size=size, step=(1,) * len(size)))
-    return result

@@ -1,10 +1,9 @@
 """Text of lir: the instructions as assembly, the operators they belong to, and the gir graph they came from.
 
     lir boundary=0x1c0
-    segment 0
     operator "LowLevelConv2d" [1,16,8,8] loc("conv1")
-    program {
-    .operator 0  # LowLevelConv2d conv1
+    program segments=[0] {
+    .operator 0 command 2  # LowLevelConv2d conv1
     load src=dram@0x1c0:HCHCW:1x1x8x8 dst=@0x3ffc0:HCHCW(8x1):1x1x8x8 -> t0
     .operator -1
     end
@@ -13,8 +12,10 @@
       ...
     }
 
-`.operator` holds for the instructions behind it. Linking needs inputs, outputs, host ops and constants: they are
-those of the graph, whose constants are in the side file as at every level. `#` starts a comment in the program.
+A program for each turn of the NPU, in order. `.operator`, with the op of the graph that they carry out, holds for the
+instructions after it. Linking needs inputs, outputs,
+host ops and constants: they are those of the graph, whose constants are in the side file as at every level. `#`
+starts a comment in a program.
 """
 
 from __future__ import annotations
@@ -26,25 +27,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from isa.assembly import format_instruction, parse_program
 from isa.enf import Operator
 from isa.errors import Loc, SourceError
-from passes.ir.graph import Array
-from passes.ir.lir import Program, Step
+from passes.ir.lir import Program, Run, Step
+from passes.ir.op import Array
 from passes.ir.text import parse, show
 
 _STRING = r'"(?:[^"\\]|\\.)*"'
 _HEADER = re.compile(r"lir boundary=0x([0-9a-f]{1,16})")
-_SEGMENT = re.compile(r"segment (\d{1,9})")
 _OPERATOR = re.compile(rf"operator ({_STRING}) (\[[\d,]*\])(?: loc\(({_STRING}(?:, {_STRING})*)\))?")
-_DIRECTIVE = re.compile(r"\.operator (-?\d{1,9})")
-_OPEN, _CLOSE = "program {", "}"
-_FORM = "lir boundary=0x0, then segment, operator, program { } and the gir graph: docs/ir.md"
+_DIRECTIVE = re.compile(r"\.operator (-?\d{1,9})(?: command (\d{1,9}))?")
+_OPEN = re.compile(r"program segments=\[(\d{1,9}(?:,\d{1,9})*)\] \{")
+_CLOSE = "}"
+_FORM = "lir boundary=0x0, then operators, then program segments=[0] { } for each run, then the gir graph: docs/ir.md"
 
 
 def show_program(program: Program) -> str:
     """The text of a program, without what the constants of its graph hold."""
     lines = [f"lir boundary=0x{program.boundary:x}"]
-    lines += [f"segment {first}" for first in program.segments]
     lines += [_show_operator(operator) for operator in program.operators]
-    return "\n".join([*lines, _OPEN, *_assembly(program), _CLOSE]) + "\n" + show(program.graph)
+    for run in program.runs:
+        lines += [f"program segments=[{','.join(map(str, run.segments))}] {{", *_assembly(program, run), _CLOSE]
+    return "\n".join(lines) + "\n" + show(program.graph)
 
 
 def _show_operator(operator: Operator) -> str:
@@ -52,12 +54,13 @@ def _show_operator(operator: Operator) -> str:
     return f"operator {json.dumps(operator.name)} [{','.join(map(str, operator.shape))}]{nodes}"
 
 
-def _assembly(program: Program) -> Iterator[str]:
+def _assembly(program: Program, run: Run) -> Iterator[str]:
     current = None
-    for step in program.steps:
-        if step.operator != current:
-            current = step.operator
-            yield f".operator {current}{_comment(program.operators, current)}"
+    for step in run.steps:
+        if (step.operator, step.command) != current:
+            current = step.operator, step.command
+            command = f" command {step.command}" if step.command >= 0 else ""
+            yield f".operator {step.operator}{command}{_comment(program.operators, step.operator)}"
         yield format_instruction(step.instruction)
 
 
@@ -78,23 +81,26 @@ class _Reader:
     def __init__(self, text: str, constants: Mapping[str, Array], source: str) -> None:
         self.lines, self.constants, self.source = text.splitlines(), constants, source
         self.at = 0
-        self.segments: list[int] = []
         self.operators: list[Operator] = []
 
     def read(self) -> Program:
         header = self._match(_HEADER)
-        while self._line() != _OPEN:
+        while self._line().startswith("operator"):
             self._declaration()
-        begin = self.at + 1
+        runs = []
+        while self._line().startswith("program"):
+            runs.append(self._run())
+        graph = parse("\n" * self.at + "\n".join(self.lines[self.at :]) + "\n", self.constants, self.source)
+        return Program(graph=graph, runs=runs, operators=self.operators, boundary=int(header[1], 16))
+
+    def _run(self) -> Run:
+        segments = [int(first) for first in self._match(_OPEN)[1].split(",")]
+        begin = self.at
         while self._line() != _CLOSE:
             self.at += 1
         steps = self._steps(begin, self.at)
-        self._check(steps)
         self.at += 1
-        graph = parse("\n" * self.at + "\n".join(self.lines[self.at :]) + "\n", self.constants, self.source)
-        return Program(
-            graph=graph, steps=steps, operators=self.operators, boundary=int(header[1], 16), segments=self.segments
-        )
+        return Run(steps, segments)
 
     def _line(self) -> str:
         """The current line; comment lines and empty lines are passed over."""
@@ -112,39 +118,37 @@ class _Reader:
         return match
 
     def _declaration(self) -> None:
-        if self._line().startswith("segment"):
-            self.segments.append(int(self._match(_SEGMENT)[1]))
-            return
         match = self._match(_OPERATOR)
-        nodes = tuple(json.loads(node) for node in re.findall(_STRING, match[3] or ""))
-        shape = tuple(int(extent) for extent in match[2].strip("[]").split(",") if extent)
-        self.operators.append(Operator(json.loads(match[1]), nodes, shape))
+        nodes = tuple(map(self._text, re.findall(_STRING, match[3] or "")))
+        shape = tuple(int(extent[:24]) for extent in match[2].strip("[]").split(",") if extent)
+        self.operators.append(Operator(self._text(match[1]), nodes, shape))
+
+    def _text(self, quoted: str) -> str:
+        try:
+            return str(json.loads(quoted))
+        except json.JSONDecodeError as error:
+            raise self._error(f"not a string: {quoted[:120]}: {error.msg}") from None
 
     def _steps(self, begin: int, end: int) -> list[Step]:
         """The program between two lines: directives are read here, everything else by the assembler."""
-        owners: list[int] = []  # of each line that holds an instruction
-        lines, operator = [""] * begin, -1  # empty lines, so that errors point at the lines of this text
+        owners: list[tuple[int, int]] = []  # of each line that holds an instruction
+        lines, owner = [""] * begin, (-1, -1)  # empty lines, so that errors point at the lines of this text
         for self.at in range(begin, end):
             line = self.lines[self.at].partition("#")[0].strip()
             match = _DIRECTIVE.fullmatch(line)
             if match is not None:
-                operator = self._known(int(match[1]))
+                owner = self._known(int(match[1])), int(match[2] or -1)
             elif line:
-                owners.append(operator)
+                owners.append(owner)
             lines.append(line if match is None else "")
         self.at = end
         instructions = parse_program("\n".join(lines) + "\n", self.source)
-        return [Step(instruction, owner) for instruction, owner in zip(instructions, owners, strict=True)]
+        return [Step(instruction, *owner) for instruction, owner in zip(instructions, owners, strict=True)]
 
     def _known(self, operator: int) -> int:
         if not -1 <= operator < len(self.operators):
             raise self._error(f"no operator {operator}, there are {len(self.operators)}")
         return operator
-
-    def _check(self, steps: Sequence[Step]) -> None:
-        rising = all(a < b for a, b in zip(self.segments, self.segments[1:], strict=False))
-        if not rising or self.segments[:1] != [0] or self.segments[-1] >= max(1, len(steps)):
-            raise self._error(f"segments {self.segments} do not cut {len(steps)} instructions")
 
     def _error(self, message: str) -> SourceError:
         return SourceError("BadIrText", message, at=Loc(self.source, detail=f"{self.at + 1}:1"), hint=_FORM)

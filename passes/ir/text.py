@@ -16,19 +16,24 @@ import difflib
 import json
 import re
 import typing
-from dataclasses import MISSING, fields
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from importlib import resources
+from typing import Any
 
 import numpy as np
 from lark import Lark, Token, Tree, UnexpectedInput
 
+import passes.ops  # noqa: F401  declares every op that a text can name
 from isa.errors import Loc, SourceError
 from isa.layout import Layout, LayoutKind
-from passes.ir.graph import REGISTRY, Array, Graph, Level, Op, Value, op_fields
+from passes.ir.graph import Graph
+from passes.ir.op import REGISTRY, Array, Level, Op, Value, name_at, op_fields
 from passes.ir.types import DType, InDram, InSram, Place, Quant, Striped, TensorType, float32
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./]+")
+MOST_DIGITS = 24
 
 
 def show(graph: Graph) -> str:
@@ -36,7 +41,7 @@ def show(graph: Graph) -> str:
     lines = [f'{graph.level} {json.dumps(graph.name)} batch={graph.batch} {{']  # fmt: skip
     lines += [f"  in {show_value(v)} : {show_type(v.type)}" for v in graph.inputs]
     lines += [f"  const {show_value(v)} : {show_type(v.type)}" for v in graph.constants]
-    lines += [f"  {show_op(op)}" for op in graph.ops]
+    lines += [f"  {show_op(op, graph.level)}" for op in graph.ops]
     lines += [f"  out {show_value(v)}" for v in graph.outputs]
     return "\n".join([*lines, "}"]) + "\n"
 
@@ -45,11 +50,11 @@ def show_value(value: Value) -> str:
     return f"%{value.name}" if _PLAIN.fullmatch(value.name) else f"%{json.dumps(value.name)}"
 
 
-def show_op(op: Op) -> str:
+def show_op(op: Op, level: Level) -> str:
     """One op on one line."""
     defaults = {f.name: f.default for f in fields(op)}
     operands, attributes = [], []
-    for name, kind, _ in op_fields(type(op)):
+    for name, kind, _, _ in op_fields(type(op)):
         value = getattr(op, name)
         if kind == "attribute":
             if value != defaults[name]:
@@ -60,8 +65,9 @@ def show_op(op: Op) -> str:
             operands.append(f"{name}={show_value(value)}")
     braces = f" {{{', '.join(attributes)}}}" if attributes else ""
     nodes = f" loc({', '.join(map(json.dumps, op.loc.nodes))})" if op.loc.nodes else ""
-    called = f"{op.mnemonic}({', '.join(operands)}){braces}"
-    return f"{show_value(op.result)} = {called} : {show_type(op.result.type)}{nodes}"
+    called = f"{name_at(type(op), level)}({', '.join(operands)}){braces}"
+    types = ", ".join(show_type(v.type) for v in op.results)
+    return f"{', '.join(map(show_value, op.results))} = {called} : {types}{nodes}"
 
 
 def show_type(type: TensorType) -> str:
@@ -99,9 +105,30 @@ def _show_attribute(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, float):
         return show_float(value)
+    kind: Any = type(value)
+    if record_fields(kind):
+        shown = {name: getattr(value, name) for name in record_fields(kind)}
+        defaults = _record_defaults(kind)
+        members = (f"{k}={_show_attribute(v)}" for k, v in shown.items() if k not in defaults or defaults[k] != v)
+        return f"({', '.join(members)})"
     if isinstance(value, tuple):
         return f"[{','.join(_show_attribute(v) for v in value)}]"
     return json.dumps(value)
+
+
+@cache
+def record_fields(kind: Any) -> dict[str, Any]:
+    """Fields of a record type, a dataclass or a named tuple, with their types; none for other types."""
+    if is_dataclass(kind) or hasattr(kind, "_fields"):
+        return typing.get_type_hints(kind)
+    return {}
+
+
+@cache
+def _record_defaults(kind: Any) -> dict[str, object]:
+    if is_dataclass(kind):
+        return {f.name: f.default for f in fields(kind) if f.default is not MISSING}
+    return dict(getattr(kind, "_field_defaults", {}))
 
 
 @cache
@@ -110,7 +137,7 @@ def _parser() -> Lark:
     return Lark(grammar, parser="lalr", maybe_placeholders=True)
 
 
-def parse(text: str, constants: typing.Mapping[str, Array], source: str = "") -> Graph:
+def parse(text: str, constants: Mapping[str, Array], source: str = "") -> Graph:
     """The graph of a text. Raises SourceError BadIrText with line and column."""
     try:
         tree = _parser().parse(text)
@@ -126,13 +153,15 @@ def parse(text: str, constants: typing.Mapping[str, Array], source: str = "") ->
 class _Builder:
     """Turns lark's tree into a Graph; nothing of lark leaves this class."""
 
-    def __init__(self, source: str, constants: typing.Mapping[str, Array]) -> None:
+    def __init__(self, source: str, constants: Mapping[str, Array]) -> None:
         self.source, self.arrays, self.values = source, constants, dict[str, Value]()
 
     def build(self, tree: Tree[Token]) -> Graph:
         header, *items = typing.cast(list[Tree[Token]], tree.children)
         level, name, batch = typing.cast(list[Token], header.children)
-        graph = Graph(name=self._text(name), level=Level(str(level)), source=self.source, batch=int(batch))
+        graph = Graph(
+            name=self._text(name), level=Level(str(level)), source=self.source, batch=int(self._number(batch))
+        )
         for item in items:
             getattr(self, f"_{item.data}")(graph, item.children)
         return graph
@@ -151,8 +180,8 @@ class _Builder:
     def _output(self, graph: Graph, parts: list[Token]) -> None:
         graph.outputs.append(self._value(parts[0]))
 
-    def _op(self, graph: Graph, parts: list[typing.Any]) -> None:
-        name, mnemonic, *rest = parts
+    def _op(self, graph: Graph, parts: list[Any]) -> None:
+        names, mnemonic, *rest = parts
         cls = REGISTRY.get((graph.level, str(mnemonic)))
         if cls is None:
             known = [m for level, m in REGISTRY if level is graph.level]
@@ -160,44 +189,77 @@ class _Builder:
             raise self._error(
                 mnemonic, f"no op '{mnemonic}' in {graph.level}", f"did you mean '{near[0]}'?" if near else ""
             )
-        operands = [p for p in rest if isinstance(p, Tree)]
-        tokens = [p for p in rest if isinstance(p, Token)]
-        nodes = tuple(self._text(t) for t in tokens if t.type == "STRING")
-        attributes = next((t for t in tokens if t.type == "ATTRIBUTES"), None)
-        arguments: dict[str, object] = {str(o.children[0]): self._operand(o.children[1]) for o in operands}
-        arguments |= self._attributes(cls, attributes) if attributes is not None else {}
-        self._check_fields(cls, mnemonic, arguments)
-        result = self._define(name, next(t for t in tokens if t.type == "TYPE"))
-        graph.ops.append(cls(result=result, loc=Loc(self.source, nodes), **arguments))
+        trees: dict[str, list[Any]] = {}
+        for part in rest:
+            if part is not None:
+                trees.setdefault(part.data, []).append(part)
+        arguments = self._arguments(cls, mnemonic, trees)
+        [types] = trees["types"]
+        if len(types.children) != len(names.children):
+            raise self._error(mnemonic, f"{len(names.children)} results with {len(types.children)} types", "")
+        results = tuple(map(self._define, names.children, types.children))
+        nodes = tuple(self._text(t) for tree in trees.get("location", ()) for t in tree.children)
+        graph.ops.append(cls(results=results, loc=Loc(self.source, nodes), **arguments))
 
-    def _check_fields(self, cls: type[Op], at: Token, arguments: dict[str, object]) -> None:
-        known = {f.name for f in op_fields(cls)}
-        unknown = sorted(set(arguments) - known)
-        missing = [f.name for f in fields(cls) if f.name in known - set(arguments) and f.default is MISSING]
-        if unknown or missing:
-            what = f"has no field {unknown[0]}" if unknown else f"needs {missing[0]}"
-            raise self._error(at, f"{cls.mnemonic} {what}", f"its fields are {', '.join(sorted(known))}")
-        for name, kind, annotation in op_fields(cls):
-            if name in arguments and not _fits(arguments[name], kind, annotation):
-                wanted = _spelled(annotation) if kind == "attribute" else _OPERANDS[kind]
-                raise self._error(at, f"{cls.mnemonic}.{name}: expected {wanted}", "")
-            if annotation is float and name in arguments:
-                arguments[name] = float32(typing.cast(float, arguments[name]))
+    def _arguments(self, cls: type[Op], at: Token, trees: Mapping[str, list[Any]]) -> dict[str, Any]:
+        """Operands and attributes of an op, checked against its fields."""
+        given: dict[str, Any] = {}
+        kinds = {field.name: field for field in op_fields(cls)}
+        attributes = [a for tree in trees.get("attributes", ()) for a in tree.children if a is not None]
+        for name, content in (tree.children for tree in (*trees.get("operand", ()), *attributes)):
+            key = str(name)
+            if key not in kinds:
+                raise self._error(at, f"{at} has no field {key}", self._fields(cls))
+            if key in given:
+                raise self._error(name, f"{at}.{key} is given twice", "")
+            given[key] = self._operand(content) if _names_values(content) else self._literal(content)
+            field = kinds[key]
+            if field.kind == "attribute":
+                given[key] = self._converted(given[key], field.annotation, name, f"{at}.{key}")
+            elif not _fits(given[key], field.kind):
+                raise self._error(at, f"{at}.{key}: expected {_OPERANDS[field.kind]}", "")
+        missing = [f.name for f in fields(cls) if f.name in kinds and f.name not in given and f.default is MISSING]
+        if missing:
+            raise self._error(at, f"{at} needs {missing[0]}", self._fields(cls))
+        return given
+
+    def _fields(self, cls: type[Op]) -> str:
+        return f"its fields are {', '.join(sorted(f.name for f in op_fields(cls)))}"
 
     def _operand(self, part: Token | Tree[Token]) -> Value | tuple[Value, ...]:
         if isinstance(part, Token):
             return self._value(part)
         return tuple(self._value(t) for t in part.children if isinstance(t, Token))
 
-    def _attributes(self, cls: type[Op], token: Token) -> dict[str, object]:
-        result: dict[str, object] = {}
-        for key, raw in re.findall(r'([a-z_][a-z0-9_]*)=(\[[^\]]*\]|"(?:[^"\\]|\\.)*"|[^,{}]+)', str(token)):
-            try:
-                value = json.loads(raw)
-            except json.JSONDecodeError:
-                raise self._error(token, f"{key}={raw} is no number, string or list", "") from None
-            result[key] = tuple(value) if isinstance(value, list) else value
-        return result
+    def _literal(self, part: Token | Tree[Any]) -> Any:
+        """A number, a string, a list as a tuple, a record as a dict."""
+        if isinstance(part, Token):
+            return self._text(part) if part.type == "STRING" else self._number(part)
+        content = [child for child in part.children if child is not None]
+        if part.data == "record":
+            return {str(member.children[0]): self._literal(member.children[1]) for member in content}
+        return tuple(self._literal(child) for child in content)
+
+    def _number(self, token: Token) -> int | float | bool:
+        if str(token) in ("true", "false"):
+            return str(token) == "true"
+        if len(token) > MOST_DIGITS:
+            raise self._error(token, f"a number of {len(token)} digits", f"at most {MOST_DIGITS}")
+        return int(str(token)) if re.fullmatch(r"-?\d+", token) else float(str(token))
+
+    def _converted(self, given: Any, kind: Any, at: Token, what: str) -> Any:
+        """A literal as the type that a field is declared as."""
+        members = record_fields(kind)
+        if members and isinstance(given, dict):
+            unknown = next((name for name in given if name not in members), None)
+            missing = next((m for m in members if m not in given and m not in _record_defaults(kind)), None)
+            if unknown or missing:
+                problem = f"has no member {unknown}" if unknown else f"needs {missing}"
+                raise self._error(at, f"{what} {problem}", f"its members are {', '.join(members)}")
+            return kind(**{k: self._converted(v, members[k], at, f"{what}.{k}") for k, v in given.items()})
+        if not _is(given, kind):
+            raise self._error(at, f"{what}: expected {_spelled(kind)}", "")
+        return float32(given) if kind is float else given
 
     def _text(self, token: Token, quoted: str | None = None) -> str:
         """What a quoted string says."""
@@ -227,33 +289,43 @@ class _Builder:
         return SourceError("BadIrText", message, at=Loc(self.source, detail=f"{token.line}:{token.column}"), hint=hint)
 
 
-def _fits(given: object, kind: str, annotation: object) -> bool:
-    """Whether what was read can be what a field of an op is declared as."""
+def _names_values(part: Token | Tree[Any]) -> bool:
+    """True for what stands in parentheses behind the name of an op; attributes hold literals."""
+    return part.type == "VALUE" if isinstance(part, Token) else part.data == "list"
+
+
+def _fits(given: object, kind: str) -> bool:
+    """Whether what was read can be what an operand is declared as."""
     if kind == "many":
         return isinstance(given, tuple) and all(isinstance(v, Value) for v in given)
-    if kind != "attribute":
-        return isinstance(given, Value)
-    if typing.get_origin(annotation) is tuple:
-        items = typing.get_args(annotation)
+    return isinstance(given, Value)
+
+
+def _is(given: object, kind: Any) -> bool:
+    """Whether a literal has the type of an attribute."""
+    if typing.get_origin(kind) is tuple:
+        items = typing.get_args(kind)
         if not isinstance(given, tuple) or (items[-1] is not Ellipsis and len(items) != len(given)):
             return False
-        return all(_fits(item, "attribute", items[0]) for item in given)
-    if annotation is float:
+        return all(_is(item, items[0]) for item in given)
+    if kind is float:
         return isinstance(given, float | int) and not isinstance(given, bool)
-    return type(given) is annotation
+    return type(given) is kind
 
 
 _OPERANDS = {"one": "a value", "optional": "a value", "many": "a list of values"}
 _WORDS = {int: "whole number", float: "number", str: "string"}
 
 
-def _spelled(annotation: object) -> str:
+def _spelled(kind: Any) -> str:
     """A type of an attribute in words: "a list of 2 whole numbers"."""
-    if annotation is bool:
+    if kind is bool:
         return "true or false"
-    if isinstance(annotation, type) and annotation in _WORDS:
-        return f"a {_WORDS[annotation]}"
-    items = typing.get_args(annotation)
+    if record_fields(kind):
+        return f"({', '.join(f'{name}=...' for name in record_fields(kind))})"
+    if kind in _WORDS:
+        return f"a {_WORDS[kind]}"
+    items = typing.get_args(kind)
     count = "" if items[-1] is Ellipsis else f"{len(items)} "
     return f"a list of {count}{_WORDS[items[0]]}s"
 
@@ -270,6 +342,8 @@ def parse_type(text: str, at: Loc) -> TensorType:
     dtype = next((d for d in DType if match and d.value == match["dtype"]), None)
     if match is None or dtype is None:
         raise SourceError("BadIrText", f"not a type: {text!r}", at=at, hint="i8[1,16,8,8] q(0.5,-3)")
+    if any(len(extent) > MOST_DIGITS for extent in match["shape"].split(",")):
+        raise SourceError("BadIrText", f"not a shape: [{match['shape'][:40]}...]", at=at, hint="i8[1,16,8,8]")
     shape = tuple(int(d) for d in match["shape"].split(",") if d)
     quant = _parse_quant(match["quant"], at) if match["quant"] else None
     return TensorType(shape, dtype, quant, _parse_place(match["place"], at) if match["place"] else None)
@@ -279,14 +353,20 @@ def _parse_quant(text: str, at: Loc) -> Quant:
     try:
         if not text.startswith("["):
             scale, zero = text.split(",")
-            return Quant((float(np.float32(scale)),), (int(zero),))
+            return Quant((_scale(scale),), (int(zero),))
         match = re.fullmatch(r"\[([^\]]*)\],(\[[^\]]*\]|-?\d+),axis=(\d+)", text)
         assert match is not None
-        scales = tuple(float(np.float32(s)) for s in match[1].split(","))
+        scales = tuple(map(_scale, match[1].split(",")))
         zeros = json.loads(match[2])
+        assert all(type(zero) is int for zero in (zeros if isinstance(zeros, list) else [zeros]))
         return Quant(scales, tuple(zeros) if isinstance(zeros, list) else (zeros,) * len(scales), int(match[3]))
-    except (ValueError, AssertionError):
+    except (ValueError, AssertionError, TypeError, RecursionError):
         raise SourceError("BadIrText", f"not a quantization: q({text})", at=at, hint="q(scale,zero)") from None
+
+
+def _scale(text: str) -> float:
+    with np.errstate(over="ignore"):  # what is infinite in float32 is refused by the verifier
+        return float(np.float32(text))
 
 
 def _parse_place(text: str, at: Loc) -> Place:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 
 import numpy as np
 
@@ -107,7 +109,7 @@ class TensorType:
 
     @property
     def elements(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     @property
     def q(self) -> Quant:
@@ -133,6 +135,7 @@ class TensorType:
         return replace(self, shape=shape)
 
 
+@lru_cache(maxsize=1 << 14)
 def to_shape4(shape: tuple[int, ...]) -> Shape4:
     """[n], [n, c], [n, c, w] -> [n, c, 1, w], [n, c, h, w]; axes beyond four are folded into c."""
     if len(shape) <= 2:
@@ -140,4 +143,4 @@ def to_shape4(shape: tuple[int, ...]) -> Shape4:
         return Shape4(n, c, 1, 1)
     if len(shape) == 3:
         return Shape4(shape[0], shape[1], 1, shape[2])
-    return Shape4(shape[0], int(np.prod(shape[1:-2])), shape[-2], shape[-1])
+    return Shape4(shape[0], math.prod(shape[1:-2]), shape[-2], shape[-1])

@@ -5,7 +5,23 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from isa_strategies import boxes
 
-from isa.instructions import Instruction, make
+from isa.instructions import (
+    Add,
+    AveragePool,
+    Conv,
+    End,
+    Instruction,
+    Load,
+    LoadTable,
+    LoadWeights,
+    MaxPool,
+    Move,
+    Mul,
+    Pad,
+    Preload,
+    Store,
+    Table,
+)
 from isa.layout import Layout, LayoutKind, Place, Shape4, Window
 from isa.operands import DramRange, DramWindow, SramRange
 
@@ -33,30 +49,29 @@ def one_instruction(draw: st.DrawFn) -> Instruction:
     kernel = draw(st.integers(1, 5))
     choice = draw(st.integers(0, 12))
     if choice == 0:
-        return make("load", src=_dram(window, address, draw(KINDS)), dst=window)
+        return Load(src=_dram(window, address, draw(KINDS)), dst=window)
     if choice == 1:
-        return make("store", src=window, dst=_dram(window, address, draw(KINDS)))
+        return Store(src=window, dst=_dram(window, address, draw(KINDS)))
     if choice == 2:
-        return make("loadw", src=DramRange(address, draw(st.integers(1, 50_000))), dst=span)
+        return LoadWeights(src=DramRange(address, draw(st.integers(1, 50_000))), dst=span)
     if choice == 3:
-        return make("preload", src=span, wbytes=draw(st.integers(1, 4096)), vbytes=64, bank=bank)
+        return Preload(src=span, wbytes=draw(st.integers(1, 4096)), vbytes=64, bank=bank)
     if choice == 4:
-        return make("loadt", src=span, bank=bank)
+        return LoadTable(src=span, bank=bank)
     if choice == 5:
-        return make("move", x=window, y=other, size5=window.shape.elements, step5=1)
+        return Move(x=window, y=other, size5=window.shape.elements, step5=1)
     if choice == 6:
-        return make("maxpool", x=other, y=window, kh=kernel, kw=kernel, sw=draw(st.integers(1, 3)))
+        return MaxPool(x=other, y=window, kh=kernel, kw=kernel, sw=draw(st.integers(1, 3)))
     if choice == 7:
-        return make("table", x=other, y=window, tbank=bank)
+        return Table(x=other, y=window, tbank=bank)
     if choice == 8:
-        return make(draw(st.sampled_from(["add", "mul"])), a=window, b=other, y=other, sa=1.0, sb=1.0, sy=1.0)
+        return draw(st.sampled_from([Add, Mul]))(a=window, b=other, y=other, sa=1.0, sb=1.0, sy=1.0)
     if choice == 9:
-        return make("pad", x=window, y=other)
+        return Pad(x=window, y=other)
     if choice == 10:
-        return make("avgpool", x=other, y=window, kh=kernel, kw=1, sx=1.0, sy=1.0)
+        return AveragePool(x=other, y=window, kh=kernel, kw=1, sx=1.0, sy=1.0)
     groups = draw(st.sampled_from([1, 1, window.shape.c]))
-    return make(
-        "conv", x=other, y=window, kh=kernel, kw=kernel, sw=draw(st.integers(1, 2)), groups=groups,
+    return Conv(x=other, y=window, kh=kernel, kw=kernel, sw=draw(st.integers(1, 2)), groups=groups,
         up=draw(st.sampled_from([1, 1, 2])), oc0=draw(st.integers(0, 3)), ocn=draw(st.integers(1, 16)), bank=bank,
         kn=1 if groups > 1 else draw(st.integers(1, 256)), first=draw(st.integers(0, 1)), last=draw(st.integers(0, 1)),
     )  # fmt: skip
@@ -68,4 +83,4 @@ def programs(draw: st.DrawFn, max_size: int = 40) -> list[Instruction]:
     tags = st.integers(0, 5)
     waits = st.sets(tags, max_size=3).map(lambda tags: sum(1 << tag for tag in tags))
     work = draw(st.lists(st.tuples(one_instruction(), st.none() | tags, waits), max_size=max_size))
-    return [insn.scheduled(signal, wait) for insn, signal, wait in work] + [make("end")]
+    return [insn.scheduled(signal, wait) for insn, signal, wait in work] + [End()]

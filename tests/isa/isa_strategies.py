@@ -51,7 +51,7 @@ def instructions(draw: st.DrawFn, spec: Spec | None = None) -> Instruction:
     row = spec or draw(st.sampled_from(TABLE))
     operands = tuple(draw(values(operand)) for operand in row.operands)
     signal = draw(st.none() | st.integers(0, 31))
-    return Instruction(row, operands, signal, draw(st.just(0) | st.integers(0, 2**32 - 1)))
+    return row.instruction.of(operands, signal, draw(st.just(0) | st.integers(0, 2**32 - 1)))
 
 
 @st.composite

@@ -12,7 +12,7 @@ from isa_strategies import instructions
 from isa.assembly import format_instruction, format_program, parse_program
 from isa.encoding import encode, encode_program
 from isa.errors import EncodeError
-from isa.instructions import TABLE, Instruction, Spec, make
+from isa.instructions import TABLE, Add, Conv, Instruction, Spec
 from isa.layout import Box, Layout, LayoutKind, Place, Shape4, Window, whole
 from isa.operands import SramRange, float32_of_bits
 
@@ -38,8 +38,7 @@ def test_comments_never_change_a_program(program: list[Instruction], comments: d
 
 
 def test_defaults_and_whole_boxes_are_left_out() -> None:
-    insn = make(
-        "conv", x=Window(PLACE, Box(0, 1, 0, 16, 10, 20)), y=whole(PLACE), acc=SramRange(8, 16), kh=3, zx=-3,
+    insn = Conv(x=Window(PLACE, Box(0, 1, 0, 16, 10, 20)), y=whole(PLACE), acc=SramRange(8, 16), kh=3, zx=-3,
         ocn=4, kn=16,
     ).scheduled(5, 0b1010)  # fmt: skip
     assert format_instruction(insn) == (
@@ -61,7 +60,7 @@ def test_defaults_and_whole_boxes_are_left_out() -> None:
 )
 def test_floats_are_the_shortest_text_that_gives_their_bits(bits: int, text: str) -> None:
     y = whole(PLACE)
-    insn = make("add", a=y, b=y, y=y, sa=float32_of_bits(bits), sb=1.0, sy=1.0)
+    insn = Add(a=y, b=y, y=y, sa=float32_of_bits(bits), sb=1.0, sy=1.0)
     assert f" sa={text} " in format_instruction(insn)
     assert encode(parse_program(format_instruction(insn))[0]) == encode(insn)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from isa_programs import programs
 
-from isa.instructions import Instruction, Unit, make
+from isa.instructions import End, Instruction, LoadTable, LoadWeights, MaxPool, Unit
 from isa.layout import Layout, LayoutKind, Place, Shape4, whole
 from isa.npu import target
 from isa.operands import DramRange, SramRange
@@ -127,28 +127,28 @@ def test_a_program_is_never_shorter_than_the_work_of_one_unit(program: list[Inst
 
 def test_independent_units_overlap_and_tags_serialize_them() -> None:
     place = Place(0, Layout(LayoutKind.HCHCW, 64, 1), Shape4(1, 16, 64, 64))
-    load = make("loadw", src=DramRange(0, 64_000), dst=SramRange(65536, 1000))
-    work = make("maxpool", x=whole(place), y=whole(place), kh=3, kw=3)
-    apart = simulate([load, work, make("end")], NPU)
-    after = simulate([load.scheduled(0, 0), work.scheduled(None, 1), make("end")], NPU)
+    load = LoadWeights(src=DramRange(0, 64_000), dst=SramRange(65536, 1000))
+    work = MaxPool(x=whole(place), y=whole(place), kh=3, kw=3)
+    apart = simulate([load, work, End()], NPU)
+    after = simulate([load.scheduled(0, 0), work.scheduled(None, 1), End()], NPU)
     assert apart.events[1].start < apart.events[0].end
     assert after.events[1].start == after.events[0].end
     assert apart.cycles < after.cycles
 
 
 def test_a_wait_counts_the_latest_signal_before_it_in_the_program() -> None:
-    load = make("loadw", src=DramRange(0, 6400), dst=SramRange(0, 104)).scheduled(3, 0)
-    wait = make("loadt", src=SramRange(0, 104)).scheduled(None, 1 << 3)
-    timeline = simulate([wait, load, wait, load, make("end")], NPU)
+    load = LoadWeights(src=DramRange(0, 6400), dst=SramRange(0, 104)).scheduled(3, 0)
+    wait = LoadTable(src=SramRange(0, 104)).scheduled(None, 1 << 3)
+    timeline = simulate([wait, load, wait, load, End()], NPU)
     assert timeline.events[0].start < timeline.events[1].end  # nothing before it signals
     assert timeline.events[2].start == timeline.events[1].end
     assert timeline.events[3].end > timeline.events[2].start
 
 
-@pytest.mark.parametrize("mnemonic", ["loadw", "loadt"])
-def test_an_empty_program_and_one_without_an_end_are_timed(mnemonic: str) -> None:
+@pytest.mark.parametrize(
+    "insn", [LoadWeights(src=DramRange(0, 64), dst=SramRange(0, 8)), LoadTable(src=SramRange(0, 8))]
+)
+def test_an_empty_program_and_one_without_an_end_are_timed(insn: Instruction) -> None:
     assert simulate([], NPU).cycles == 0
-    operands = {"src": DramRange(0, 64), "dst": SramRange(0, 8)} if mnemonic == "loadw" else {"src": SramRange(0, 8)}
-    insn = make(mnemonic, **operands)
     timeline = simulate([insn], NPU)
     assert timeline.cycles == issue_cycles(insn, NPU) + cost(insn, NPU).cycles

@@ -11,8 +11,7 @@ from isa_strategies import layouts
 
 from isa.execute import numerics
 from isa.execute.numerics import Geometry
-from isa.execute.reference import EFFECTS
-from isa.instructions import Instruction, make
+from isa.instructions import Conv, Preload
 from isa.layout import Box, Layout, LayoutKind, Place, Shape4, Window, whole
 from isa.machine import Machine
 from isa.npu import target
@@ -76,8 +75,7 @@ def run(case: Case, seed: int = 0) -> None:
     state.tables[1] = table
 
     g = case.geometry
-    shared = make(
-        "conv", x=source, y=y, acc=SramRange(ACC_AT, 4096), kh=g.kernel[0], kw=g.kernel[1], sh=g.stride[0],
+    shared = Conv(x=source, y=y, acc=SramRange(ACC_AT, 4096), kh=g.kernel[0], kw=g.kernel[1], sh=g.stride[0],
         sw=g.stride[1], pt=g.pad_top, pl=g.pad_left, dh=g.dilation[0], dw=g.dilation[1], up=g.up, groups=case.groups,
         zx=zx, zy=zy, lo=lo, hi=hi, lookup=int(case.lookup), bank=1, tbank=1,
     )  # fmt: skip
@@ -87,7 +85,8 @@ def run(case: Case, seed: int = 0) -> None:
             kn, first, last = min(case.kn, case.channels - k0), k0 == 0, k0 + case.kn >= case.channels
             tile = _tile(case, y, w, bias, multiplier, oc0, k0, kn, last)
             _preload(state, tile, vbytes=8 * case.ocn * last)
-            EFFECTS["conv"](state, _with(shared, oc0=oc0, ocn=case.ocn, k0=k0, kn=kn, first=int(first), last=int(last)))
+            tile_of = replace(shared, oc0=oc0, ocn=case.ocn, k0=k0, kn=kn, first=int(first), last=int(last))
+            tile_of.execute(state)
 
     acc = numerics.contract(x, w, zx, g, case.out, case.groups) + bias.reshape(1, -1, 1, 1)
     wanted = numerics.requantize(acc, multiplier, zy, lo, hi)
@@ -131,13 +130,8 @@ def _preload(state: Machine, tile: np.ndarray, vbytes: int) -> None:
     striped[start : start + tile.size] = tile.reshape(-1)
     state.write_striped(span, striped)
     wbytes = tile.shape[1] - vbytes
-    insn = make("preload", src=span, start=start, wbytes=wbytes, vbytes=vbytes, groups=tile.shape[0], bank=1)
-    EFFECTS["preload"](state, insn)
-
-
-def _with(insn: Instruction, **changes: int) -> Instruction:
-    values = (changes.get(o.name, v) for o, v in zip(insn.spec.operands, insn.values, strict=True))
-    return replace(insn, values=tuple(values))
+    insn = Preload(src=span, start=start, wbytes=wbytes, vbytes=vbytes, groups=tile.shape[0], bank=1)
+    insn.execute(state)
 
 
 def test_one_tile_computes_everything() -> None:

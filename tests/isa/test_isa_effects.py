@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,7 @@ from isa_strategies import layouts
 
 from isa.execute import numerics
 from isa.execute.numerics import BinaryScales, Geometry
-from isa.execute.reference import EFFECTS
-from isa.instructions import Instruction, make
+from isa.instructions import Add, AveragePool, Instruction, MaxPool, Mul, Pad, Table
 from isa.layout import Box, Place, Shape4, Window, whole
 from isa.machine import Machine
 from isa.npu import target
@@ -45,7 +45,7 @@ class Bench:
         around = self.machine.read(whole(y.place))
         b = y.box
         around[:, b.c0 : b.c0 + b.c, b.h0 : b.h0 + b.h] = wanted
-        EFFECTS[insn.mnemonic](self.machine, insn)
+        insn.execute(self.machine)
         assert np.array_equal(self.machine.read(whole(y.place)), around)
 
 
@@ -61,7 +61,7 @@ def test_binary_repeats_axes_of_extent_one(kind: str, data: st.DataObject) -> No
     small = tuple(data.draw(st.sampled_from([1, extent])) for extent in shape)
     a, b, y = bench.window(shape), bench.window(small), bench.window(shape)
     scales = BinaryScales(sa=0.5, za=3, sb=0.25, zb=-4, sy=1.5, zy=7, lo=-50, hi=60)
-    insn = make(kind, a=a, b=b, y=y, sa=0.5, za=3, sb=0.25, zb=-4, sy=1.5, zy=7, lo=-50, hi=60)
+    insn = (Add if kind == "add" else Mul)(a=a, b=b, y=y, sa=0.5, za=3, sb=0.25, zb=-4, sy=1.5, zy=7, lo=-50, hi=60)
     left, right = bench.machine.read(a), np.broadcast_to(bench.machine.read(b), shape)
     bench.check(insn, y, numerics.binary(kind, left, right, scales))  # type: ignore[arg-type]
 
@@ -73,7 +73,7 @@ def test_table_looks_up_in_its_bank(data: st.DataObject, bank: int) -> None:
     x, y = bench.window(shape), bench.window(shape)
     bench.machine.tables[bank] = random_int8((256,), 5)
     wanted = numerics.lookup(bench.machine.read(x), random_int8((256,), 5))
-    bench.check(make("table", x=x, y=y, tbank=bank), y, wanted)
+    bench.check(Table(x=x, y=y, tbank=bank), y, wanted)
 
 
 @FAST
@@ -82,11 +82,11 @@ def test_pools_slide_over_their_window_alone(data: st.DataObject, padded: bool) 
     bench, g = Bench(data), Geometry(kernel=(3, 2), stride=(2, 1), pad_top=1, pad_left=1)
     x, y = bench.window((2, 3, 5, 4)), bench.window((2, 3, 3, 5))
     values = bench.machine.read(x)
-    geometry = {"kh": 3, "kw": 2, "sh": 2, "sw": 1, "pt": 1, "pl": 1, "lo": -90, "hi": 80}
-    bench.check(make("maxpool", x=x, y=y, **geometry), y, numerics.max_pool(values, g, (3, 5), -90, 80))
+    geometry: dict[str, Any] = {"kh": 3, "kw": 2, "sh": 2, "sw": 1, "pt": 1, "pl": 1, "lo": -90, "hi": 80}
+    bench.check(MaxPool(x=x, y=y, **geometry), y, numerics.max_pool(values, g, (3, 5), -90, 80))
     wanted = numerics.average_pool(values, g, (3, 5), sx=0.5, zx=3, sy=0.25, zy=-2, padded=padded, lo=-90, hi=80)
-    scales = {"sx": 0.5, "zx": 3, "sy": 0.25, "zy": -2, "padded": int(padded)}
-    bench.check(make("avgpool", x=x, y=y, **geometry, **scales), y, wanted)
+    scales: dict[str, Any] = {"sx": 0.5, "zx": 3, "sy": 0.25, "zy": -2, "padded": int(padded)}
+    bench.check(AveragePool(x=x, y=y, **geometry, **scales), y, wanted)
 
 
 @FAST
@@ -100,4 +100,4 @@ def test_pad_puts_the_source_into_a_constant(data: st.DataObject, shape: tuple[i
     x, y = bench.window(shape), bench.window((n, c, h, w))
     pads = [(0, 0), *zip(before, after, strict=True)]
     wanted = np.pad(bench.machine.read(x), pads, constant_values=-9)
-    bench.check(make("pad", x=x, y=y, dc=before[0], dh=before[1], dw=before[2], value=-9), y, wanted)
+    bench.check(Pad(x=x, y=y, dc=before[0], dh=before[1], dw=before[2], value=-9), y, wanted)

@@ -11,10 +11,12 @@ from isa_strategies import instructions
 
 from isa.encoding import MAX_WORDS, body_words, decode, decode_program, encode, encode_program, field_places
 from isa.errors import EncodeError
-from isa.execute.reference import EFFECTS
-from isa.instructions import BY_MNEMONIC, TABLE, Instruction, Spec, Unit, make
+from isa.instructions import BY_MNEMONIC, TABLE, End, Instruction, Jump, LoadWeights, Spec, Unit
+from isa.instructions.base import instruction
+from isa.machine import Machine
+from isa.npu import NpuConfig
 from isa.operands import DramRange, float32_bits, float32_of_bits
-from isa.timing.cost import COSTS
+from isa.timing.formulas import Cost
 
 EVERY_ROW = pytest.mark.parametrize("spec", TABLE, ids=lambda spec: spec.mnemonic)
 
@@ -99,45 +101,86 @@ def test_fields_never_overlap(spec: Spec) -> None:
 
 
 @EVERY_ROW
-def test_every_instruction_has_a_cost_and_an_effect_or_is_control(spec: Spec) -> None:
-    assert spec.mnemonic in COSTS
-    # Loading a program segment changes what is fetched, not what the reference sees: it is the interpreter's.
-    fetched = spec.unit is Unit.CONTROL or any(touched.name == "at" for touched in spec.operands)
-    assert fetched != (spec.mnemonic in EFFECTS)
+def test_every_operand_says_what_it_means(spec: Spec) -> None:
     assert spec.meaning and all(operand.meaning for operand in spec.operands)
+    assert spec.instruction.spec is spec is BY_MNEMONIC[spec.mnemonic]
 
 
-def test_no_cost_and_no_effect_is_left_over() -> None:
-    assert set(COSTS) <= set(BY_MNEMONIC) and set(EFFECTS) <= set(BY_MNEMONIC)
+@EVERY_ROW
+@settings(max_examples=20, deadline=None)
+@given(data=st.data())
+def test_operands_are_attributes_and_tags_change_nothing_else(spec: Spec, data: st.DataObject) -> None:
+    insn = data.draw(instructions(spec))
+    assert repr(insn.values) == repr(tuple(getattr(insn, operand.name) for operand in spec.operands))
+    other = insn.scheduled(7, 5)
+    assert (other.signal, other.wait, repr(other.values)) == (7, 5, repr(insn.values))
+    assert (other.reads(8), other.writes(8)) == (insn.reads(8), insn.writes(8))
+
+
+class Costly(Instruction):
+    """Works and costs, but is nothing yet."""
+
+    __slots__ = ()
+
+    def execute(self, machine: Machine) -> None: ...
+
+    def cost(self, npu: NpuConfig) -> Cost:
+        return Cost(1.0)
+
+
+def test_a_class_that_forgets_something_is_no_instruction() -> None:
+    class Silent(Costly):
+        pass
+
+    class Idle(Instruction):
+        """No effect."""
+
+        def cost(self, npu: NpuConfig) -> Cost:
+            return Cost(1.0)
+
+    class Free(Instruction):
+        """No cost."""
+
+        def execute(self, machine: Machine) -> None: ...
+
+    for cls, what in ((Silent, "has no docstring"), (Idle, r"has no execute\(\)"), (Free, r"has no cost\(\)")):
+        with pytest.raises(TypeError, match=f"^{cls.__name__} {what}"):
+            instruction("new", 0xFE, Unit.MAIN)(cls)
+    assert "new" not in BY_MNEMONIC
+
+
+@pytest.mark.parametrize(("mnemonic", "opcode"), [("conv", 0xFE), ("new", 0x40)])
+def test_a_mnemonic_or_an_opcode_is_taken_once(mnemonic: str, opcode: int) -> None:
+    with pytest.raises(TypeError, match=r"^Costly: conv \(opcode 0x40\) is there already$"):
+        instruction(mnemonic, opcode, Unit.MAIN)(Costly)
 
 
 def test_every_default_fits_its_field() -> None:
     for spec in TABLE:
         for operand in spec.operands:
-            default = getattr(operand, "default", None)
-            if default is not None:
-                (field,) = operand.fields()
-                assert field.low <= default <= field.high, (spec.mnemonic, operand.name)
+            if operand.default is not None:
+                for field, number in zip(operand.fields(), operand.pack(operand.default), strict=True):
+                    assert field.low <= number <= field.high, (spec.mnemonic, operand.name)
 
 
 def test_a_value_outside_its_field_is_named_with_the_range() -> None:
     with pytest.raises(EncodeError, match=r": jump\.to: 262144 is outside 0\.\.262140$"):
-        encode(make("jump", to=262144))
+        encode(Jump(to=262144))
     with pytest.raises(EncodeError, match=r": jump\.to: 2 is not a multiple of 4$"):
-        encode(make("jump", to=2))
+        encode(Jump(to=2))
 
 
 @pytest.mark.parametrize(("signal", "wait"), [(32, 0), (-1, 0), (None, 1 << 32)])
 def test_a_tag_outside_0_to_31_is_refused(signal: int | None, wait: int) -> None:
     with pytest.raises(EncodeError, match=r": end: signal"):
-        encode(make("end").scheduled(signal, wait))
+        encode(End().scheduled(signal, wait))
 
 
 def test_an_instruction_names_its_missing_and_unknown_operands() -> None:
-    with pytest.raises(KeyError, match="loadw needs operand src"):
-        make("loadw")
-    with pytest.raises(KeyError, match="loadw has no operand form"):
-        make("loadw", src=DramRange(0, 64), form=1)
+    with pytest.raises(TypeError, match="'src'"):
+        LoadWeights()  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="'form'"):
+        LoadWeights(src=DramRange(0, 64), form=1)  # type: ignore[call-arg]
 
 
 @given(st.integers(0, 2**32 - 1) | st.sampled_from([0x7F800001, 0xFFFFFFFF, 0x7FC00000, 0xFF800000, 0x80000000]))

@@ -13,27 +13,40 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isa import enf as enf_module
 from isa.enf import (
     DramTensor,
     Enf,
-    HostSegment,
+    HostOperator,
+    HostStep,
     ModelTensor,
+    NpuStep,
     Operator,
     Segment,
+    Step,
     check_compatible,
+    container,
     load,
     read,
+    rules,
     save,
     write,
 )
-from isa.enf_container import pack, unpack
+from isa.enf.file import file_format
 from isa.errors import EnfError
 from isa.layout import LayoutKind, Shape4
 from isa.npu import NpuConfig, target
 
 NPU: NpuConfig = target("warboy")
 SHAPE = Shape4(1, 3, 4, 5)
+QUANTIZE = HostOperator("Quantize", ("q",), "image", (1, 3, 4, 5), "float32", "feed uint8", 300, 0)
+HEAD = HostStep("head", b"onnx head", 1, ("image",), ("image_q",), (QUANTIZE,))
+TAIL = HostStep("tail", b"onnx tail..", 2, ("y_q",), ("größe",), ())
+PROGRAM = NpuStep(
+    inputs=(DramTensor("image_q", 256, LayoutKind.HCHWC, SHAPE),),
+    outputs=(DramTensor("y_q", 320, LayoutKind.HCHCW, SHAPE),),
+    segments=(Segment(64, 8, 0), Segment(128, 72, 131072)),
+    operator_of=(0, 0, -1),
+)
 SMALL = Enf(
     model_name="digits",
     furc_version="0.1.0",
@@ -42,18 +55,22 @@ SMALL = Enf(
     batch=1,
     inputs=(ModelTensor("image", "float32", (1, 3, 4, 5)),),
     outputs=(ModelTensor("größe", "float32", (1, 3, 4, 5)),),
-    npu_inputs=(DramTensor("image_q", 256, LayoutKind.HCHWC, SHAPE),),
-    npu_outputs=(DramTensor("y_q", 320, LayoutKind.HCHCW, SHAPE),),
-    head=HostSegment("head", b"onnx head", ("image",), ("image_q",), ("Quantize image",), 60),
-    tail=HostSegment("tail", b"onnx tail..", ("y_q",), ("größe",), ("Dequantize y",), 60),
+    steps=(HEAD, PROGRAM, TAIL),
     image=bytes(range(200)),
     dram_bytes=380,
     sram_peak_bytes=4096,
-    segments=(Segment(64, 8, 0), Segment(128, 72, 131072)),
     operators=(Operator("LowLevelConv2d", ("conv1", "relu1"), (1, 3, 4, 5)),),
-    operator_of=(0, 0, -1),
 )
 DATA = write(SMALL)
+
+
+def with_steps(*steps: Step) -> Enf:
+    return replace(SMALL, steps=steps)
+
+
+def with_program(**changes: object) -> Enf:
+    return with_steps(HEAD, replace(PROGRAM, **changes), TAIL)  # type: ignore[arg-type]
+
 
 ANY_JSON = (
     st.none()
@@ -71,24 +88,29 @@ _names = st.text(st.characters(codec="utf-8"), max_size=6)
 def enfs(draw: st.DrawFn) -> Enf:
     """Valid models of any content."""
     image = draw(st.binary(min_size=64, max_size=300))
-    name, result = draw(st.lists(_names, min_size=2, max_size=2, unique=True))
+    name, inner, made, result = draw(st.lists(_names, min_size=4, max_size=4, unique=True))
     dtype = draw(st.sampled_from(["float32", "int8", "uint8"]))
     shape = draw(st.just(()) | st.tuples(st.integers(1, 9)))
     operators = draw(st.lists(st.builds(Operator, _names, st.tuples(_names), st.tuples(st.integers(0, 9))), max_size=3))
+
+    def program(taken: DramTensor, *made: DramTensor) -> NpuStep:
+        owners = tuple(draw(st.lists(st.integers(-1, len(operators) - 1), max_size=20)))
+        return NpuStep((taken,), made, (Segment(0, 4 * draw(st.integers(1, len(image) // 4)), 0),), owners)
+
     return replace(
         SMALL,
         model_name=draw(_names),
         batch=draw(st.integers(1, 8)),
         inputs=(ModelTensor(name, dtype, shape),),
         outputs=(ModelTensor(result, "float32", ()),),
-        npu_inputs=(DramTensor(name, 320, LayoutKind.HCHWC, SHAPE),),
-        npu_outputs=(DramTensor(result, 320, LayoutKind.HCHWC, SHAPE),),
-        head=replace(SMALL.head, inputs=(name,), model=draw(st.binary(max_size=100))),
-        tail=replace(SMALL.tail, inputs=(result,), outputs=(result,), model=draw(st.binary(max_size=100))),
+        steps=(
+            replace(HEAD, inputs=(name,), outputs=(inner,), model=draw(st.binary(max_size=100))),
+            program(DramTensor(inner, 320, LayoutKind.HCHWC, SHAPE)),
+            program(DramTensor(name, 320, LayoutKind.HCHWC, SHAPE), DramTensor(made, 320, LayoutKind.HCHCW, SHAPE)),
+            replace(TAIL, inputs=(inner, made), outputs=(result,), model=draw(st.binary(max_size=100))),
+        ),
         image=image,
-        segments=(Segment(0, 4 * draw(st.integers(1, len(image) // 4)), 0),),
         operators=tuple(operators),
-        operator_of=tuple(draw(st.lists(st.integers(-1, len(operators) - 1), max_size=20))),
     )  # fmt: skip
 
 
@@ -134,7 +156,7 @@ def test_any_bytes_are_refused(data: bytes) -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_a_header_field_with_any_number_and_a_good_checksum_is_refused_or_the_same(data: st.DataObject) -> None:
-    at = data.draw(st.sampled_from([8, 12, 16, 20, 24, 28, 32, *range(40, 160, 4)]))
+    at = data.draw(st.sampled_from([8, 12, 16, 20, 24, 28, 32, *range(40, 136, 4)]))
     value = data.draw(st.integers(0, 2**32 - 1) | st.sampled_from([0, 1, len(DATA), 2**32 - 1, 2**31]))
     _refused_or_the_same(_resealed(DATA, at, struct.pack("<I", value)))
 
@@ -182,15 +204,15 @@ def _resealed(data: bytes, at: int, new: bytes) -> bytes:
     changed = bytearray(data)
     changed[at : at + len(new)] = new
     struct.pack_into("<I", changed, 36, 0)
-    struct.pack_into("<I", changed, 36, zlib.crc32(changed[:160]))
+    struct.pack_into("<I", changed, 36, zlib.crc32(changed[:136]))
     return bytes(changed)
 
 
 def _with_metadata(metadata: bytes) -> bytes:
     """The file with other metadata, all lengths and checksums right: what a hostile writer would send."""
-    form = enf_module._format()
-    sections = unpack(form, DATA)
-    return pack(form, [metadata, *(section.data for section in sections[1:])])
+    form = file_format()
+    sections = container.unpack(form, DATA)
+    return container.pack(form, [metadata, *(section.data for section in sections[1:])])
 
 
 @pytest.mark.parametrize(
@@ -207,8 +229,22 @@ def _with_metadata(metadata: bytes) -> bytes:
         (_metadata(DATA) + b" ", "not the canonical text of its content"),
         (_metadata(DATA).replace(b'"batch":1,', b'"batch":true,'), "batch: expected int, got True"),
         (_metadata(DATA).replace(b'"batch":1,', b'"batch":1,"batch":1,'), "not the canonical text"),
-        (_metadata(DATA).replace(b':1,"shape":[1,3,4,5]', b':1,"shape":[1,3,4]'), "npu_inputs[0].shape: expected 4 "),
-        (_metadata(DATA).replace(b'"order":1', b'"order":2'), "npu_inputs[0].order: 2 is not one of 0, 1"),
+        (
+            _metadata(DATA).replace(b':1,"shape":[1,3,4,5]', b':1,"shape":[1,3,4]'),
+            "steps[1].inputs[0].shape: expected 4 numbers, got 3",
+        ),
+        (_metadata(DATA).replace(b'"kind":"NpuStep"', b'"kind":"Npu"'), "steps[1]: kind 'Npu' is not one of "),
+        (_metadata(DATA).replace(b'"kind":"NpuStep"', b'"kind":["NpuStep"]'), "steps[1]: kind a list is not one of "),
+        (_metadata(DATA).replace(b'"kind":"NpuStep",', b""), "steps[1]: kind None is not one of HostStep, NpuStep"),
+        (_metadata(DATA).replace(b'"model":9', b'"model":99'), "steps[0].model: 99 bytes of section models"),
+        (_metadata(DATA).replace(b'"model":9', b'"model":8'), "1 bytes of section models are nobody's"),
+        (_metadata(DATA).replace(b'"model":9', b'"model":-1'), "steps[0].model: -1 bytes of section models"),
+        (
+            _metadata(DATA).replace(b'"operator_of":3', b'"operator_of":4'),
+            "steps[1].operator_of: 16 bytes of section operator_of, which has 12 left",
+        ),
+        (_metadata(DATA).replace(b'"image":200', b'"image":"200"'), "image: expected int, got '200'"),
+        (_metadata(DATA).replace(b'"order":1', b'"order":2'), "steps[1].inputs[0].order: 2 is not one of 0, 1"),
         (_metadata(DATA).replace("größe".encode(), b"\\ud800"), "not JSON: "),
     ],
 )  # fmt: skip
@@ -227,13 +263,16 @@ def test_metadata_that_is_no_model_is_told_with_its_place(metadata: bytes, what:
         (replace(SMALL, dram_bytes=199), "dram_bytes: 199 is outside 200 (the image).."),
         (replace(SMALL, dram_bytes=2**40), "dram_bytes: 1099511627776 is outside 200 (the image)..17179869184"),
         (replace(SMALL, sram_peak_bytes=-1), "sram_peak_bytes: -1 is negative"),
-        (replace(SMALL, segments=()), "segments: a program has at least one"),
-        (replace(SMALL, segments=(Segment(128, 76, 0),)), "segments[0]: bytes 128..204 are not an aligned part"),
-        (replace(SMALL, segments=(Segment(32, 4, 0),)), "segments[0]: bytes 32..36 are not an aligned part"),
-        (replace(SMALL, segments=(Segment(64, 6, 0),)), "segments[0]: 6 bytes are no whole instructions"),
-        (replace(SMALL, segments=(Segment(64, 8, 2),)), "segments[0]: offset 2 is not a place in instruction memory"),
-        (replace(SMALL, operator_of=(0, 1)), "operator_of[1]: 1 is outside -1..0"),
-        (replace(SMALL, operator_of=(-2,)), "operator_of[0]: -2 is outside -1..0"),
+        (with_program(segments=()), "steps[1].segments: a program has at least one"),
+        (with_program(segments=(Segment(128, 76, 0),)), "steps[1].segments[0]: bytes 128..204 are not an aligned part"),
+        (with_program(segments=(Segment(32, 4, 0),)), "steps[1].segments[0]: bytes 32..36 are not an aligned part"),
+        (with_program(segments=(Segment(64, 6, 0),)), "steps[1].segments[0]: 6 bytes are no whole instructions"),
+        (
+            with_program(segments=(Segment(64, 8, 2),)),
+            "steps[1].segments[0]: offset 2 is not a place in instruction memory",
+        ),
+        (with_program(operator_of=(0, 1)), "steps[1].operator_of[1]: 1 is outside -1..0"),
+        (with_program(operator_of=(-2,)), "steps[1].operator_of[0]: -2 is outside -1..0"),
         (replace(SMALL, inputs=SMALL.inputs * 2), "inputs: two tensors are called 'image'"),
         (
             replace(SMALL, inputs=(ModelTensor("image", "int64", (1,)),)),
@@ -248,23 +287,30 @@ def test_metadata_that_is_no_model_is_told_with_its_place(metadata: bytes, what:
             "inputs[0] 'image': no tensor has the shape (1099511627776, 1)",
         ),
         (
-            replace(SMALL, npu_inputs=(DramTensor("image_q", 260, LayoutKind.HCHWC, SHAPE),)),
-            "npu_inputs[0] 'image_q': address 260 is not a multiple of 64",
+            with_program(inputs=(DramTensor("image_q", 260, LayoutKind.HCHWC, SHAPE),)),
+            "steps[1].inputs[0] 'image_q': address 260 is not a multiple of 64",
         ),
         (
-            replace(SMALL, npu_inputs=(DramTensor("image_q", 192, LayoutKind.HCHWC, SHAPE),)),
-            "npu_inputs[0] 'image_q': bytes 192..252 of DRAM are outside 200..380",
+            with_program(inputs=(DramTensor("image_q", 192, LayoutKind.HCHWC, SHAPE),)),
+            "steps[1].inputs[0] 'image_q': bytes 192..252 of DRAM are outside 200..380",
         ),
         (
-            replace(SMALL, npu_outputs=(DramTensor("y_q", 384, LayoutKind.HCHWC, SHAPE),)),
-            "npu_outputs[0] 'y_q': bytes 384..444 of DRAM are outside 0..380",
+            with_program(outputs=(DramTensor("y_q", 384, LayoutKind.HCHWC, SHAPE),)),
+            "steps[1].outputs[0] 'y_q': bytes 384..444 of DRAM are outside 0..380",
         ),
         (
-            replace(SMALL, npu_outputs=(DramTensor("y_q", 0, LayoutKind.HCHWC, Shape4(33, 1, 1, 1)),)),
-            "npu_outputs[0] 'y_q': no NPU tensor has the shape (33, 1, 1, 1)",
+            with_program(outputs=(DramTensor("y_q", 0, LayoutKind.HCHWC, Shape4(33, 1, 1, 1)),)),
+            "steps[1].outputs[0] 'y_q': no NPU tensor has the shape (33, 1, 1, 1)",
         ),
-        (replace(SMALL, tail=replace(SMALL.tail, inputs=("z",))), "tail.inputs: nothing makes 'z'"),
-        (replace(SMALL, head=replace(SMALL.head, elements=-1)), "head.elements: -1 is negative"),
+        (with_steps(HEAD, PROGRAM, replace(TAIL, inputs=("z",))), "steps[2].inputs: nothing makes 'z'"),
+        (with_steps(PROGRAM, HEAD, TAIL), "steps[0].inputs: nothing makes 'image_q'"),
+        (with_steps(HEAD, HEAD, PROGRAM, TAIL), "steps[1].outputs: 'image_q' is there already"),
+        (with_steps(HEAD, PROGRAM), "outputs: nothing makes 'größe'"),
+        (with_steps(replace(HEAD, images=0), PROGRAM, TAIL), "steps[0].images: 0 is less than 1"),
+        (
+            with_steps(replace(HEAD, operators=(replace(QUANTIZE, macs=-1),)), PROGRAM, TAIL),
+            "steps[0].operators[0] 'Quantize': 300 bytes and -1 MACs; neither is negative",
+        ),
     ],
 )
 def test_content_that_cannot_be_is_neither_written_nor_read(
@@ -274,7 +320,7 @@ def test_content_that_cannot_be_is_neither_written_nor_read(
         write(broken)
     assert caught.value.name == "BadEnf" and caught.value.message.startswith(what)
     with monkeypatch.context() as patch:
-        patch.setattr(enf_module, "_broken_rules", lambda enf: [])
+        patch.setattr(rules, "broken_rules", lambda enf: [])
         data = write(broken)
     with pytest.raises(EnfError) as caught:
         read(data)
@@ -288,7 +334,7 @@ def test_several_broken_rules_are_told_at_once() -> None:
 
 
 def test_another_version_or_instruction_set_is_incompatible_not_corrupt() -> None:
-    for at, new in ((8, struct.pack("<I", 2)), (24, bytes(8))):
+    for at, new in ((8, struct.pack("<I", 1)), (8, struct.pack("<I", 3)), (24, bytes(8))):
         with pytest.raises(EnfError) as caught:
             read(_resealed(DATA, at, new))
         assert caught.value.name == "IncompatibleConfiguration"
@@ -309,9 +355,9 @@ def test_a_file_for_another_target_or_configuration_is_refused() -> None:
 
 
 def test_a_file_that_claims_this_machine_but_does_not_fit_it_is_refused() -> None:
-    for change in ({"sram_peak_bytes": NPU.sram_bytes + 1}, {"segments": (Segment(0, 8, 262140),)}):
+    for broken in (replace(SMALL, sram_peak_bytes=NPU.sram_bytes + 1), with_program(segments=(Segment(0, 8, 262140),))):
         with pytest.raises(EnfError, match="BadEnf"):
-            check_compatible(replace(SMALL, **change), NPU)
+            check_compatible(broken, NPU)
 
 
 def test_saving_and_loading_a_file(tmp_path: Path) -> None:

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from isa_programs import programs
 from isa_strategies import instructions, raw_values
 
-from isa.enf_program import check_program
 from isa.errors import EnfError, FurcError, Loc
-from isa.instructions import TABLE, Instruction, make
+from isa.instructions import TABLE, Conv, Instruction, Jump, LoadWeights, Preload, Store, Table
 from isa.interpreter import execute
 from isa.layout import Box, Layout, LayoutKind, Place, Shape4, Window, whole
 from isa.machine import Machine
 from isa.npu import target
-from isa.operands import DramRange, DramWindow, OperandValue, SramRange
+from isa.operands import DramRange, DramWindow, SramRange
+from isa.program import check_program
 from isa.timing.clock import simulate
 
 NPU = target("warboy")
@@ -31,7 +31,7 @@ DRAM_BYTES = 8192
 def hostile(draw: st.DrawFn) -> Instruction:
     """Anything that decodes."""
     spec = draw(st.sampled_from(TABLE))
-    return Instruction(spec, tuple(draw(raw_values(operand)) for operand in spec.operands))
+    return spec.instruction.of(draw(raw_values(operand)) for operand in spec.operands)
 
 
 @settings(max_examples=250, deadline=None)
@@ -55,7 +55,7 @@ def test_any_program_is_refused_or_can_be_timed_and_executed(program: list[Instr
 @given(programs())
 def test_a_program_that_fits_is_let_through(program: list[Instruction]) -> None:
     assume(all(_fits(value) for insn in program for value in insn.values if isinstance(value, Window)))
-    fill = [make("preload", src=SramRange(0, 8), wbytes=1, bank=bank) for bank in (0, 1)]
+    fill = [Preload(src=SramRange(0, 8), wbytes=1, bank=bank) for bank in (0, 1)]
     check_program(fill + program, NPU, NPU.dram_bytes, Loc())
 
 
@@ -70,11 +70,11 @@ PLACE = Place(0, LAYOUT, Shape4(1, 4, 64, 8))
 
 
 def table(x: Window) -> Instruction:
-    return make("table", x=x, y=whole(PLACE))
+    return Table(x=x, y=whole(PLACE))
 
 
-def loadw(src: DramRange, dst: OperandValue) -> Instruction:
-    return make("loadw", src=src, dst=dst)
+def loadw(src: DramRange, dst: SramRange) -> Instruction:
+    return LoadWeights(src=src, dst=dst)
 
 
 @pytest.mark.parametrize(
@@ -90,13 +90,13 @@ def loadw(src: DramRange, dst: OperandValue) -> Instruction:
         (loadw(DramRange(8128, 65), SramRange(0, 8)), "loadw.src: bytes 0x1fc0..0x2001 of 0x2000 of DRAM"),
         (loadw(DramRange(0, 64), SramRange(262_136, 16)), "loadw.dst: bytes 0x3fff8..0x40008 of a slice of 0x40000"),
         (
-            make("store", src=whole(PLACE), dst=DramWindow(6208, LayoutKind.HCHCW, PLACE.shape, whole(PLACE).box)),
+            Store(src=whole(PLACE), dst=DramWindow(6208, LayoutKind.HCHCW, PLACE.shape, whole(PLACE).box)),
             "store.dst: bytes 0x1840..0x2040 of 0x2000 of DRAM",
         ),
-        (make("conv", x=whole(PLACE), y=whole(PLACE), bank=1), "conv.bank: weight bank 1 is empty"),
+        (Conv(x=whole(PLACE), y=whole(PLACE), bank=1), "conv.bank: weight bank 1 is empty"),
     ],
 )
 def test_what_a_machine_cannot_do_is_told_with_its_operand(insn: Instruction, what: str) -> None:
     with pytest.raises(EnfError) as caught:
-        check_program([make("jump", to=0), insn], NPU, DRAM_BYTES, Loc("digits"))
+        check_program([Jump(to=0), insn], NPU, DRAM_BYTES, Loc("digits"))
     assert str(caught.value).startswith(f"error[BadProgram]: digits: instruction 1, {what}")

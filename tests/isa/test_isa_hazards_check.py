@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from isa_programs import programs
 
-from isa.hazards_check import accesses, races
-from isa.instructions import Instruction, make
+from isa.instructions import Conv, Instruction, Load, LoadWeights, MaxPool, Preload, Store
 from isa.layout import Box, Layout, LayoutKind, Place, Shape4, Window, whole
 from isa.npu import target
 from isa.operands import DramRange, DramWindow, SramRange
 from isa.timing.clock import Event, Timeline, simulate
 from isa.timing.cost import Cost
+from isa.timing.races import accesses, races
 
 NPU = target("warboy")
 PLACE = Place(0, Layout(LayoutKind.HCHCW, 64, 1), Shape4(1, 16, 64, 64))
@@ -30,11 +30,11 @@ def rows(h0: int, h: int) -> Window:
 
 
 def load(window: Window) -> Instruction:
-    return make("load", src=DramWindow(0, LayoutKind.HCHCW, window.place.shape, window.box), dst=window)
+    return Load(src=DramWindow(0, LayoutKind.HCHCW, window.place.shape, window.box), dst=window)
 
 
 def pool(x: Window) -> Instruction:
-    return make("maxpool", x=x, y=whole(Place(65536, PLACE.layout, PLACE.shape)))
+    return MaxPool(x=x, y=whole(Place(65536, PLACE.layout, PLACE.shape)))
 
 
 def test_reading_while_it_is_written_is_a_race() -> None:
@@ -46,13 +46,13 @@ def test_reading_while_it_is_written_is_a_race() -> None:
 
 
 def test_touching_intervals_and_other_memory_are_no_race() -> None:
-    far = make("loadw", src=DramRange(0, 64), dst=SramRange(131072, 8))
+    far = LoadWeights(src=DramRange(0, 64), dst=SramRange(131072, 8))
     assert not races(timeline((load(whole(PLACE)), 0, 100), (pool(whole(PLACE)), 100, 200)), NPU)
     assert not races(timeline((far, 0, 100), (pool(whole(PLACE)), 50, 200)), NPU)
 
 
 def test_two_readers_are_no_race() -> None:
-    store = make("store", src=whole(PLACE), dst=DramWindow(0, LayoutKind.HCHCW, PLACE.shape, whole(PLACE).box))
+    store = Store(src=whole(PLACE), dst=DramWindow(0, LayoutKind.HCHCW, PLACE.shape, whole(PLACE).box))
     assert not races(timeline((store, 0, 100), (pool(whole(PLACE)), 0, 200)), NPU)
 
 
@@ -68,9 +68,9 @@ def test_disjoint_rows_of_one_tensor_are_no_race_but_of_two_views_they_are() -> 
 
 
 def test_banks_of_the_registers_are_memory() -> None:
-    preload = make("preload", src=SramRange(131072, 8), wbytes=8, bank=1)
+    preload = Preload(src=SramRange(131072, 8), wbytes=8, bank=1)
     for bank in (0, 1):
-        conv = make("conv", x=whole(PLACE), y=whole(Place(65536, PLACE.layout, PLACE.shape)), ocn=1, kn=1, bank=bank)
+        conv = Conv(x=whole(PLACE), y=whole(Place(65536, PLACE.layout, PLACE.shape)), ocn=1, kn=1, bank=bank)
         assert len(races(timeline((conv, 0, 100), (preload, 50, 60)), NPU)) == bank
 
 

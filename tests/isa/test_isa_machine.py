@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from isa_strategies import boxes, layouts, windows
 
 from isa.errors import RunError
-from isa.execute.reference import EFFECTS
-from isa.instructions import Instruction, make
+from isa.instructions import Instruction, Load, LoadTable, LoadWeights, Move, Preload, Store
 from isa.layout import Box, Layout, LayoutKind, Place, Shape4, Window, busiest, whole
 from isa.machine import POISON, Machine
 from isa.npu import target
@@ -33,7 +32,7 @@ def random_int8(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
 
 def execute(state: Machine, *program: Instruction) -> None:
     for insn in program:
-        EFFECTS[insn.mnemonic](state, insn)
+        insn.execute(state)
 
 
 def element_addresses(window: Window) -> np.ndarray:
@@ -154,14 +153,14 @@ def test_a_load_and_a_store_copy_one_box_and_nothing_else(window: Window, data: 
     state.dram[:] = random_int8((DRAM_BYTES,))
     b = source.box
     expected = _dense(state, source)[b.n0 : b.n0 + b.n, b.c0 : b.c0 + b.c, b.h0 : b.h0 + b.h].copy()
-    execute(state, make("load", src=source, dst=window))
+    execute(state, Load(src=source, dst=window))
     assert np.array_equal(state.read(window), expected)
 
     after = machine()
     after.dram[:] = state.dram
     b = target_.box
     _dense(after, target_)[b.n0 : b.n0 + b.n, b.c0 : b.c0 + b.c, b.h0 : b.h0 + b.h] = expected
-    execute(state, make("store", src=window, dst=target_))
+    execute(state, Store(src=window, dst=target_))
     assert np.array_equal(state.dram, after.dram)
 
 
@@ -173,7 +172,7 @@ def test_loadw_stripes_bytes_over_the_slices(units: int, data: st.DataObject) ->
     state = machine()
     state.dram[:] = random_int8((DRAM_BYTES,))
     before = state.sram.copy()
-    execute(state, make("loadw", src=DramRange(128, size), dst=SramRange(16, width)))
+    execute(state, LoadWeights(src=DramRange(128, size), dst=SramRange(16, width)))
     striped = before[:, 16 : 16 + width].copy().reshape(-1)
     striped[:size] = state.dram[128 : 128 + size]
     before[:, 16 : 16 + width] = striped.reshape(-1, width)
@@ -184,7 +183,7 @@ def test_preload_splits_a_tile_into_weights_and_vector_registers_by_group() -> N
     state, span = machine(), SramRange(8, 24)
     data = random_int8((NPU.num_slices * 24,))
     state.write_striped(span, data)
-    execute(state, make("preload", src=span, start=5, wbytes=7, vbytes=16, groups=3, bank=1))
+    execute(state, Preload(src=span, start=5, wbytes=7, vbytes=16, groups=3, bank=1))
     tile = data[5 : 5 + 3 * 23].reshape(3, 23)
     assert np.array_equal(state.weights[1], tile[:, :7])
     assert np.array_equal(state.vector[1], tile[:, 7:])
@@ -195,7 +194,7 @@ def test_loadt_takes_256_entries_into_one_bank() -> None:
     state, span = machine(), SramRange(0, 16)
     data = random_int8((NPU.num_slices * 16,))
     state.write_striped(span, data)
-    execute(state, make("loadt", src=span, start=100, bank=1))
+    execute(state, LoadTable(src=span, start=100, bank=1))
     assert np.array_equal(state.tables[1], data[100:356])
     assert not state.tables[0].any()
 
@@ -204,7 +203,7 @@ def _move(x: Window, y: Window, start: int, loops: list[tuple[int, int]]) -> Ins
     operands: dict[str, int] = {}
     for axis, (size, step) in enumerate(loops, 6 - len(loops)):
         operands |= {f"size{axis}": size, f"step{axis}": step}
-    return make("move", x=x, y=y, start=start, **operands)
+    return Move(x=x, y=y, start=start, **operands)
 
 
 def _placed(shape: tuple[int, ...], offset: int, layout: Layout) -> Window:

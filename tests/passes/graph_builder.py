@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from isa.errors import Loc
-from passes.ir import dfg
-from passes.ir.graph import Array, Graph, Level, Names, Value, verify
+from passes.ir.attributes import Kernel
+from passes.ir.graph import Graph, Names
+from passes.ir.levels import verify
+from passes.ir.op import Array, Level, Op, Value
 from passes.ir.types import DType, Quant, TensorType, dtype_of, float32, per_tensor
+from passes.ops.conv import Conv2d
+from passes.ops.host import Dequantize, Quantize, Recast
 
 Q = per_tensor(1 / 32, -3)
 
@@ -22,18 +28,21 @@ class Builder:
 
     def image(self, shape: tuple[int, ...], quant: Quant = Q, kind: DType = DType.F32) -> Value:
         """A graph input; int8 behind a quantize or recast, where its kind asks for one."""
-        value = Value(self.names.fresh("image"), TensorType(shape, kind, None if kind is DType.F32 else quant))
+        value = Value(self.names.fresh("image"), TensorType(shape, kind, _stored(quant, kind)))
         self.graph.inputs.append(value)
         self.graph.batch = shape[0]
         if kind is DType.I8:
             return value
-        return self.op(dfg.Quantize if kind is DType.F32 else dfg.Recast, quant, x=value)
+        self.shape = shape
+        return self.op(Quantize if kind is DType.F32 else Recast, quant, x=value)
 
-    def op(self, cls: type[dfg.DfgOp], quant: Quant | None, **fields: object) -> Value:
+    def op(self, cls: type[Op], quant: Quant | None, **fields: object) -> Value:
         """Any op, shaped by its own rule."""
         name = self.names.fresh(cls.mnemonic)
-        op = cls(result=Value(name, TensorType((), DType.I8, quant)), loc=Loc("", (f"{name}_node",)), **fields)
-        op.result.type = op.result.type.shaped(op.shape())
+        value = Value(name, TensorType((), DType.I8, quant))
+        op = cls(results=(value,), loc=Loc("", (f"{name}_node",)), **fields)
+        value.type = TensorType(self.shape, DType.I8, quant) if cls is Quantize or cls is Recast else value.type
+        value.type = value.type.shaped(op.shapes()[0])
         self.graph.ops.append(op)
         return op.result
 
@@ -66,18 +75,19 @@ class Builder:
     ) -> Value:  # fmt: skip
         size = (kernel, kernel) if isinstance(kernel, int) else kernel
         w = self.weights((channels, x.type.shape[1] // group, *size), 0 if per_channel else None)
+        sliding: dict[str, Any] = {name: fields.pop(name) for name in ("stride", "pads", "dilation") if name in fields}
         if lookup:
             fields |= {"table": self.table(), "mid_scale": float32(0.07), "mid_zero": 9}
         return self.op(
-            dfg.Conv2d, quant or per_tensor(0.09, 5), x=x, w=w, bias=self.bias(channels) if bias else None,
-            group=group, **fields,
+            Conv2d, quant or per_tensor(0.09, 5), x=x, w=w, bias=self.bias(channels) if bias else None,
+            group=group, kernel=Kernel(size, **sliding), **fields,
         )  # fmt: skip
 
     def output(self, value: Value, *, dequantize: bool = True) -> None:
         if dequantize:
             name = self.names.fresh(f"{value.name}_real")
             result = Value(name, TensorType(value.type.shape, DType.F32))
-            self.graph.ops.append(dfg.Dequantize(result=result, x=value, loc=Loc("", (f"{name}_node",))))
+            self.graph.ops.append(Dequantize(results=(result,), x=value, loc=Loc("", (f"{name}_node",))))
             value = result
         self.graph.outputs.append(value)
 
@@ -90,6 +100,13 @@ class Builder:
     def inputs(self) -> dict[str, Array]:
         """Seeded data for every input."""
         return random_inputs(self.graph)
+
+
+def _stored(quant: Quant, kind: DType) -> Quant | None:
+    """The quantization of an input that arrives as integers: uint8 counts from 0."""
+    if kind is DType.F32:
+        return None
+    return per_tensor(quant.s, quant.z + 128) if kind is DType.U8 else quant
 
 
 def random_inputs(graph: Graph, seed: int = 0) -> dict[str, Array]:

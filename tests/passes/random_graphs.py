@@ -8,9 +8,15 @@ from graph_builder import Builder
 from hypothesis import strategies as st
 
 from passes.dfg.check_operators import MAX_GROUPS
-from passes.ir import dfg
-from passes.ir.graph import Graph, Value
+from passes.ir.attributes import Clamp, Kernel
+from passes.ir.graph import Graph
+from passes.ir.op import Value
 from passes.ir.types import DType, Quant, per_tensor
+from passes.ops.concat import Concat
+from passes.ops.conv import ConvTranspose2d, Gemm
+from passes.ops.elementwise import Add, Mul, Table
+from passes.ops.move import Expand, Pad, Reshape, Slice, Transpose
+from passes.ops.pool import AveragePool, MaxPool
 
 QUANTS = st.builds(per_tensor, st.sampled_from([1 / 32, 0.05, 0.11, 0.3]), st.integers(-128, 127))
 
@@ -31,9 +37,9 @@ class Draw:
     def clamp(self) -> dict[str, object]:
         """Usually none, sometimes a fused Relu or Clip."""
         low = self.draw(st.sampled_from([-128, -128, -128, 0, -20]))
-        return {"lo": low, "hi": self.draw(st.sampled_from([127, 127, 127, max(low, 40)]))}
+        return {"clamp": Clamp(low, self.draw(st.sampled_from([127, 127, 127, max(low, 40)])))}
 
-    def window(self, x: Value, *, pads: bool = True) -> dict[str, object]:
+    def window(self, x: Value, *, pads: bool = True) -> Kernel:
         """A kernel that fits, each side padded by less than its reach."""
         _, _, h, w = x.type.shape
         kernel = (self.int(1, min(5, h + 1)), self.int(1, min(5, w + 1)))
@@ -46,7 +52,7 @@ class Draw:
                 more = min(max(0, missing), reach[axis] - sides[side])
                 sides[side], missing = sides[side] + more, missing - more
         stride = (self.int(1, 3), self.int(1, 3))
-        return {"kernel": kernel, "stride": stride, "dilation": dilation, "pads": tuple(sides)}
+        return Kernel(kernel, stride, (sides[0], sides[1], sides[2], sides[3]), (dilation[0], dilation[1]))
 
     def step(self) -> None:
         """Add one op on a random value of four axes."""
@@ -66,11 +72,10 @@ def conv(d: Draw, x: Value) -> Value:
     each = d.draw(
         st.sampled_from([1, 3, 8, 17, 40] if kind == "dense" else [1, 1, 2, 3] if group < MAX_GROUPS else [1])
     )
-    kernel = window.pop("kernel")
-    assert isinstance(kernel, tuple)
     return d.builder.conv(
-        x, group * each, kernel, group=group, per_channel=d.draw(st.booleans()), bias=d.draw(st.booleans()),
-        lookup=d.draw(st.booleans()), quant=d.quant(), **window, **d.clamp(),
+        x, group * each, window.size, group=group, per_channel=d.draw(st.booleans()), bias=d.draw(st.booleans()),
+        lookup=d.draw(st.booleans()), quant=d.quant(), stride=window.stride, pads=window.pads, dilation=window.dilation,
+        **d.clamp(),
     )  # fmt: skip
 
 
@@ -79,7 +84,8 @@ def conv_transpose(d: Draw, x: Value) -> Value:
     group = d.draw(st.sampled_from([g for g in range(1, min(cin, MAX_GROUPS) + 1) if cin % g == 0]))
     kernel, dilation, stride = (d.int(1, 4), d.int(1, 4)), (d.int(1, 2), d.int(1, 2)), d.int(1, 3)
     out = d.int(1, 3)
-    pads = tuple(d.int(0, dilation[i % 2] * (kernel[i % 2] - 1)) for i in range(4))
+    sides = [d.int(0, dilation[i % 2] * (kernel[i % 2] - 1)) for i in range(4)]
+    pads = (sides[0], sides[1], sides[2], sides[3])
     extents = [
         (x.type.shape[2 + a] - 1) * stride - pads[a] - pads[a + 2] + dilation[a] * (kernel[a] - 1) for a in (0, 1)
     ]
@@ -87,24 +93,22 @@ def conv_transpose(d: Draw, x: Value) -> Value:
         pads = (0, 0, 0, 0)
     extra = d.int(0, stride - 1)
     return d.builder.op(
-        dfg.ConvTranspose2d, d.quant(), x=x, w=d.builder.weights((cin, out, *kernel), None),
-        bias=d.builder.bias(out * group), group=group, stride=(stride, stride), pads=pads, dilation=dilation,
-        output_padding=(extra, extra), **d.clamp(),
+        ConvTranspose2d, d.quant(), x=x, w=d.builder.weights((cin, out, *kernel), None),
+        bias=d.builder.bias(out * group), group=group, kernel=Kernel(kernel, (stride, stride), (pads[0], pads[1],
+        pads[2], pads[3]), dilation), output_padding=(extra, extra), **d.clamp(),
     )  # fmt: skip
 
 
 def binary(d: Draw, x: Value) -> Value:
     """With a value of the same shape, one with axes of extent 1, a constant, or itself."""
-    cls = d.draw(st.sampled_from([dfg.Add, dfg.Mul]))
+    cls = d.draw(st.sampled_from([Add, Mul]))
     shape = tuple(extent if d.draw(st.booleans()) else 1 for extent in x.type.shape)
     same = [v for v in d.values if v.type.shape == x.type.shape]
     kind = d.draw(st.sampled_from(["same", "sliced", "constant"]))
     if kind == "same":
         other = d.draw(st.sampled_from(same))
     elif kind == "sliced":
-        other = d.builder.op(
-            dfg.Slice, x.type.q, x=x, start=(0,) * 4, size=(x.type.shape[0], *shape[1:]), step=(1,) * 4
-        )
+        other = d.builder.op(Slice, x.type.q, x=x, start=(0,) * 4, size=(x.type.shape[0], *shape[1:]), step=(1,) * 4)
     else:
         other = d.builder.constant(d.builder.int8(*(1, *shape[1:])[d.int(0, 3) :]), d.quant())
     a, b = (x, other) if d.draw(st.booleans()) else (other, x)
@@ -112,18 +116,18 @@ def binary(d: Draw, x: Value) -> Value:
 
 
 def table(d: Draw, x: Value) -> Value:
-    return d.builder.op(dfg.Table, d.quant(), x=x, table=d.builder.table())
+    return d.builder.op(Table, d.quant(), x=x, table=d.builder.table())
 
 
 def max_pool(d: Draw, x: Value) -> Value:
-    return d.builder.op(dfg.MaxPool, x.type.q, x=x, ceil=d.draw(st.booleans()), **d.window(x), **d.clamp())
+    return d.builder.op(MaxPool, x.type.q, x=x, ceil=d.draw(st.booleans()), kernel=d.window(x), **d.clamp())
 
 
 def average_pool(d: Draw, x: Value) -> Value:
     padded = d.draw(st.booleans())
     return d.builder.op(
-        dfg.AveragePool, d.quant(), x=x, padded=padded, ceil=not padded and d.draw(st.booleans()), **d.window(x),
-        **d.clamp(),
+        AveragePool, d.quant(), x=x, padded=padded, ceil=not padded and d.draw(st.booleans()),
+        kernel=d.window(x), **d.clamp(),
     )  # fmt: skip
 
 
@@ -134,7 +138,7 @@ def concat(d: Draw, x: Value) -> Value:
     alike = [v for v in d.values if v.type.rank == 4 and v.type.quant == x.type.quant]
     fitting = [v for v in alike if [extent for a, extent in enumerate(v.type.shape) if a != axis] == rest]
     inputs = tuple(d.draw(st.lists(st.sampled_from(fitting), min_size=1, max_size=3)))
-    return d.builder.op(dfg.Concat, x.type.q, inputs=(*inputs, x), axis=axis)
+    return d.builder.op(Concat, x.type.q, inputs=(*inputs, x), axis=axis)
 
 
 def slice_(d: Draw, x: Value) -> Value:
@@ -147,16 +151,16 @@ def slice_(d: Draw, x: Value) -> Value:
         start.append(low if by > 0 else low + reach)
         size.append(count)
         step.append(by)
-    return d.builder.op(dfg.Slice, x.type.q, x=x, start=tuple(start), size=tuple(size), step=tuple(step))
+    return d.builder.op(Slice, x.type.q, x=x, start=tuple(start), size=tuple(size), step=tuple(step))
 
 
 def pad(d: Draw, x: Value) -> Value:
     before, after = ((0, *(d.int(0, 3) for _ in range(3))) for _ in range(2))
-    return d.builder.op(dfg.Pad, x.type.q, x=x, before=before, after=after, value=d.int(-128, 127))
+    return d.builder.op(Pad, x.type.q, x=x, before=before, after=after, value=d.int(-128, 127))
 
 
 def transpose(d: Draw, x: Value) -> Value:
-    return d.builder.op(dfg.Transpose, x.type.q, x=x, perm=(0, *d.draw(st.permutations([1, 2, 3]))))
+    return d.builder.op(Transpose, x.type.q, x=x, perm=(0, *d.draw(st.permutations([1, 2, 3]))))
 
 
 def reshape(d: Draw, x: Value) -> Value:
@@ -166,36 +170,36 @@ def reshape(d: Draw, x: Value) -> Value:
     for _ in range(2):
         to.append(d.draw(st.sampled_from([f for f in range(1, left + 1) if left % f == 0])))
         left //= to[-1]
-    return d.builder.op(dfg.Reshape, x.type.q, x=x, to=(n, *to, left))
+    return d.builder.op(Reshape, x.type.q, x=x, to=(n, *to, left))
 
 
 def upsample(d: Draw, x: Value) -> Value:
     """Nearest neighbour by integer factors, the way resize is written in the 28."""
     n, c, h, w = x.type.shape
     a, b = d.int(1, 3), d.int(1, 3)
-    split = d.builder.op(dfg.Reshape, x.type.q, x=x, to=(n, c, h, 1, w, 1))
-    wide = d.builder.op(dfg.Expand, x.type.q, x=split, to=(n, c, h, a, w, b))
-    return d.builder.op(dfg.Reshape, x.type.q, x=wide, to=(n, c, h * a, w * b))
+    split = d.builder.op(Reshape, x.type.q, x=x, to=(n, c, h, 1, w, 1))
+    wide = d.builder.op(Expand, x.type.q, x=split, to=(n, c, h, a, w, b))
+    return d.builder.op(Reshape, x.type.q, x=wide, to=(n, c, h * a, w * b))
 
 
 def shuffle(d: Draw, x: Value) -> Value:
     """Channels dealt out to groups: reshape, transpose, reshape."""
     n, c, h, w = x.type.shape
     groups = d.draw(st.sampled_from([g for g in range(1, c + 1) if c % g == 0]))
-    split = d.builder.op(dfg.Reshape, x.type.q, x=x, to=(n, groups, c // groups, h, w))
-    turned = d.builder.op(dfg.Transpose, x.type.q, x=split, perm=(0, 2, 1, 3, 4))
-    return d.builder.op(dfg.Reshape, x.type.q, x=turned, to=(n, c, h, w))
+    split = d.builder.op(Reshape, x.type.q, x=x, to=(n, groups, c // groups, h, w))
+    turned = d.builder.op(Transpose, x.type.q, x=split, perm=(0, 2, 1, 3, 4))
+    return d.builder.op(Reshape, x.type.q, x=turned, to=(n, c, h, w))
 
 
 def gemm(d: Draw, x: Value) -> Value:
     """Flattened first; back to four axes behind it."""
     n, *rest = x.type.shape
     features, out = rest[0] * rest[1] * rest[2], d.draw(st.sampled_from([1, 5, 64, 130]))
-    flat = d.builder.op(dfg.Reshape, x.type.q, x=x, to=(n, features))
+    flat = d.builder.op(Reshape, x.type.q, x=x, to=(n, features))
     w = d.builder.weights((out, features), 0 if d.draw(st.booleans()) else None)
-    made = d.builder.op(dfg.Gemm, d.quant(), x=flat, w=w, bias=d.builder.bias(out), **d.clamp())
+    made = d.builder.op(Gemm, d.quant(), x=flat, w=w, bias=d.builder.bias(out), **d.clamp())
     d.values.append(made)
-    return d.builder.op(dfg.Reshape, made.type.q, x=made, to=(n, out, 1, 1))
+    return d.builder.op(Reshape, made.type.q, x=made, to=(n, out, 1, 1))
 
 
 STEPS: list[Callable[[Draw, Value], Value]] = [

@@ -11,12 +11,12 @@ from random_graphs import graphs
 
 from isa.errors import LowerError
 from isa.npu import target
-from passes import pipeline
 from passes.dfg.set_batch import set_batch
-from passes.ir import dfg
 from passes.ir.graph import Graph
+from passes.manager import Pass, run_pass
+from passes.ops.concat import Concat
 from passes.options import CompileOptions
-from passes.reference.verify import VerifyingListener
+from passes.verify import VerifyingListener
 
 
 def batched(graph: Graph, batch: int, unroll: bool) -> Graph:
@@ -24,7 +24,9 @@ def batched(graph: Graph, batch: int, unroll: bool) -> Graph:
     options = CompileOptions(npu=target("warboy"), batch=batch, unroll_batch=unroll)
     listener = VerifyingListener(random_inputs(graph), options)
     listener.take(graph)
-    return pipeline.run_pass("set-batch", set_batch, copied(graph), options, listener)
+    made = run_pass(Pass("set-batch", set_batch), copied(graph), options, listener)
+    assert isinstance(made, Graph)
+    return made
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
@@ -41,7 +43,7 @@ def test_each_image_gets_what_it_gets_alone(graph: Graph, batch: int, unroll: bo
 def test_an_output_without_batch_is_refused_or_stays(unroll: bool) -> None:
     b = Builder()
     x = b.image((1, 4, 2, 2))
-    joined = b.op(dfg.Concat, x.type.q, inputs=(x, x), axis=0)
+    joined = b.op(Concat, x.type.q, inputs=(x, x), axis=0)
     b.output(joined)
     with pytest.raises(LowerError) as caught:
         batched(b.done(), 2, unroll)

@@ -19,16 +19,20 @@ import numpy as np
 import pytest
 from graph_builder import random_inputs
 
+import passes
 from isa.errors import NOWHERE, FurcError
 from isa.npu import load_config, target
-from passes import pipeline
-from passes.ir.graph import Array, Graph, verify
+from passes.execute import outputs
+from passes.ir.graph import Graph
+from passes.ir.levels import verify
+from passes.ir.lir import Program
 from passes.ir.lir_text import show_program
+from passes.ir.op import Array
 from passes.ir.text import parse, parse_type, show
+from passes.manager import run_pass
 from passes.options import CompileOptions
-from passes.pipeline import GRAPH_PASSES, Listener
-from passes.reference.execute import outputs
-from passes.reference.verify import VerifyingListener
+from passes.pipeline import LIR, PASSES, STAGES, lower
+from passes.verify import VerifyingListener
 
 ROOT = Path(__file__).resolve().parents[1] / "golden"
 LEVELS = (".dfg", ".ldfg", ".cdfg", ".gir")
@@ -56,13 +60,14 @@ def test_every_expectation_has_its_input() -> None:
 
 
 def test_every_pass_has_goldens() -> None:
-    assert set(GRAPH_PASSES) <= {path.parent.name for path in CASES}
+    graph_passes = {each.name for stage in STAGES if stage.target != LIR for each in stage.passes}
+    assert graph_passes <= {path.parent.name for path in CASES}
 
 
-@pytest.mark.parametrize("name", GRAPH_PASSES)
+@pytest.mark.parametrize("name", [each.name for stage in STAGES if stage.target != LIR for each in stage.passes])
 def test_the_example_of_the_docstring_is_true(name: str) -> None:
     """Each line of its before and after stands in tests/golden/<name>/docstring; `...` stands for anything."""
-    doc = importlib.import_module(GRAPH_PASSES[name].__module__).__doc__ or ""
+    doc = importlib.import_module(PASSES[name].run.__module__).__doc__ or ""
     example = re.search(r"^before:\n(?P<before>(?:    .*\n)+)after[^\n]*:\n(?P<after>(?:    .*\n)+)", doc, re.MULTILINE)
     assert example is not None or "unchanged" in doc, "no example"
     if example is None:
@@ -76,9 +81,8 @@ def test_the_example_of_the_docstring_is_true(name: str) -> None:
 
 
 ERRORS_WITHOUT_TEXT = {  # name -> where it is tested instead
-    "PassChangedResult": "test_reference_verify.py",
-    "BoxOutsideBuffer": "test_reference_lowlevel.py",
-    "MoveOutsideSource": "test_reference_lowlevel.py",
+    "PassChangedResult": "test_verify.py",
+    "MoveOutsideSource": "test_execute.py",
     "MissingInput": "tests/passes, of the dfg executor",
     "WrongInput": "tests/passes, of the dfg executor",
 }
@@ -86,7 +90,7 @@ ERRORS_WITHOUT_TEXT = {  # name -> where it is tested instead
 
 def test_every_error_of_the_passes_has_a_golden() -> None:
     raised: set[str] = set()
-    for path in Path(pipeline.__file__).parent.rglob("*.py"):
+    for path in Path(passes.__file__).parent.rglob("*.py"):
         raised |= set(re.findall(r'(?:Source|Lower|Verify|Run)Error\(\s*"(\w+)"', path.read_text(encoding="utf-8")))
     shown = {
         m for path in ROOT.rglob("*.expect") for m in re.findall(r"^error\[(\w+)\]", path.read_text(), re.MULTILINE)
@@ -119,12 +123,14 @@ def command(line: str, text: str, path: Path) -> str:
     )
     if words[1] == "opt":
         return show(optimized(graph, options.passes, asked))
-    return show_program(pipeline.assemble(graph, asked, Listener()))
+    program = lower(graph, asked)
+    assert isinstance(program, Program)
+    return show_program(program)
 
 
 def options_of(words: list[str], path: Path) -> argparse.Namespace:
     parser = argparse.ArgumentParser(exit_on_error=False)
-    parser.add_argument("--pass", dest="passes", action="append", default=[], choices=GRAPH_PASSES)
+    parser.add_argument("--pass", dest="passes", action="append", default=[], choices=PASSES)
     parser.add_argument("-b", dest="batch", type=int, default=0)
     parser.add_argument("-c", dest="config", action="append", default=[])
     parser.add_argument("--target-npu", default="warboy")
@@ -139,7 +145,9 @@ def optimized(graph: Graph, passes: list[str], options: CompileOptions) -> Graph
     if passes:
         listener.take(graph)
     for name in passes:
-        graph = pipeline.run_pass(name, GRAPH_PASSES[name], graph, options, listener)
+        made = run_pass(PASSES[name], graph, options, listener)
+        assert isinstance(made, Graph)
+        graph = made
     return graph
 
 

@@ -16,16 +16,21 @@ from random_graphs import graphs
 import isa.timing.clock
 from furc.runtime.session import Session
 from isa.errors import LowerError
-from isa.hazards_check import races
 from isa.instructions import Instruction
 from isa.npu import NpuConfig, target
 from isa.timing.cost import Cost
-from passes import pipeline
-from passes.ir import dfg
-from passes.ir.graph import Graph, Level
-from passes.ir.lowlevel import LowLevelConcat
+from isa.timing.races import races
+from passes.ir.attributes import Kernel
+from passes.ir.graph import Graph
+from passes.ir.lir import Program
+from passes.ir.op import Level
+from passes.ops.concat import LowLevelConcat
+from passes.ops.conv import ConvTranspose2d
+from passes.ops.elementwise import Add
+from passes.ops.move import Reshape
+from passes.ops.pool import MaxPool
 from passes.options import CompileOptions
-from passes.pipeline import Listener
+from passes.pipeline import lower
 
 WARBOY = target("warboy")
 # Slices so few and so small that operators are split along N, H and C and tensors are spilled.
@@ -87,7 +92,7 @@ def test_any_graph_in_batches(graph: Graph, batch: int) -> None:
 def test_any_graph_whose_program_is_loaded_while_it_runs(graph: Graph, memory: int) -> None:
     npu = replace(WARBOY, instruction_memory_bytes=memory)
     enf = check_compile(graph, CompileOptions(npu=npu, batch=graph.batch, use_program_loading=True))
-    event(f"{len(enf.segments)} segments")
+    event(f"{sum(len(step.segments) for step in enf.npu_steps)} segments")
 
 
 @pytest.mark.slow
@@ -103,8 +108,9 @@ def test_many_larger_graphs(graph: Graph, npu: NpuConfig, batch: int) -> None:
 @given(graphs(max_ops=8), st.integers(0, 2**32), st.sampled_from([WARBOY, replace(WARBOY, completion_tags=5)]))
 def test_waits_are_enough_whatever_instructions_cost(graph: Graph, seed: int, npu: NpuConfig) -> None:
     options = CompileOptions(npu=npu, batch=graph.batch)
-    gir = pipeline.lower(copied(graph), options, Level.GIR, Listener())
-    program = [step.instruction for step in pipeline.assemble(gir, options, Listener()).steps]
+    made = lower(copied(graph), options)
+    assert isinstance(made, Program)
+    program = [step.instruction for step in made.runs[0].steps] if made.runs else []
     dice = random.Random(seed)
 
     def any_cost(insn: Instruction, npu: NpuConfig) -> Cost:
@@ -123,8 +129,8 @@ def bottleneck(batch: int = 1) -> Graph:
     y = b.conv(x, 8, 3, pads=(1, 1, 1, 1), quant=x.type.q)
     z = b.conv(y, 16, 3, pads=(1, 1, 1, 1), stride=(2, 2))
     z = b.conv(z, 16, 5, pads=(2, 2, 2, 2))
-    z = b.op(dfg.ConvTranspose2d, y.type.q, x=z, w=b.weights((16, 8, 2, 2), None), stride=(2, 2))
-    b.output(b.op(dfg.Add, y.type.q, a=y, b=z))
+    z = b.op(ConvTranspose2d, y.type.q, x=z, w=b.weights((16, 8, 2, 2), None), kernel=Kernel((2, 2), (2, 2)))
+    b.output(b.op(Add, y.type.q, a=y, b=z))
     return b.done()
 
 
@@ -135,14 +141,15 @@ def many_at_once() -> Graph:
     made = [b.conv(x, 4, 3, pads=(1, 1, 1, 1)) for _ in range(8)]
     total = made[0]
     for value in made[1:]:
-        total = b.op(dfg.Add, value.type.q, a=total, b=value)
+        total = b.op(Add, value.type.q, a=total, b=value)
     b.output(total)
     return b.done()
 
 
 def test_tensors_that_are_needed_late_are_spilled_and_come_back() -> None:
     npu = replace(WARBOY, num_slices=8, sram_bytes_per_slice=1024)
-    gir = pipeline.lower(copied(many_at_once()), CompileOptions(npu=npu), Level.GIR, Listener())
+    gir = lower(copied(many_at_once()), CompileOptions(npu=npu), Level.GIR)
+    assert isinstance(gir, Graph)
     names = [op.result.name for op in gir.ops]
     assert [n for n in names if n.endswith(".spilled")] and [n for n in names if n.endswith(".reloaded")]
     check_compile(many_at_once(), CompileOptions(npu=npu))
@@ -153,7 +160,8 @@ def test_what_does_not_fit_is_split_along_images_channels_and_rows(axis: int, ba
     cut = set()
     for size in (2560, 3072, 4096, 8192):
         options = CompileOptions(npu=replace(WARBOY, num_slices=4, sram_bytes_per_slice=size), batch=batch)
-        graph = pipeline.lower(copied(bottleneck(batch)), options, Level.LDFG, Listener())
+        graph = lower(copied(bottleneck(batch)), options, Level.LDFG)
+        assert isinstance(graph, Graph)
         cut |= {op.axis for op in graph.ops if isinstance(op, LowLevelConcat)}
     assert axis in cut
     check_compile(bottleneck(batch), options)
@@ -169,7 +177,7 @@ def test_int8_outputs_keep_their_names_and_shapes() -> None:
     b = Builder()
     x = b.image((1, 3, 5, 7))
     y = b.conv(x, 4)
-    flat = b.op(dfg.Reshape, y.type.q, x=y, to=(4, 35))
+    flat = b.op(Reshape, y.type.q, x=y, to=(4, 35))
     for value in (x, y, flat):
         b.output(value, dequantize=False)
     graph = b.done()
@@ -180,7 +188,7 @@ def test_int8_outputs_keep_their_names_and_shapes() -> None:
 def test_a_batched_run_equals_one_run_an_image() -> None:
     b = Builder(5)
     x = b.image((1, 4, 9, 9))
-    b.output(b.conv(b.op(dfg.MaxPool, x.type.q, x=x, kernel=(2, 2), stride=(1, 1)), 6, 3))
+    b.output(b.conv(b.op(MaxPool, x.type.q, x=x, kernel=Kernel((2, 2))), 6, 3))
     graph = b.done()
     images = [random_inputs(graph, seed) for seed in range(3)]
     one = Session(check_compile(graph, CompileOptions(npu=WARBOY)))

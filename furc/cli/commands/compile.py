@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from furc.build import LEVELS, LIR, Built, Content, sources_of
+from furc.build import LEVELS, Built, sources_of
 from furc.cli.command import command as declare
 from furc.cli.display import saved, say, show
 from furc.cli.progress import StepReporter
@@ -14,10 +14,11 @@ from furc.cli.request import FILE, force_option, takes_request
 from furc.inspection import PASS_NAMES, Inspection, inspect
 from furc.ir_files import side_file, write_ir
 from furc.output import BINARY, CONSTANTS, DOT, HTML, IR_TEXT, Outputs
-from furc.report.budget import budget_tables
+from furc.report.budget_table import budget_tables
 from furc.request import Request
 from isa import enf as enf_file
-from passes.ir.lir import Program
+from passes.manager import IR
+from passes.pipeline import level_of
 
 
 def _pass_name(_: click.Context, __: click.Parameter, value: str | tuple[str, ...] | None) -> object:
@@ -102,6 +103,8 @@ def command(
             outputs.add(analyze_memory, found.memory, HTML)
         if found.from_cache:
             say("Found in the compiler cache (--no-cache compiles again)", err=True)
+        if found.verified:
+            say(f"Verified: every output is the same after {', '.join(found.verified)}", err=True)
         if found.content is not None:
             _write_text(outputs, output, found.content, reporter)
         if found.built is not None:
@@ -118,9 +121,8 @@ def _check(outputs: Outputs, output: Path | None, wanted: Inspection) -> None:
         outputs.check(side_file(path), CONSTANTS)
 
 
-def _write_text(outputs: Outputs, output: Path | None, content: Content, reporter: StepReporter) -> None:
-    level = LIR if isinstance(content, Program) else str(content.level)
-    path = output or Path(f"output.{level}")
+def _write_text(outputs: Outputs, output: Path | None, content: IR, reporter: StepReporter) -> None:
+    path = output or Path(f"output.{level_of(content)}")
     write_ir(outputs, path, content)
     outputs.write()
     reporter.ended()

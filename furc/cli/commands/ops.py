@@ -7,7 +7,7 @@ import click
 from furc.cli.command import command as declare
 from furc.cli.display import say_named
 from furc.registries import ops_text
-from passes.ir.graph import Level
+from passes.ir.op import Level
 
 
 @declare("ops", short_help="The ops of the IR, level by level.")

@@ -14,6 +14,8 @@ from furc.inspection import PASS_NAMES
 from furc.ir_files import side_file, write_ir
 from furc.output import CONSTANTS, IR_TEXT, Outputs
 from furc.request import Request
+from passes.ir.graph import Graph
+from passes.ir.lir_text import show_program
 from passes.ir.text import show
 
 
@@ -42,9 +44,9 @@ def command(
     if to_file is not None:
         outputs.check(to_file, IR_TEXT)
         outputs.check(side_file(to_file), CONSTANTS)
-    graph = run_passes(irfile, wanted, request, verify=verify)
+    made = run_passes(irfile, wanted, request, verify=verify)
     if to_file is None:
-        say(show(graph), end="")
+        say(show(made) if isinstance(made, Graph) else show_program(made), end="")
         return
-    write_ir(outputs, to_file, graph)
+    write_ir(outputs, to_file, made)
     outputs.write()

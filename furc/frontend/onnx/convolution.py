@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,9 +14,10 @@ from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.registry import OnnxContext, operator
 from furc.frontend.onnx.windows import auto_pad, lifted, lowered_shape, read_window
 from isa.errors import LowerError
-from passes.ir import dfg
-from passes.ir.graph import Array, Value
+from passes.ir.attributes import Kernel
+from passes.ir.op import Array, Value
 from passes.ir.types import DType, Quant, TensorType, float32
+from passes.ops.conv import Conv2d, ConvTranspose2d, Gemm
 
 INT32 = np.iinfo(np.int32)
 SCALE_TOLERANCE = 2.0**-20  # what rounding of sx * sw in float32 may explain
@@ -98,18 +100,16 @@ def conv(context: OnnxContext, node: Node) -> Entry:
     if node.integers("kernel_shape", kernel) != list(kernel):
         raise node.invalid(f"kernel_shape is {node.integers('kernel_shape', kernel)}, the weights have {list(kernel)}")
     window, group = read_window(node, spatial, kernel), node.integer("group", 1)
-    stored = weights.stored.reshape(*weights.stored.shape[:2], *window.kernel)
+    stored = weights.stored.reshape(*weights.stored.shape[:2], *window.size)
     channels = stored.shape[0]
     _check_groups(node, group, x.type.shape[1], stored.shape[1] * group, channels)
     w = weights.value(context, stored, 0)
     bias = read_bias(context, node, 2, x, weights, channels)
-    (t, l, b, r), (kh, kw), (sh, sw), (dh, dw) = window.pads, window.kernel, window.stride, window.dilation  # noqa: E741
     n, _, height, width = x.type.shape
-    inner = (n, channels, dfg.slide(height, kh, sh, t, b, dh), dfg.slide(width, kw, sw, l, r, dw))
-    fields = {"x": x, "w": w, "bias": bias, "stride": window.stride, "pads": window.pads}
+    inner = (n, channels, *window.slides(height, width))
     return Pending(
-        op=dfg.Conv2d,
-        fields={**fields, "dilation": window.dilation, "group": group},
+        op=Conv2d,
+        fields={"x": x, "w": w, "bias": bias, "kernel": window, "group": group},
         inner=inner,
         shape=lowered_shape(inner, original.type.rank),
         loc=node.loc,
@@ -131,9 +131,9 @@ def conv_transpose(context: OnnxContext, node: Node) -> Entry:
         raise node.unsupported(
             "a grouped ConvTranspose has one scale for several output channels", "quantize it per tensor"
         )
-    kernel, spatial = weights.stored.shape[2:], original.type.shape[2:]
+    kernel, spatial = list(weights.stored.shape[2:]), original.type.shape[2:]
     axes = len(kernel)
-    if len(spatial) != axes or node.integers("kernel_shape", kernel) != list(kernel):
+    if len(spatial) != axes or node.integers("kernel_shape", kernel) != kernel:
         raise node.invalid(f"kernel_shape does not go with weights of {list(weights.stored.shape)}")
     stride, dilation = node.integers("strides", [1] * axes), node.integers("dilations", [1] * axes)
     extra = node.integers("output_padding", [0] * axes)
@@ -155,15 +155,18 @@ def conv_transpose(context: OnnxContext, node: Node) -> Entry:
         "x": x,
         "w": weights.value(context, stored, 1),
         "bias": read_bias(context, node, 2, x, weights, channels),
-        "stride": tuple(one + stride),
-        "pads": (*before, *after),
-        "output_padding": tuple(add),
-        "dilation": tuple(one + dilation),
+        "kernel": Kernel(_two(one + kernel), _two(one + stride), (*_two(before), *_two(after)), _two(one + dilation)),
+        "output_padding": _two(add),
         "group": group,
     }
     inner = (x.type.shape[0], channels, *out)
     shape = lowered_shape(inner, original.type.rank)
-    return Pending(op=dfg.ConvTranspose2d, fields=fields, inner=inner, shape=shape, loc=node.loc)
+    return Pending(op=ConvTranspose2d, fields=fields, inner=inner, shape=shape, loc=node.loc)
+
+
+def _two(values: Sequence[int]) -> tuple[int, int]:
+    rows, columns = values
+    return rows, columns
 
 
 def _transposed_pads(
@@ -217,7 +220,7 @@ def _product(context: OnnxContext, node: Node, weights: Weights, stored: Array, 
     flat = context.builder.reshape(x, (rows, inner), f"{x.name}.rows", node.loc)
     bias = read_bias(context, node, bias_index, flat, weights, out)
     return Pending(
-        op=dfg.Gemm,
+        op=Gemm,
         fields={"x": flat, "w": weights.value(context, stored, 0), "bias": bias},
         inner=(rows, out),
         shape=(*shape[:-1], out),

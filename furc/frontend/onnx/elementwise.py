@@ -9,11 +9,12 @@ from furc.frontend.entries import Constant, Entry, Pending, QuantizedConstant, S
 from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.refusals import refusal
 from furc.frontend.onnx.registry import OnnxContext, operator
-from passes.ir import dfg
-from passes.ir.graph import Array, Op, Value
+from passes.ir.op import Array, Op, Value
 from passes.ir.types import DType, TensorType, per_tensor
+from passes.ops.base import broadcast
+from passes.ops.elementwise import Add, Mul
 
-BINARY: dict[str, type[Op]] = {"Add": dfg.Add, "Mul": dfg.Mul}
+BINARY: dict[str, type[Op]] = {"Add": Add, "Mul": Mul}
 
 
 @operator("Exp", "Sigmoid", "Softplus")
@@ -57,7 +58,7 @@ def binary(context: OnnxContext, node: Node) -> Entry:
     if node.op not in BINARY:
         raise refusal(node)
     a, b = _operand(context, node, 0), _operand(context, node, 1)
-    shape = dfg.broadcast(a.type.shape, b.type.shape)
+    shape = broadcast(a.type.shape, b.type.shape)
     if -1 in shape:
         raise node.invalid(f"{list(a.type.shape)} and {list(b.type.shape)} do not broadcast")
     return Pending(op=BINARY[node.op], fields={"a": a, "b": b}, inner=shape, shape=shape, loc=node.loc)

@@ -13,7 +13,7 @@ from onnx.reference import ReferenceEvaluator
 from furc.frontend.entries import Constant, Entry, QuantizedConstant
 from furc.frontend.onnx.node import Node
 from isa.errors import LowerError
-from passes.ir.graph import Array
+from passes.ir.op import Array
 
 RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
 LARGEST = 2**28  # elements of a folded constant; beyond it the model is hostile or not a network

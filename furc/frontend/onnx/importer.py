@@ -28,9 +28,12 @@ from furc.frontend.onnx.quantization import DEQUANTIZE, QUANTIZE, activation_qua
 from furc.frontend.onnx.refusals import refusal
 from furc.frontend.onnx.registry import HANDLERS, MOVES
 from isa.errors import FurcError, Loc, LowerError, SourceError
-from passes.ir import dfg
-from passes.ir.graph import Graph, Level, Value, verify
+from passes.ir.graph import Graph
+from passes.ir.levels import broken_rules, verify
+from passes.ir.op import Level, Op, Value
 from passes.ir.types import DType, Quant, TensorType
+from passes.ops.host import Dequantize, Recast
+from passes.ops.move import Reshape
 
 FAMILIES = (convolution, elementwise, movement, pooling, quantization, resize)  # importing them fills the registry
 SHAPE_READERS = ("Shape", "Size")
@@ -96,7 +99,7 @@ class Importer(Context[Node]):
         before = len(self.graph.ops)
         try:
             self._import(node)
-            problems = [f"{op.mnemonic}: {p}" for op in self.graph.ops[before:] for p in op.verify()]
+            problems = [f"{op.mnemonic}: {p}" for op in self.graph.ops[before:] for p in broken_rules(op, Level.DFG)]
         except FurcError:
             raise
         except (ArithmeticError, LookupError, ValueError, TypeError, MemoryError) as error:
@@ -155,7 +158,7 @@ class Importer(Context[Node]):
             value = self._output_value(entry, tensor, node)
         else:
             value = entry.value
-        return self._named(dfg.Dequantize, value, TensorType(value.type.shape, DType.F32), tensor, at)
+        return self._named(Dequantize, value, TensorType(value.type.shape, DType.F32), tensor, at)
 
     def _output_value(self, entry: Entry, tensor: str, node: Node) -> Value:
         if isinstance(entry, Unary) and self.stays_on_grid(entry):
@@ -166,15 +169,15 @@ class Importer(Context[Node]):
         value = entry.value
         if entry.unsigned:
             quant = Quant(value.type.q.scale, (value.type.q.z + 128,))
-            return self._named(dfg.Recast, value, TensorType(value.type.shape, DType.U8, quant), tensor, at)
+            return self._named(Recast, value, TensorType(value.type.shape, DType.U8, quant), tensor, at)
         taken = value in self.graph.inputs or value in self.graph.outputs or value in self.graph.constants
         if taken:  # one value cannot carry two names
-            return self._named(dfg.Reshape, value, value.type, tensor, at, to=value.type.shape)
+            return self._named(Reshape, value, value.type, tensor, at, to=value.type.shape)
         value.name = tensor
         return value
 
-    def _named(self, cls: type[dfg.DfgOp], x: Value, type: TensorType, tensor: str, at: Loc, **more: object) -> Value:
+    def _named(self, cls: type[Op], x: Value, type: TensorType, tensor: str, at: Loc, **more: object) -> Value:
         result = Value(tensor, type)
         arguments: Mapping[str, object] = {"x": x, **more}
-        self.graph.ops.append(cls(result=result, loc=at, **arguments))
+        self.graph.ops.append(cls(results=(result,), loc=at, **arguments))
         return result

@@ -11,7 +11,7 @@ from furc.frontend.entries import Constant, Entry, Joined, Quantized, Stored
 from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.quantization import checked_axis
 from furc.frontend.onnx.registry import OnnxContext, operator
-from passes.ir.graph import Value
+from passes.ir.op import Value
 
 
 @operator("Identity", "Dropout", moves=True)

@@ -6,9 +6,10 @@ from furc.frontend.entries import Entry, Pending
 from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.quantization import checked_axis
 from furc.frontend.onnx.registry import OnnxContext, operator
-from furc.frontend.onnx.windows import Window, lifted, lowered_shape, read_window
-from passes.ir import dfg
-from passes.ir.graph import Value
+from furc.frontend.onnx.windows import lifted, lowered_shape, read_window
+from passes.ir.attributes import Kernel
+from passes.ir.op import Value
+from passes.ops.pool import AveragePool, MaxPool
 
 
 @operator("MaxPool", moves=True)
@@ -21,27 +22,22 @@ def max_pool(context: OnnxContext, node: Node) -> Entry:
     outer = lowered_shape(shape, original.type.rank)
     name = node.output if outer == shape else f"{node.output}.inner"
     value = context.builder.add(
-        dfg.MaxPool, name, x.type.shaped(shape), node.loc,
-        x=x, kernel=window.kernel, stride=window.stride, pads=window.pads, dilation=window.dilation, ceil=ceil,
+        MaxPool, name, x.type.shaped(shape), node.loc,
+        x=x, kernel=window, ceil=ceil,
     )  # fmt: skip
     return context.moved(node, context.builder.reshape(value, outer, node.output, node.loc))
 
 
-def _windowed(context: OnnxContext, node: Node, original: Value) -> tuple[Value, Window]:
+def _windowed(context: OnnxContext, node: Node, original: Value) -> tuple[Value, Kernel]:
     x = lifted(context.builder, node, original)
     return x, read_window(node, original.type.shape[2:], node.integers("kernel_shape", ()))
 
 
-def _pooled(x: Value, window: Window, ceil: bool) -> tuple[tuple[int, int, int, int], bool]:
+def _pooled(x: Value, window: Kernel, ceil: bool) -> tuple[tuple[int, int, int, int], bool]:
     """The pool's shape, and whether rounding up makes a difference."""
-    (n, c, h, w), (kh, kw), (sh, sw) = x.type.shape, window.kernel, window.stride
-    (top, left, bottom, right), (dh, dw) = window.pads, window.dilation
-
-    def shape(ceil: bool) -> tuple[int, int, int, int]:
-        rows = dfg.slide(h, kh, sh, top, bottom, dh, ceil=ceil)
-        return n, c, rows, dfg.slide(w, kw, sw, left, right, dw, ceil=ceil)
-
-    return shape(ceil), shape(ceil) != shape(False)
+    n, c, h, w = x.type.shape
+    rounded, exact = (window.slides(h, w, ceil=up) for up in (ceil, False))
+    return (n, c, *rounded), rounded != exact
 
 
 @operator("AveragePool")
@@ -59,11 +55,10 @@ def average_pool(context: OnnxContext, node: Node) -> Entry:
 
 
 def _average(
-    x: Value, window: Window, inner: tuple[int, ...], shape: tuple[int, ...], node: Node, *, ceil: bool, padded: bool
+    x: Value, window: Kernel, inner: tuple[int, ...], shape: tuple[int, ...], node: Node, *, ceil: bool, padded: bool
 ) -> Pending:
-    fields = {"x": x, "kernel": window.kernel, "stride": window.stride, "pads": window.pads}
-    fields |= {"dilation": window.dilation, "ceil": ceil, "padded": padded}
-    return Pending(op=dfg.AveragePool, fields=fields, inner=inner, shape=shape, loc=node.loc)
+    fields = {"x": x, "kernel": window, "ceil": ceil, "padded": padded}
+    return Pending(op=AveragePool, fields=fields, inner=inner, shape=shape, loc=node.loc)
 
 
 @operator("GlobalAveragePool")
@@ -93,7 +88,7 @@ def _mean_over(context: OnnxContext, node: Node, x: Value, axes: list[int], *, k
         )
     image = lifted(context.builder, node, x)
     kernel = tuple(d if i + len(shape) - 4 in axes else 1 for i, d in enumerate(image.type.shape))[2:]
-    window = Window(kernel=(kernel[0], kernel[1]), stride=(1, 1), dilation=(1, 1), pads=(0, 0, 0, 0))
+    window = Kernel((kernel[0], kernel[1]))
     inner, _ = _pooled(image, window, False)
     kept = tuple(1 if i in axes else d for i, d in enumerate(shape))
     outer = kept if keep else tuple(d for i, d in enumerate(kept) if i not in axes)

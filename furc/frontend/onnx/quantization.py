@@ -12,7 +12,7 @@ from furc.frontend.entries import Constant, Entry, GraphInput, Quantized, Quanti
 from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.registry import OnnxContext, operator
 from isa.errors import LowerError
-from passes.ir.graph import Array
+from passes.ir.op import Array
 from passes.ir.types import DType, Quant, per_tensor
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"

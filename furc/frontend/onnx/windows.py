@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from furc.frontend.dfg_builder import Builder
 from furc.frontend.onnx.node import Node
-from passes.ir.dfg import Pads, Pair
-from passes.ir.graph import Value
+from passes.ir.attributes import Kernel, Pair
+from passes.ir.op import Value
 
 AUTO_PADS = ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
-    """Always two axes: one-dimensional kernels get a height of 1."""
-
-    kernel: Pair
-    stride: Pair
-    dilation: Pair
-    pads: Pads
 
 
 def lifted(builder: Builder, node: Node, x: Value) -> Value:
@@ -40,7 +29,7 @@ def lowered_shape(shape: Sequence[int], rank: int) -> tuple[int, ...]:
     return tuple(shape) if rank == 4 else (shape[0], shape[1], shape[3])
 
 
-def read_window(node: Node, spatial: Sequence[int], kernel: Sequence[int]) -> Window:
+def read_window(node: Node, spatial: Sequence[int], kernel: Sequence[int]) -> Kernel:
     """spatial, kernel: extents in the model's own number of axes."""
     axes = len(spatial)
     if len(kernel) != axes:
@@ -52,8 +41,8 @@ def read_window(node: Node, spatial: Sequence[int], kernel: Sequence[int]) -> Wi
     if pads is None:
         pads = node.integers("pads", [0] * 2 * axes)
     before, after = _pair(pads[:axes], 0), _pair(pads[axes:], 0)
-    return Window(
-        kernel=_pair(kernel, 1),
+    return Kernel(
+        size=_pair(kernel, 1),
         stride=_pair(stride, 1),
         dilation=_pair(dilation, 1),
         pads=(before[0], before[1], after[0], after[1]),

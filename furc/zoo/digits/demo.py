@@ -10,8 +10,8 @@ import onnx
 from numpy.typing import NDArray
 
 from furc.compiler import compile
+from furc.profiling.profile import Profile, profile
 from furc.quantizer import CalibrationMethod, QuantizeOptions, quantize_model, runner_for
-from furc.report.profile import Profile, profile
 from furc.runtime.session import Session
 from furc.zoo import digits
 from isa import enf as enf_file

@@ -11,8 +11,10 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from furc.frontend import load_onnx
-from passes.ir.graph import Array, Graph
-from passes.reference import dfg as reference
+from isa.npu import target
+from passes.execute import execute
+from passes.ir.graph import Graph
+from passes.ir.op import Array
 
 TYPES = {"uint8": TensorProto.UINT8, "int8": TensorProto.INT8, "float32": TensorProto.FLOAT}
 
@@ -131,7 +133,7 @@ def runtime(model: onnx.ModelProto, feeds: Mapping[str, Array], *, optimized: bo
 def imported(model: onnx.ModelProto, feeds: Mapping[str, Array]) -> tuple[Graph, dict[str, Array]]:
     """The graph, and its outputs as the reference executor computes them."""
     graph = load_onnx(model, source="small.onnx")
-    held = reference.run(graph, feeds)
+    held = execute(graph, feeds, target("warboy"))
     return graph, {value.name: held[value] for value in graph.outputs}
 
 

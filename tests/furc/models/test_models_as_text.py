@@ -7,12 +7,13 @@ from zoo_models import SIZES, quantized
 
 from furc.frontend import load_onnx
 from isa.npu import target
-from passes import pipeline
-from passes.ir.graph import Level
+from passes.ir.graph import Graph
+from passes.ir.lir import Program
 from passes.ir.lir_text import parse_program_text, show_program
+from passes.ir.op import Level
 from passes.ir.text import parse, show
 from passes.options import CompileOptions
-from passes.pipeline import Listener
+from passes.pipeline import lower
 
 OPTIONS = CompileOptions(npu=target("warboy"))
 
@@ -20,7 +21,8 @@ OPTIONS = CompileOptions(npu=target("warboy"))
 @pytest.mark.parametrize("level", list(Level))
 @pytest.mark.parametrize("name", SIZES)
 def test_graphs_round_trip(name: str, level: Level) -> None:
-    graph = pipeline.lower(load_onnx(quantized(name)), OPTIONS, level, Listener())
+    graph = lower(load_onnx(quantized(name)), OPTIONS, level)
+    assert isinstance(graph, Graph)
     text = show(graph)
     again = parse(text, {value.name: array for value, array in graph.constants.items()})
     assert show(again) == text
@@ -29,8 +31,8 @@ def test_graphs_round_trip(name: str, level: Level) -> None:
 
 @pytest.mark.parametrize("name", SIZES)
 def test_programs_round_trip(name: str) -> None:
-    graph = pipeline.lower(load_onnx(quantized(name)), OPTIONS, Level.GIR, Listener())
-    program = pipeline.assemble(graph, OPTIONS, Listener())
+    program = lower(load_onnx(quantized(name)), OPTIONS)
+    assert isinstance(program, Program)
     text = show_program(program)
-    again = parse_program_text(text, {value.name: array for value, array in graph.constants.items()})
-    assert again.steps == program.steps and show_program(again) == text
+    again = parse_program_text(text, {value.name: array for value, array in program.graph.constants.items()})
+    assert list(again.steps()) == list(program.steps()) and show_program(again) == text

@@ -10,10 +10,10 @@ from zoo_models import SIZES, quantized
 
 from furc.compiler import compile
 from isa.enf import Enf
-from isa.hazards_check import races
-from isa.interpreter import fetch
 from isa.npu import TARGETS, target
+from isa.program import fetch
 from isa.timing.clock import Timeline, simulate
+from isa.timing.races import races
 
 
 @cache
@@ -22,7 +22,8 @@ def binary(name: str, target_npu: str, batch: int) -> Enf:
 
 
 def timeline(enf: Enf) -> Timeline:
-    return simulate(fetch(enf, target(enf.target)), target(enf.target))
+    [program] = fetch(enf, target(enf.target))
+    return simulate(program, target(enf.target))
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -65,6 +66,6 @@ def test_timing_is_deterministic() -> None:
 def test_program_loading_costs_cycles_and_loads() -> None:
     npu = replace(target("warboy"), instruction_memory_bytes=8192)
     loading = compile(quantized("yolov8n"), npu=npu, compiler_config={"use_program_loading": True})
-    program = fetch(loading, npu)
+    [program] = fetch(loading, npu)
     assert sum(insn.mnemonic == "loadp" for insn in program) == len(loading.segments) - 1 > 0
     assert simulate(program, npu).cycles > timeline(binary("yolov8n", "warboy", 1)).cycles

@@ -1,4 +1,4 @@
-"""An ENF with good checksums whose host segments or edges are hostile: one line and a hint, never a traceback."""
+"""An ENF with good checksums whose host steps or edges are hostile: one line and a hint, never a traceback."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 import furc
 from furc.quantizer import QuantizeOptions, quantize_model
 from furc.zoo import digits
-from isa.enf import Enf, read, write
+from isa.enf import Enf, HostStep, read, write
 from isa.errors import ConfigError, EnfError
 from isa.layout import Shape4
 
@@ -24,14 +24,24 @@ def enf() -> Enf:
     return furc.compile(quantize_model(digits.model(), images, QuantizeOptions(method="MIN_MAX_ASYM")))
 
 
+def with_step(enf: Enf, index: int, **changes: object) -> Enf:
+    steps = list(enf.steps)
+    steps[index] = replace(steps[index], **changes)  # type: ignore[arg-type]
+    return replace(enf, steps=tuple(steps))
+
+
+def head_of(enf: Enf) -> HostStep:
+    return enf.host_steps[0]
+
+
 def float_head(enf: Enf) -> Enf:
-    names = enf.head.inputs[0], enf.head.outputs[0]
+    names = head_of(enf).inputs[0], head_of(enf).outputs[0]
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names]
     return with_head(enf, helper.make_graph([helper.make_node("Identity", names[:1], names[1:])], "g", *zip(values)))
 
 
 def head_with_a_file(enf: Enf) -> Enf:
-    graph = onnx.ModelProto.FromString(enf.head.model).graph
+    graph = onnx.ModelProto.FromString(head_of(enf).model).graph
     secret = TensorProto(name="k", data_type=TensorProto.UINT8, dims=[4], data_location=TensorProto.EXTERNAL)
     secret.external_data.add(key="location", value="secret.txt")
     graph.initializer.append(secret)
@@ -40,33 +50,34 @@ def head_with_a_file(enf: Enf) -> Enf:
 
 def with_head(enf: Enf, graph: onnx.GraphProto) -> Enf:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    return replace(enf, head=replace(enf.head, model=model.SerializeToString()))
+    return with_step(enf, 0, model=model.SerializeToString())
 
 
 @pytest.mark.parametrize(
     ("change", "what"),
     [
+        (lambda e: with_step(e, 0, model=b"garbage"), "host step 'quantize': ONNX Runtime refuses it: "),
+        (lambda e: with_step(e, 0, model=b""), "host step 'quantize': ONNX Runtime refuses it: "),
+        (lambda e: with_step(e, 2, model=head_of(e).model), "host step 'dequantize': it has no input '"),
         (
-            lambda e: replace(e, head=replace(e.head, model=b"garbage")),
-            "host segment 'head': ONNX Runtime refuses it: ",
+            lambda e: with_step(e, 0, images=3),
+            "host step 'quantize': 'images' [1, 1, 8, 8] cannot be cut into 3 images",
         ),
-        (lambda e: replace(e, head=replace(e.head, model=b"")), "host segment 'head': ONNX Runtime refuses it: "),
-        (lambda e: replace(e, tail=replace(e.tail, model=e.head.model)), "host segment 'tail': it has no input '"),
-        (head_with_a_file, "host segment 'head': it takes constants from other files"),
+        (head_with_a_file, "host step 'quantize': it takes constants from other files"),
         (float_head, "tensor '"),
         (lambda e: replace(e, outputs=(replace(e.outputs[0], shape=(3,)),)), "tensor '"),
         (lambda e: replace(e, outputs=(replace(e.outputs[0], dtype="int8"),)), "tensor '"),
         (
-            lambda e: replace(e, npu_inputs=(replace(e.npu_inputs[0], shape=Shape4(1, 1, 1, 7)),)),
+            lambda e: with_step(e, 1, inputs=(replace(e.npu_steps[0].inputs[0], shape=Shape4(1, 1, 1, 7)),)),
             "tensor '",
         ),
         (
             lambda e: replace(e, inputs=(replace(e.inputs[0], shape=(64,)),)),
-            "host segment 'head': ONNX Runtime cannot run it: ",
+            "host step 'quantize': ONNX Runtime cannot run it: ",
         ),
     ],
 )
-def test_a_hostile_host_segment_is_an_enf_error(enf: Enf, change: Callable[[Enf], Enf], what: str) -> None:
+def test_a_hostile_host_step_is_an_enf_error(enf: Enf, change: Callable[[Enf], Enf], what: str) -> None:
     hostile = read(write(change(enf)))
     [tensor] = hostile.inputs
     with pytest.raises(EnfError) as caught:

@@ -8,9 +8,9 @@ import pytest
 
 from furc.compiler import Compiled, compile_graph, compile_options
 from furc.frontend import load_onnx
+from furc.profiling.profile import Profile, summarize
+from furc.profiling.recorded import Recorded, record
 from furc.quantizer import QuantizeOptions, quantize_model
-from furc.report.profile import Profile, summarize
-from furc.report.recorded import Recorded, record
 from furc.zoo import digits
 
 

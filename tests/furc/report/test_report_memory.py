@@ -10,17 +10,18 @@ import pytest
 from rich.console import Console
 
 from furc.compiler import Compiled
-from furc.report.budget import budget_from_json, budget_of, budget_tables
-from furc.report.commands import commands_of
+from furc.profiling.budget import budget_from_json, budget_of
+from furc.profiling.profile import Profile
+from furc.profiling.recorded import Recorded
+from furc.report.budget_table import budget_tables
 from furc.report.dot import dot
 from furc.report.lanes import bars
 from furc.report.memory_html import memory_html, rectangles
 from furc.report.page import Section, page, text
-from furc.report.profile import Profile
 from furc.report.profile_html import profile_html
-from furc.report.recorded import Recorded
 from furc.report.tables import Column, Table, count, drawn, plain
-from passes.ir.graph import Graph, Level
+from passes.ir.graph import Graph
+from passes.ir.op import Level, name_at
 
 Made = tuple[Compiled, Recorded, Profile]
 MNEMONICS = {
@@ -41,9 +42,10 @@ MNEMONICS = {
 
 def test_every_instruction_is_of_a_command_of_its_kind(made: Made) -> None:
     program = made[0].program
-    for command, step in zip(commands_of(program), program.steps, strict=True):
+    for step in program.steps():
         if step.instruction.mnemonic not in ("end", "jump", "loadp"):
-            assert step.instruction.mnemonic in MNEMONICS[program.graph.ops[command].mnemonic]
+            command = name_at(type(program.graph.ops[step.command]), Level.GIR)
+            assert step.instruction.mnemonic in MNEMONICS[command]
 
 
 def test_buffers_do_not_overlap(made: Made) -> None:

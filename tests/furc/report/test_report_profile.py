@@ -9,12 +9,13 @@ from itertools import pairwise
 import pytest
 
 import furc
-from furc.report.counters import dram_gigabytes_per_second, mac_utilization, sram_bytes
-from furc.report.host import host_operators
-from furc.report.profile import BoundBy, Profile, _union
-from furc.report.recorded import Engine, Recorded
+from furc.profiling.bound_by import BoundBy, union
+from furc.profiling.counters import dram_gigabytes_per_second, mac_utilization, sram_bytes
+from furc.profiling.host import host_work
+from furc.profiling.profile import Profile
+from furc.profiling.recorded import Engine, Recorded
 from isa import enf as enf_file
-from isa.enf import Enf
+from isa.enf import Enf, HostStep
 from isa.errors import EnfError
 from isa.npu import target
 
@@ -76,9 +77,11 @@ def test_host_operators_cost_what_their_elements_cost(profile: Profile) -> None:
 
 def test_a_recast_is_the_same_pass_as_the_lowering(profile: Profile) -> None:
     enf: Enf = profile.recorded.enf
-    inner = enf.npu_inputs[0].name
-    recast = replace(enf, head=replace(enf.head, operators=(f"Recast {inner}",)))
-    assert [o.name for o in host_operators(recast, profile.recorded.npu) if o.before] == ["Recast"]
+    head, *rest = enf.steps
+    assert isinstance(head, HostStep)
+    recast = replace(head, operators=(replace(head.operators[0], name="Recast"),))
+    work = host_work(replace(enf, steps=(recast, *rest)), profile.recorded.npu)
+    assert [w.name for w in work] == ["Recast", "Unlower", "Dequantize"]
 
 
 def test_slices_of_an_engine_are_disjoint(made: tuple[object, Recorded, Profile]) -> None:
@@ -105,6 +108,6 @@ def test_a_binary_for_another_machine_is_refused(made: tuple[object, Recorded, P
         furc.profile(made[1].enf, npu=target(other))
 
 
-def test_union() -> None:
-    assert _union([]) == 0
-    assert _union([(5, 7), (0, 2), (1, 3), (1, 2)]) == 5
+def testunion() -> None:
+    assert union([]) == 0
+    assert union([(5, 7), (0, 2), (1, 3), (1, 2)]) == 5

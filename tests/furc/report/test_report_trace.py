@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from furc.report.profile import Profile
-from furc.report.recorded import Recorded
+from furc.profiling.profile import Profile
+from furc.profiling.recorded import Recorded
 from furc.report.trace import chrome_trace
 
 ENGINES = {"DMA in", "DMA out", "tensor unit main", "tensor unit sub", "host"}

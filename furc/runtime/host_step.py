@@ -1,0 +1,73 @@
+"""A host step on ONNX Runtime. Its bytes come from a file: whatever is wrong with them is an EnfError."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import external_data_helper
+
+from isa import ort
+from isa.enf import COMPILE_AGAIN, HostStep
+from isa.errors import EnfError
+
+Array = NDArray[Any]
+
+
+class HostRunner:
+    """A step made ready for many runs."""
+
+    def __init__(self, step: HostStep) -> None:
+        """Raises EnfError BadEnf where ONNX Runtime refuses the model."""
+        self.step = step
+        try:
+            proto = onnx.ModelProto.FromString(step.model)
+            external = any(external_data_helper.uses_external_data(t) for t in proto.graph.initializer)
+            self._session = None if external else ort.session(step.model)
+        except Exception as error:  # ONNX Runtime's exceptions have no common base
+            raise self._bad(f"ONNX Runtime refuses it: {_first_line(error)}") from error
+        if self._session is None:
+            raise self._bad("it takes constants from other files")
+        for kind, names, has in (
+            ("input", step.inputs, self._session.get_inputs()),
+            ("output", step.outputs, self._session.get_outputs()),
+        ):
+            known = {tensor.name for tensor in has}
+            missing = next((name for name in names if name not in known), None)
+            if missing is not None:
+                raise self._bad(f"it has no {kind} '{missing}'")
+
+    def run(self, values: Mapping[str, Array]) -> dict[str, Array]:
+        """The step's outputs by name. values: among others its inputs."""
+        step = self.step
+        feeds = {name: np.asarray(values[name]) for name in step.inputs}
+        if step.images == 1:
+            return dict(zip(step.outputs, self._run(feeds), strict=True))
+        for name, value in feeds.items():
+            if not value.ndim or value.shape[0] < step.images or value.shape[0] % step.images:
+                raise self._bad(f"'{name}' {list(value.shape)} cannot be cut into {step.images} images")
+        cut = {name: np.split(value, step.images) for name, value in feeds.items()}
+        parts = [self._run({name: pieces[i] for name, pieces in cut.items()}) for i in range(step.images)]
+        if any(not np.ndim(value) for value in parts[0]):
+            raise self._bad("a result without axes cannot be joined from several images")
+        return {
+            name: np.concatenate(pieces) for name, pieces in zip(step.outputs, zip(*parts, strict=True), strict=True)
+        }
+
+    def _run(self, feeds: Mapping[str, Array]) -> list[Array]:
+        assert self._session is not None
+        try:
+            results: list[Array] = self._session.run(list(self.step.outputs), feeds)
+        except Exception as error:  # see above
+            raise self._bad(f"ONNX Runtime cannot run it: {_first_line(error)}") from error
+        return results
+
+    def _bad(self, what: str) -> EnfError:
+        return EnfError("BadEnf", f"host step '{self.step.name}': {what}", hint=COMPILE_AGAIN)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

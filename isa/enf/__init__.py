@@ -1,0 +1,40 @@
+"""A compiled model: its records, its file, and what must hold of it (docs/enf.md)."""
+
+from isa.enf.container import COMPILE_AGAIN
+from isa.enf.file import MAGIC, VERSION, load, read, save, write
+from isa.enf.model import (
+    DramTensor,
+    Enf,
+    HostOperator,
+    HostStep,
+    ModelTensor,
+    NpuStep,
+    Operator,
+    Segment,
+    Step,
+)
+from isa.enf.rules import DTYPES, MAX_BATCHED, MAX_DRAM_BYTES, MAX_RANK, check_compatible
+
+__all__ = [
+    "COMPILE_AGAIN",
+    "DTYPES",
+    "MAGIC",
+    "MAX_BATCHED",
+    "MAX_DRAM_BYTES",
+    "MAX_RANK",
+    "VERSION",
+    "DramTensor",
+    "Enf",
+    "HostOperator",
+    "HostStep",
+    "ModelTensor",
+    "NpuStep",
+    "Operator",
+    "Segment",
+    "Step",
+    "check_compatible",
+    "load",
+    "read",
+    "save",
+    "write",
+]

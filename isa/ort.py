@@ -1,0 +1,38 @@
+"""The one place where ONNX Runtime sessions are made: quiet, on the processor, without telemetry."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+
+class Optimize(StrEnum):
+    """How far ONNX Runtime may rewrite a graph."""
+
+    NONE = "ORT_DISABLE_ALL"
+    BASIC = "ORT_ENABLE_BASIC"
+    ALL = "ORT_ENABLE_ALL"
+
+
+def session(
+    model: bytes, *, optimize: Optimize = Optimize.ALL, threads: int = 0, spinning: bool = True,
+    integer_kernels: bool = True,
+) -> Any:  # fmt: skip
+    """An InferenceSession of a serialized model. Raises what ONNX Runtime raises: its exceptions have no common base.
+
+    threads: of an operator, 0 for one a core. spinning: its threads wait busily, which pays where nothing else runs.
+    integer_kernels: they may stand in for operators between Q and DQ.
+    """
+    import onnxruntime  # here: it takes a quarter of a second, and most uses of its callers need no session
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what is wrong is in the exception
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, optimize)
+    options.intra_op_num_threads = threads
+    if not spinning:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if not integer_kernels:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+    if hasattr(onnxruntime, "disable_telemetry_events"):  # builds for Windows alone send any
+        onnxruntime.disable_telemetry_events()
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,158 @@
+"""What instructions cost, as pure functions of named numbers and the constants of one target. Never looks at data.
+
+docs/timing.md prints this file's functions. The constants in them are documented or fitted, see isa/targets. Work is
+that of the busiest slice: the others wait for it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from isa.layout import LayoutKind, Shape4, Window
+from isa.npu import NpuConfig
+from isa.operands import DramWindow
+
+
+class Cost(NamedTuple):
+    """Cycles an instruction keeps its unit busy, and what they are made of.
+
+    cycles = overhead + max(mac, fetch, vector) on the tensor unit, overhead + transfer on DMA. macs counts useful
+    multiply-accumulates over all slices, dram_bytes the bytes that cross the DRAM interface.
+    """
+
+    cycles: float
+    overhead: float = 0.0
+    mac: float = 0.0
+    fetch: float = 0.0
+    vector: float = 0.0
+    transfer: float = 0.0
+    macs: int = 0
+    dram_bytes: int = 0
+
+
+def tensor_cost(overhead: float, mac: float, fetch: float, vector: float) -> Cost:
+    """MACs, fetching and the vector engine work side by side: the slowest of them counts."""
+    return Cost(overhead + max(mac, fetch, vector), overhead, mac, fetch, vector)
+
+
+def issuing_cycles(encoded_bytes: int, npu: NpuConfig) -> float:
+    """Handing an encoded instruction to its unit, over the register interface."""
+    return encoded_bytes / npu.sfr_bytes_per_cycle + npu.control_delay_cycles
+
+
+def control_cycles(npu: NpuConfig) -> Cost:
+    """What the command processor does itself."""
+    return Cost(npu.control_delay_cycles, npu.control_delay_cycles)
+
+
+class ConvWork(NamedTuple):
+    """What one convolution instruction asks of the busiest slice, free of encodings: also the compiler's cost model."""
+
+    kind: LayoutKind  # of the input
+    same_rows: bool  # input and output rows are spread alike, so that fetches stay near
+    images: int
+    rows: int  # output rows in a slice
+    width: int  # output columns
+    channels: int  # output channels of the tile in a slice
+    k: int  # input channels of the contraction
+    kernel: tuple[int, int]
+    stride_w: int
+    dilation_w: int
+    up: int
+    channels_per_group: int  # output channels that share their input
+    last: bool
+    first: bool
+    lookup: bool
+    opens: bool  # the first tile of its operator
+
+
+def conv_cycles(work: ConvWork, npu: NpuConfig) -> Cost:
+    """MAC, fetch and vector cycles of one weight tile.
+
+    HCHCW: a row of mac_width output columns takes one tap a cycle for mac_height channels, the shift register serves
+    the taps of a kernel row. HCHWC: mac_width input channels are reduced for one output column.
+    """
+    shared = min(work.channels_per_group, work.channels)
+    sets = -(-work.channels // shared)  # channel sets that need an input of their own
+    passes = sets * -(-shared // npu.mac_height)
+    kh, kw = work.kernel
+    pixels = work.images * work.rows
+    if work.kind is LayoutKind.HCHCW:
+        blocks = pixels * -(-work.width // npu.mac_width)
+        steps = -(-work.k * kh * kw // work.up**2)
+        span = (min(work.width, npu.mac_width) - 1) * work.stride_w // work.up + (kw - 1) * work.dilation_w + 1
+        fetched_rows = -(-work.k * kh // work.up)
+        fetch = blocks * fetched_rows * -(-span // npu.fetch_bytes_per_cycle)
+    else:
+        blocks = pixels * work.width
+        dense = -(-kw * work.k // npu.mac_width) if work.dilation_w == 1 and work.up == 1 else kw * work.k
+        steps = -(-kh * min(kw * -(-work.k // npu.mac_width), dense) // work.up**2)
+        fetch = blocks * steps * npu.mac_width // npu.fetch_bytes_per_cycle
+    mac = blocks * passes * steps * npu.mac_issue_cycles
+    rate = 1.0 if work.same_rows else npu.fetch_bytes_per_cycle / npu.te_io_bytes_per_cycle
+    outputs = pixels * work.width * work.channels
+    partial = (0 if work.first else 4) + (1 if work.last else 4)
+    vector = max(
+        outputs / npu.vector_lanes,
+        outputs * partial / npu.te_io_bytes_per_cycle,
+        outputs / npu.table_ports if work.lookup and work.last else 0.0,
+    )
+    return tensor_cost(exec_overhead(npu, opens=work.opens), mac, fetch * sets * rate, vector)
+
+
+def exec_overhead(npu: NpuConfig, *, opens: bool = True) -> float:
+    """Cycles before the first result. opens: the instruction names other tensors than the one before it, so the
+    tensor unit drains and its descriptors are set up anew."""
+    warmup = npu.pipeline_warmup_cycles + npu.control_delay_cycles + npu.slice_hop_cycles
+    return warmup + (npu.operator_setup_cycles if opens else 0.0)
+
+
+def elementwise_cycles(elements: float, operands: int, lookups: bool, npu: NpuConfig) -> Cost:
+    """Adding, multiplying or looking up `elements` results in the busiest slice."""
+    vector = elements / (npu.table_ports if lookups else npu.vector_lanes)
+    return tensor_cost(exec_overhead(npu), 0.0, operands * elements / npu.fetch_bytes_per_cycle, vector)
+
+
+def pool_cycles(elements: float, kernel: tuple[int, int], stride_w: int, npu: NpuConfig) -> Cost:
+    """Pooling `elements` results in the busiest slice: the shift register serves a kernel row, lanes take the taps."""
+    kh, kw = kernel
+    fetch = elements * kh * min(kw, stride_w) / npu.fetch_bytes_per_cycle
+    return tensor_cost(exec_overhead(npu), 0.0, fetch, elements * kh * kw / npu.vector_lanes)
+
+
+def move_cycles(elements: float, npu: NpuConfig) -> Cost:
+    """Re-laying `elements` bytes of the busiest slice through the sub context."""
+    return tensor_cost(exec_overhead(npu), 0.0, elements / npu.move_bytes_per_cycle, 0.0)
+
+
+def preload_cycles(bytes_per_slice: int, npu: NpuConfig) -> Cost:
+    """Writing a weight tile into the register files."""
+    return tensor_cost(npu.pipeline_warmup_cycles, 0.0, bytes_per_slice / npu.te_io_bytes_per_cycle, 0.0)
+
+
+def transfer_cycles(total: int, run: int, npu: NpuConfig) -> Cost:
+    """Moving `total` bytes to or from DRAM in contiguous runs of `run` bytes, each in whole bulks."""
+    bulks = -(-run // npu.dram_bulk_bytes)
+    moved = -(-total // run) * bulks * npu.dram_bulk_bytes
+    cycles = moved / (npu.dram_bytes_per_cycle * npu.dram_efficiency)
+    return Cost(npu.dma_latency_cycles + cycles, npu.dma_latency_cycles, transfer=cycles, dram_bytes=moved)
+
+
+def window_cycles(window: DramWindow, npu: NpuConfig) -> Cost:
+    """Moving a box of a DRAM tensor."""
+    box = window.box.shape(window.shape.w)
+    return transfer_cycles(box.elements, dram_run(window.order, window.shape, box), npu)
+
+
+def elements_per_slice(window: Window) -> int:
+    """Elements of the box in the slice that holds most."""
+    return window.shape.n * window.rows_per_slice() * window.channels_per_slice() * window.shape.w
+
+
+def dram_run(order: LayoutKind, whole: Shape4, box: Shape4) -> int:
+    """Bytes of a box that lie together in DRAM."""
+    if order is LayoutKind.HCHCW:
+        run, complete = box.c * box.w, box.c == whole.c
+    else:
+        run, complete = (whole.w * whole.c, True) if box.c == whole.c else (box.c, False)
+    return run * box.h if complete else run

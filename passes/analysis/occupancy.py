@@ -1,0 +1,63 @@
+"""What lies in SRAM when: one rectangle a buffer, from the lifetimes of a gir graph."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from isa.npu import NpuConfig
+from passes.analysis.aliases import Aliases
+from passes.analysis.footprint import striped_bytes, whole_window
+from passes.ir.graph import Graph
+from passes.ir.op import Runs, Value
+from passes.ir.types import InSram, Striped
+
+
+class Occupied(NamedTuple):
+    """Bytes [low, high) of every slice, during commands [first, last] of the graph."""
+
+    name: str
+    kind: str  # activation, weights or scratch
+    first: int
+    last: int
+    low: int
+    high: int
+
+
+def occupancy(graph: Graph, npu: NpuConfig) -> list[Occupied]:
+    """Every buffer of a gir graph."""
+    aliases, spans = Aliases(graph), dict[Value, tuple[int, int]]()
+    found = []
+    for index, op in enumerate(graph.ops):
+        for value in (*op.operands(), *op.results):
+            root = aliases.root(value)
+            if isinstance(root.type.place, InSram | Striped):
+                first, _ = spans.get(root, (index, index))
+                spans[root] = (first, index)
+        if op.runs is Runs.NPU:
+            size = op.scratch_bytes(whole_window(op.result.type.shape4, op.result.type.layout), npu)
+            if size:
+                low = op.scratch_offset()
+                found.append(Occupied(f"{op.result.name}.sums", "scratch", index, index, low, low + size))
+    for root, (first, last) in spans.items():
+        place = root.type.place
+        assert isinstance(place, InSram | Striped) and place.offset is not None
+        if isinstance(place, Striped):
+            size, kind = striped_bytes(root.type.elements, npu), "weights"
+        else:
+            size, kind = place.layout.bytes_per_slice(root.type.shape4, npu.sram_access_bytes), "activation"
+        found.append(Occupied(root.name, kind, first, last, place.offset, place.offset + size))
+    return found
+
+
+def peak_bytes_per_slice(graph: Graph, npu: NpuConfig) -> int:
+    """Most bytes of a slice in use at one command."""
+    change: dict[int, int] = {}
+    for rectangle in occupancy(graph, npu):
+        size = rectangle.high - rectangle.low
+        change[rectangle.first] = change.get(rectangle.first, 0) + size
+        change[rectangle.last + 1] = change.get(rectangle.last + 1, 0) - size
+    now = peak = 0
+    for index in sorted(change):
+        now += change[index]
+        peak = max(peak, now)
+    return peak

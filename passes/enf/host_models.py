@@ -1,0 +1,157 @@
+"""The host's turns as ONNX models: what turns user tensors into int8 and back, and parts of the model as they were.
+
+They take and give dense tensors; the runtime copies int8 ones from and to DRAM in the order the program wants (Lower
+and Unlower in the vendor's profiles)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from isa.enf import HostOperator, HostStep
+from passes.ir.graph import Graph
+from passes.ir.op import Op, Value
+from passes.ir.types import DType, TensorType
+from passes.ops.host import Converts, Dequantize, HostCall, Quantize, Recast
+
+OPSET = 13
+IR_VERSION = 8
+_ELEMENT = {DType.F32: TensorProto.FLOAT, DType.I8: TensorProto.INT8, DType.U8: TensorProto.UINT8}
+NameOf = Callable[[Value], str]
+
+
+def host_steps(ops: Sequence[Op], graph: Graph, name_of: NameOf) -> Iterator[HostStep]:
+    """The steps of one turn of the host: conversions that follow each other as one model, every call as its own."""
+    for calls, group in groupby(ops, key=lambda op: isinstance(op, HostCall)):
+        if not calls:
+            yield _conversions([op for op in group if isinstance(op, Converts)], name_of)
+        else:
+            yield from (_call(op, graph, name_of) for op in group if isinstance(op, HostCall))
+
+
+def _conversions(ops: Sequence[Converts], name_of: NameOf) -> HostStep:
+    builder = _Builder("conversions")
+    for op in ops:
+        builder.add(op, name_of(op.x), op.result.name)
+    made = {op.result.name for op in ops}
+    sources = dict.fromkeys(name_of(op.x) for op in ops)
+    return HostStep(
+        name=" and ".join(dict.fromkeys(type(op).__name__.lower() for op in ops)),
+        model=builder.model().SerializeToString(deterministic=True),
+        images=1,
+        inputs=tuple(name for name in sources if name not in made),
+        outputs=tuple(op.result.name for op in ops),
+        operators=tuple(_operator(op, name_of(op.x) if op.feeds_npu else op.result.name) for op in ops),
+    )
+
+
+def _operator(op: Converts, tensor: str) -> HostOperator:
+    size = sum(v.type.elements * v.type.dtype.numpy.itemsize for v in (op.x, op.result))
+    return HostOperator(type(op).__name__, op.loc.nodes, tensor, op.result.type.shape, "", "", size, 0)
+
+
+def _call(op: HostCall, graph: Graph, name_of: NameOf) -> HostStep:
+    """The model of a call, its tensors under the names that the host has them under."""
+    model = onnx.ModelProto.FromString(graph.constants[op.model].tobytes())
+    names = {t.name: name_of(v) for t, v in zip(model.graph.input, op.inputs, strict=True)}
+    names |= {t.name: v.name for t, v in zip(model.graph.output, op.results, strict=True)}
+    _rename(model.graph, names)
+    size = sum(v.type.elements * v.type.dtype.numpy.itemsize for v in (*op.inputs, *op.results))
+    operators = [
+        HostOperator(
+            node.op_type, (node.name,) if node.name else (), node.output[0], (), op.reason, op.remedy,
+            size if index == 0 else 0, 0,
+        )
+        for index, node in enumerate(model.graph.node)
+    ]  # fmt: skip
+    return HostStep(
+        name=operators[0].name.lower() if operators else "call",
+        model=model.SerializeToString(deterministic=True),
+        images=op.images,
+        inputs=tuple(dict.fromkeys(map(name_of, op.inputs))),
+        outputs=tuple(v.name for v in op.results),
+        operators=tuple(operators),
+    )
+
+
+def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
+    """Tensors under other names; inner ones that would clash get a mark."""
+    taken = set(names.values())
+    inner = {name for node in graph.node for name in (*node.input, *node.output)} | {t.name for t in graph.initializer}
+    names = names | {name: f"{name}/inner" for name in inner & taken if name not in names}
+    for node in graph.node:
+        for field in (node.input, node.output):
+            renamed = [names.get(name, name) for name in field]
+            del field[:]
+            field.extend(renamed)
+    for tensor in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
+        tensor.name = names.get(tensor.name, tensor.name)
+
+
+class _Builder:
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[str, onnx.TensorProto] = {}
+        self.inputs: dict[str, onnx.ValueInfoProto] = {}
+        self.outputs: list[onnx.ValueInfoProto] = []
+        self.made: set[str] = set()
+
+    def add(self, op: Converts, source: str, target: str) -> None:
+        if source not in self.made:
+            self.inputs[source] = _info(source, op.x.type)
+        self.made.add(target)
+        self.outputs.append(_info(target, op.result.type))
+        shaped = source
+        if op.x.type.shape != op.result.type.shape:
+            shaped = f"{target}/shaped"
+            shape = self._constant(f"{target}/shape", np.array(op.result.type.shape, np.int64))
+            self.nodes.append(helper.make_node("Reshape", [source, shape], [shaped]))
+        match op:
+            case Quantize():
+                self._quantize(op, shaped, target)
+            case Dequantize():
+                self._dequantize(op, shaped, target)
+            case Recast():
+                self._recast(op, shaped, target)
+            case _:
+                self.nodes.append(helper.make_node("Identity", [shaped], [target]))
+
+    def _quantize(self, op: Quantize, source: str, target: str) -> None:
+        self.nodes.append(helper.make_node("QuantizeLinear", [source, *self._quant(op.result, target)], [target]))
+
+    def _dequantize(self, op: Dequantize, source: str, target: str) -> None:
+        self.nodes.append(helper.make_node("DequantizeLinear", [source, *self._quant(op.x, target)], [target]))
+
+    def _recast(self, op: Recast, source: str, target: str) -> None:
+        """uint8 and int8 differ by 128: in int32, for ONNX has no wrapping subtraction of bytes."""
+        to_int8 = op.result.type.dtype is DType.I8
+        offset = self._constant(f"{target}/128", np.array(-128 if to_int8 else 128, np.int32))
+        kind = TensorProto.INT8 if to_int8 else TensorProto.UINT8
+        self.nodes += [
+            helper.make_node("Cast", [source], [f"{target}/wide"], to=TensorProto.INT32),
+            helper.make_node("Add", [f"{target}/wide", offset], [f"{target}/moved"]),
+            helper.make_node("Cast", [f"{target}/moved"], [target], to=kind),
+        ]
+
+    def _quant(self, value: Value, name: str) -> tuple[str, str]:
+        quant = value.type.q
+        scale = self._constant(f"{name}/scale", np.array(quant.s, np.float32))
+        return scale, self._constant(f"{name}/zero", np.array(quant.z, np.int8))
+
+    def _constant(self, name: str, array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> str:
+        self.constants[name] = numpy_helper.from_array(array, name)
+        return name
+
+    def model(self) -> onnx.ModelProto:
+        constants = list(self.constants.values())
+        graph = helper.make_graph(self.nodes, self.name, list(self.inputs.values()), self.outputs, constants)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+
+
+def _info(name: str, type: TensorType) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, _ELEMENT[type.dtype], list(type.shape))

@@ -1,0 +1,313 @@
+"""Give every value an address: activations from the top of SRAM, weights from the bottom, the rest in DRAM.
+
+before:
+    %y = LowLevelConv2d(x=%t, packed=%w) ... : i8[1,16,8,8] q(0.1,0) @sram:HCHCW(8x1)
+after:
+    %y = LowLevelConv2d(x=%t, packed=%w) ... : i8[1,16,8,8] q(0.1,0) @sram:HCHCW(8x1)+0x3ff40
+
+cdfg -> gir. Goes through the commands in order. Where a tensor does not fit, the resident tensor whose next use is
+farthest is stored to DRAM and loaded again before that use (Belady, 1966). Weights are then moved to the address
+that has been free longest, and their loads as early as that allows: that is the prefetch.
+Keeps: every value. Raises LowerError OutOfSram, OutOfDram."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isa.errors import LowerError
+from isa.layout import Box, align
+from isa.npu import NpuConfig
+from passes.analysis.aliases import Aliases
+from passes.analysis.footprint import striped_bytes, whole_window
+from passes.ir.graph import Graph, Names
+from passes.ir.op import Level, Op, Runs, Value
+from passes.ir.types import InDram, InSram, Striped
+from passes.ops.commands import Load, LoadWeights, Store
+from passes.options import CompileOptions
+
+CELL_BYTES = 64  # granularity of SRAM placement
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Cells [low, high) of every slice's SRAM."""
+
+    low: int
+    high: int
+
+
+def place_tensors(graph: Graph, options: CompileOptions) -> Graph:
+    """Rewrite cdfg to gir."""
+    _sink_views(graph)
+    resident = _Residency(graph, options.npu)
+    resident.run()
+    _prefetch_weights(graph, resident, options.npu)
+    _place_dram(graph, options.npu)
+    graph.level = Level.GIR
+    return graph
+
+
+def _sink_views(graph: Graph) -> None:
+    """Put a view of its own right before each reader, so that no view outlives a spill of its buffer."""
+    names, producers = Names(graph.names()), graph.producers()
+    ops: list[Op] = []
+
+    def own(value: Value) -> Value:
+        op = producers.get(value)
+        if op is None or not _is_view(op):
+            return value
+        view = Value(names.fresh(f"{value.name}.view"), value.type)
+        ops.append(op.on(own, (view,)))
+        return view
+
+    for op in graph.ops:
+        if not _is_view(op):
+            op.substitute({v: own(v) for v in dict.fromkeys(op.operands())})
+            ops.append(op)
+    graph.ops = ops
+
+
+def _is_view(op: Op) -> bool:
+    """True for a name of bytes that lie in SRAM already."""
+    return op.runs is Runs.NOBODY and op.alias() is not None
+
+
+class _Residency:
+    """Simulates the commands in order and decides which buffer lies where, inserting spills.
+
+    A buffer is the root of its views and of the results written into it. `current` is the value that stands for its
+    content now: a buffer changes names when a part is written and when it comes back from DRAM.
+    """
+
+    def __init__(self, graph: Graph, npu: NpuConfig) -> None:
+        self.graph, self.npu, self.names = graph, npu, Names(graph.names())
+        self.cells = npu.sram_bytes_per_slice // CELL_BYTES
+        self.aliases = Aliases(graph)
+        self.uses = self._uses()
+        self.views = {v for op in graph.ops if _is_view(op) for v in op.results}
+        self.home: dict[Value, Span] = {}  # where resident buffers lie
+        self.since: dict[Value, int] = {}  # position in ops from which on
+        self.current: dict[Value, Value] = {}
+        self.dram_copy: dict[Value, tuple[Value, Box]] = {}  # the same bytes as a box of a DRAM tensor
+        self.ops: list[Op] = []
+        self.history: list[tuple[int, int, Span]] = []  # first and last position in ops, span
+
+    def _uses(self) -> dict[Value, list[int]]:
+        """Positions at which each SRAM buffer is read or written."""
+        uses: dict[Value, list[int]] = {}
+        for index, op in enumerate(self.graph.ops):
+            for root in self._buffers(op):
+                uses.setdefault(root, []).append(index)
+        return uses
+
+    def _buffers(self, op: Op) -> list[Value]:
+        roots = (self.aliases.root(v) for v in (*op.operands(), *op.results))
+        return list(dict.fromkeys(r for r in roots if isinstance(r.type.place, InSram)))
+
+    def run(self) -> None:
+        for index, op in enumerate(self.graph.ops):
+            buffers = self._buffers(op)
+            for root in buffers:
+                if root not in self.home:
+                    self._admit(root, index, buffers)
+            scratch = self._scratch(op, index, buffers)
+            self._reserve_weights(op, index, buffers, scratch)
+            op.substitute({v: self.current.get(self.aliases.root(v), v) for v in op.operands() if v not in self.views})
+            self.ops.append(op)
+            self.history += [(len(self.ops) - 1, len(self.ops) - 1, span) for span in scratch]
+            for value in op.results if not _is_view(op) else ():
+                made = self.aliases.root(value)
+                if made in self.home:
+                    self.current[made] = value
+                    self.dram_copy.pop(made, None)  # what DRAM holds is stale
+            self._note_copy(op)
+            for root in [r for r in self.home if self.uses[r][-1] <= index]:
+                self._free(root)
+        self.graph.ops = self.ops
+
+    def _admit(self, root: Value, index: int, needed: list[Value], busy: list[Span] | None = None) -> None:
+        """Find a place for a buffer that is made now, or comes back from DRAM."""
+        assert isinstance(root.type.place, InSram)
+        size = root.type.layout.bytes_per_slice(root.type.shape4, self.npu.sram_access_bytes)
+        span = self._find(-(-size // CELL_BYTES), index, needed, busy or [])
+        type = root.type.at(replace(root.type.place, offset=span.low * CELL_BYTES))
+        self.home[root], self.since[root] = span, len(self.ops)
+        if root not in self.current:
+            root.type = type
+            return
+        value = Value(self.names.fresh(f"{root.name}.reloaded"), type)
+        copy, box = self.dram_copy[root]
+        self.ops.append(Load(results=(value,), loc=self.graph.ops[index].loc, x=copy, box=box))
+        self.current[root] = value
+
+    def _scratch(self, op: Op, index: int, needed: list[Value]) -> list[Span]:
+        """Room for the partial sums of a convolution while it runs."""
+        if op.runs is not Runs.NPU:
+            return []
+        size = op.scratch_bytes(whole_window(op.result.type.shape4, op.result.type.layout), self.npu)
+        if not size:
+            return []
+        span = self._find(-(-size // CELL_BYTES), index, needed, [])
+        op.place_scratch(span.low * CELL_BYTES)
+        return [span]
+
+    def _reserve_weights(self, op: Op, index: int, needed: list[Value], busy: list[Span]) -> None:
+        """Make sure that the packed weights will find room; where is decided with the prefetch."""
+        for packed in packed_operands(op):
+            self._find(weight_cells(packed, self.npu), index, needed, busy)
+
+    def _find(self, cells: int, index: int, needed: list[Value], busy: list[Span]) -> Span:
+        """A free span, as high as possible, after as many spills as it takes."""
+        compacted = False
+        while True:
+            gaps = self._gaps(busy)
+            fitting = [gap for gap in gaps if gap.high - gap.low >= cells]
+            if fitting:
+                return Span(fitting[-1].high - cells, fitting[-1].high)
+            victims = [r for r in self.home if r not in needed]
+            if victims:
+                self._spill(max(victims, key=lambda root: self._next_use(root, index)))
+            elif compacted or sum(gap.high - gap.low for gap in gaps) < cells:
+                raise self._out_of_sram(self.graph.ops[index], cells, gaps)
+            else:
+                self._compact(index, needed, busy)
+                compacted = True
+
+    def _compact(self, index: int, needed: list[Value], busy: list[Span]) -> None:
+        """Free space is enough but in pieces: send the resident operands through DRAM to close the gaps."""
+        residents = [root for root in needed if root in self.home]
+        for root in residents:
+            if root in self.current:
+                self._spill(root)
+            else:
+                del self.home[root]  # nothing in it yet: it just moves
+        for root in residents:
+            self._admit(root, index, needed, busy)
+
+    def _gaps(self, busy: list[Span]) -> list[Span]:
+        taken = sorted([*self.home.values(), *busy], key=lambda span: span.low)
+        gaps, at = [], 0
+        for span in taken:
+            if span.low > at:
+                gaps.append(Span(at, span.low))
+            at = max(at, span.high)
+        return [*gaps, Span(at, self.cells)] if at < self.cells else gaps
+
+    def _next_use(self, root: Value, index: int) -> int:
+        uses = self.uses[root]
+        at = bisect_right(uses, index)
+        return uses[at] if at < len(uses) else len(self.graph.ops)
+
+    def _spill(self, root: Value) -> None:
+        """Free a resident buffer; store it first unless DRAM already has it."""
+        if root not in self.dram_copy:
+            copy = Value(self.names.fresh(f"{root.name}.spilled"), root.type.at(InDram(root.type.layout.kind)))
+            self.ops.append(Store(results=(copy,), x=self.current[root]))
+            self.dram_copy[root] = copy, _whole(copy)
+        self._free(root)
+
+    def _note_copy(self, op: Op) -> None:
+        """After a load or a store of a whole buffer, DRAM holds what SRAM does: a spill needs no store of its own."""
+        if isinstance(op, Load):
+            self.dram_copy[op.result] = op.x, op.box
+        elif isinstance(op, Store):
+            root = next((r for r in self.home if self.current.get(r) is op.x), None)
+            if root is not None:
+                n0, c0, h0 = op.at or (0, 0, 0)
+                n, c, h, _ = op.made()
+                self.dram_copy[root] = op.result, Box(n0, n, c0, c, h0, h)
+
+    def _free(self, root: Value) -> None:
+        self.history.append((self.since[root], len(self.ops) - 1, self.home.pop(root)))
+
+    def _out_of_sram(self, op: Op, cells: int, gaps: list[Span]) -> LowerError:
+        largest = max((gap.high - gap.low for gap in gaps), default=0)
+        return LowerError(
+            "OutOfSram",
+            f"{op.profiled_as} needs {cells * CELL_BYTES} B of each slice in one piece, "
+            f"{largest * CELL_BYTES} are free",
+            at=op.loc,
+            hint="use a smaller input, a smaller batch, or warboy-2pe",
+        )
+
+
+def _whole(value: Value) -> Box:
+    n, c, h, _ = value.type.shape4
+    return Box(0, n, 0, c, 0, h)
+
+
+def packed_operands(op: Op) -> tuple[Value, ...]:
+    """Packed constants that an op reads from SRAM."""
+    return tuple(v for v in op.operands() if isinstance(v.type.place, Striped))
+
+
+def weight_cells(packed: Value, npu: NpuConfig) -> int:
+    """Cells per slice of packed weights."""
+    return -(-striped_bytes(packed.type.elements, npu) // CELL_BYTES)
+
+
+def _prefetch_weights(graph: Graph, resident: _Residency, npu: NpuConfig) -> None:
+    """Place packed weights where SRAM has been free longest and load them right after the last occupant.
+
+    Loads stay in the order of their readers.
+    """
+    loads = {op.result: op for op in graph.ops if isinstance(op, LoadWeights)}
+    starts: dict[int, list[Span]] = {}
+    for first, last, span in resident.history:
+        for position in range(first, last + 1):
+            starts.setdefault(position, []).append(span)
+    latest = np.full(resident.cells, -1, np.int64)  # last position at which each cell was occupied
+    issue: dict[int, list[Op]] = {}
+    previous = 0
+    for position, op in enumerate(graph.ops):
+        for span in starts.get(position, ()):
+            latest[span.low : span.high] = position
+        for packed in packed_operands(op):
+            cells = weight_cells(packed, npu)
+            window = _sliding_maximum(latest, cells)
+            low = int(np.argmin(window))
+            early = max(previous, int(window[low]) + 1)
+            assert early <= position, "no room for weights that were given room"
+            latest[low : low + cells] = position
+            previous = early
+            packed.type = packed.type.at(Striped(low * CELL_BYTES))
+            issue.setdefault(early, []).append(loads[packed])
+    ops: list[Op] = []
+    for position, op in enumerate(graph.ops):
+        ops += issue.get(position, [])
+        if not isinstance(op, LoadWeights):
+            ops.append(op)
+    graph.ops = ops
+
+
+def _sliding_maximum(values: NDArray[np.int64], width: int) -> NDArray[np.int64]:
+    """Maximum of each run of `width` neighbours, by doubling."""
+    result, covered = values, 1
+    while covered < width:
+        step = min(covered, width - covered)
+        result = np.maximum(result[:-step], result[step:])
+        covered += step
+    return result
+
+
+def _place_dram(graph: Graph, npu: NpuConfig) -> None:
+    """Consecutive DRAM addresses: constants first, then everything else. A buffer written in parts has one address."""
+    aliases, at = Aliases(graph), 0
+    values = [*graph.constants, *graph.inputs, *(v for op in graph.ops for v in op.results)]
+    for value in values:
+        if not isinstance(value.type.place, InDram) or aliases.root(value) is not value:
+            continue
+        value.type = value.type.at(replace(value.type.place, address=at))
+        at = align(at + value.type.elements * value.type.dtype.numpy.itemsize, npu.dram_alignment_bytes)
+    for value in values:
+        root = aliases.root(value)
+        if root is not value:
+            value.type = value.type.at(root.type.place)
+    if at > npu.dram_bytes:
+        raise LowerError(
+            "OutOfDram", f"the model needs {at} B of DRAM, there are {npu.dram_bytes}", hint="use a smaller batch"
+        )

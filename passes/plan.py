@@ -1,0 +1,80 @@
+"""The search over plans: ways to compile a model of which the fastest program is kept.
+
+Two PEs may use the slices of one, a batch may run image by image: neither is then ever slower than its half. Every
+plan is compiled once, and the winner is what is used.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import NamedTuple
+
+from isa.errors import LowerError
+from isa.timing.clock import simulate
+from passes.ir.graph import Graph
+from passes.ir.lir import Program
+from passes.manager import IR, QUIET, Listener, Listeners
+from passes.options import CompileOptions
+from passes.pipeline import LIR, level_of, lower
+
+
+class Planned(NamedTuple):
+    """What a plan gave: graph or program, and the options it was compiled with."""
+
+    ir: IR
+    options: CompileOptions
+
+
+def compile_best(
+    ir: IR, options: CompileOptions, *, target: str = LIR, progress: Listener = QUIET, instruments: Listener = QUIET
+) -> Planned:
+    """Lower by the plan whose program takes the fewest cycles.
+
+    progress hears of the compilation of every plan. instruments look into graphs, so they hear of the winner alone:
+    with them, or down to another level than lir, it is lowered once more. Raises what the first plan raises where
+    none works."""
+    choices = plans(options) if level_of(ir) == "dfg" else [options]
+    if len(choices) == 1:
+        return Planned(lower(ir, options, target, Listeners(progress, instruments)), options)
+    best = _fastest(ir, choices, progress)
+    if target == LIR and instruments is QUIET:
+        return best
+    return Planned(lower(ir, best.options, target, instruments), best.options)
+
+
+def _fastest(ir: IR, choices: list[CompileOptions], progress: Listener) -> Planned:
+    found: list[tuple[float, Planned]] = []
+    errors: list[LowerError] = []
+    for index, choice in enumerate(choices):
+        progress.planned(index, len(choices))
+        try:
+            program = lower(_copied(ir), choice, LIR, progress)
+        except LowerError as error:
+            errors.append(error)
+            continue
+        assert isinstance(program, Program)
+        found.append((program_cycles(program, choice), Planned(program, choice)))
+    if not found:
+        raise errors[0]
+    return min(found, key=lambda each: each[0])[1]
+
+
+def plans(options: CompileOptions) -> list[CompileOptions]:
+    """The ways to compile a model that are worth comparing."""
+    npu = options.npu
+    slices = [None] if npu.num_pes == 1 else [None, npu.num_slices // npu.num_pes]
+    unrolled = [False] if options.batch == 1 else [False, True]
+    return [replace(options, slices=s, unroll_batch=u) for u in unrolled for s in slices]
+
+
+def program_cycles(program: Program, options: CompileOptions) -> float:
+    """Cycles of all runs of a program, one after another."""
+    runs = ([step.instruction for step in run.steps] for run in program.runs)
+    return sum(simulate(run, options.npu).cycles for run in runs)
+
+
+def _copied(ir: IR) -> IR:
+    """A copy that shares what constants hold: no pass writes into an array."""
+    graph = ir if isinstance(ir, Graph) else ir.graph
+    return copy.deepcopy(ir, {id(array): array for array in graph.constants.values()})

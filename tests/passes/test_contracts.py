@@ -1,0 +1,118 @@
+"""Malformed graphs: a valid text with one thing changed is refused by name, or is a graph that compiles and runs.
+
+Text is a public input, and what verifies must go all the way: no assertion, no index error, no wrong result in between.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import numpy as np
+from graph_builder import random_inputs
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+from random_graphs import graphs
+
+from furc.runtime.session import Session
+from isa.errors import FurcError
+from isa.npu import target
+from passes.ir.graph import Graph
+from passes.ir.levels import verify
+from passes.ir.lir import Program
+from passes.ir.op import REGISTRY, Array, Level
+from passes.ir.text import parse, show
+from passes.options import CompileOptions
+from passes.pipeline import link, lower
+
+NPU = target("warboy")
+NUMBER = re.compile(r"(?<=[\[=,(x+])-?\d+(?:\.\d+)?")
+NUMBERS = ("0", "1", "-1", "2", "3", "7", "64", "128", "255", "1000", "70000", "3.5", "-129", "99999999999999999999")
+WORDS = {
+    r"\b(i8|u8|i32|f32|i64|bool)\[": ("i8[", "u8[", "i32[", "f32[", "i64[", "bool["),
+    r"HCHC?WC?(?:\(\d+x\d+\))?": ("HCHCW", "HCHWC", "HCHCW(1x1)", "HCHWC(4x2)", "HCHCW(64x64)", "HCHCW(0x1)"),
+    r"@\S+": (
+        "@dram:HCHCW",
+        "@sram:HCHCW(1x1)",
+        "@stripes:",
+        "@dram:HCHCW+0x0",
+        "@sram:HCHCW(1x1)+0x8",
+        "@stripes:+0x0",
+    ),
+    r" q\([^)]*\)": (" q(0.1,0)", " q(0.1,300)", " q(0.0,0)", " q([0.1,0.2],0,axis=0)", ""),
+    r"%[\w.]+": (),
+    r"true|false": ("true", "false"),
+}
+
+
+def mutated(text: str, draw: Callable[..., int]) -> str:
+    """One change: a number, a word, a value, an op, or a line."""
+    lines = text.splitlines()
+    at = draw(0, len(lines) - 1)
+    kind = draw(0, 5)
+    if kind == 0:
+        return "\n".join(lines[:at] + lines[at + 1 :]) + "\n"
+    if kind == 1:
+        return "\n".join([*lines[:at], lines[at], *lines[at:]]) + "\n"
+    if kind == 2:
+        level = text.split(" ", 1)[0]
+        names = [name for known, name in REGISTRY if known == level]
+        lines[at] = re.sub(r"= (\w+)\(", f"= {names[draw(0, len(names) - 1)]}(", lines[at])
+    elif kind == 3:
+        lines[at] = _replaced(lines[at], NUMBER, NUMBERS, draw)
+    else:
+        patterns = list(WORDS)
+        pattern = patterns[draw(0, len(patterns) - 1)]
+        choices = WORDS[pattern] or tuple(re.findall(pattern, text))
+        lines[at] = _replaced(lines[at], re.compile(pattern), choices, draw)
+    return "\n".join(lines) + "\n"
+
+
+def _replaced(line: str, pattern: re.Pattern[str], choices: tuple[str, ...], draw: Callable[..., int]) -> str:
+    found = list(pattern.finditer(line))
+    if not found or not choices:
+        return line
+    match = found[draw(0, len(found) - 1)]
+    return line[: match.start()] + choices[draw(0, len(choices) - 1)] + line[match.end() :]
+
+
+class Fitting(dict[str, Array]):
+    """Constants of the valid graph; what a changed text calls otherwise has none."""
+
+
+def goes_all_the_way_or_is_refused(text: str, constants: dict[str, Array]) -> str:
+    """What became of it."""
+    try:
+        graph = parse(text, Fitting(constants), "malformed")
+        verify(graph)
+    except FurcError as error:
+        return error.name
+    if sum(value.type.elements for value in graph.inputs) > 1 << 22:
+        return "too large to run"
+    try:
+        options = CompileOptions(npu=NPU, batch=graph.batch)
+        inputs = random_inputs(graph)
+        program = lower(graph, options)
+        assert isinstance(program, Program)
+        enf = link(program, options, "test")
+        results = [Session(enf, accelerate=accelerate).run(inputs) for accelerate in (False, True)]
+    except FurcError as error:
+        return f"later: {error.name}"
+    for name in results[0]:
+        assert np.array_equal(results[0][name], results[1][name], equal_nan=True), name
+    return "ran"
+
+
+def check_mutation(graph: Graph, level: Level, draw: Callable[..., int]) -> None:
+    made = lower(graph, CompileOptions(npu=NPU, batch=graph.batch), level)
+    assert isinstance(made, Graph)
+    constants = {value.name: array for value, array in made.constants.items()}
+    event(goes_all_the_way_or_is_refused(mutated(show(made), draw), constants))
+
+
+@settings(max_examples=150, deadline=None, database=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(graphs(max_ops=3, extent=6, elements=600), st.sampled_from(Level), st.data())
+def test_one_change_to_a_valid_graph_is_refused_by_name_or_runs(
+    graph: Graph, level: Level, data: st.DataObject
+) -> None:
+    check_mutation(graph, level, lambda low, high: data.draw(st.integers(low, high)))

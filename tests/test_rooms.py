@@ -1,0 +1,80 @@
+"""Inside the floors: a level of the compiler imports what all share and itself, and nothing imports in a circle."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import networkx as nx
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FLOORS = ("isa", "passes", "furc")
+LEVELS = ("dfg", "ldfg", "cdfg", "gir", "lir", "enf")
+SHARED = ("ir", "ops", "analysis", "options")
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(path: Path, *, everywhere: bool = True) -> Iterator[str]:
+    """Modules of ours that a file imports; everywhere: those inside functions too."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = ast.walk(tree) if everywhere else iter(tree.body)
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in FLOORS:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            yield str(node.module)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] in FLOORS)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_level_imports_what_all_share_and_itself(level: str) -> None:
+    allowed = (*SHARED, level)
+    others = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in sorted((ROOT / "passes" / level).rglob("*.py"))
+        for name in imported(path)
+        if name.startswith("passes.") and name.split(".")[1] not in allowed
+    ]
+    assert not others, "\n".join(others)
+
+
+def test_analyses_and_operators_know_no_pass() -> None:
+    rooms = {"ir": ("ir", "ops"), "analysis": ("ir", "ops", "analysis"), "ops": ("ir", "ops", "analysis")}
+    others = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for room, allowed in rooms.items()
+        for path in sorted((ROOT / "passes" / room).rglob("*.py"))
+        for name in imported(path)
+        if name.startswith("passes.") and name.split(".")[1] not in allowed
+    ]
+    assert not others, "\n".join(others)
+
+
+def test_nothing_imports_in_a_circle() -> None:
+    """Imports when a module is loaded; a package is its __init__."""
+    files = {module_of(path): path for floor in FLOORS for path in (ROOT / floor).rglob("*.py")}
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    for module, path in files.items():
+        named = set(imported(path, everywhere=False))
+        packages = {name.rpartition(".")[0] for name in named if name in files}  # where only a module of it is taken
+        targets = {name for name in named if name in files and name != module} - (packages & _packages(files))
+        graph.add_edges_from((module, target) for target in targets)
+    circles = [sorted(part) for part in nx.strongly_connected_components(graph) if len(part) > 1]
+    assert not circles, circles
+
+
+def _packages(files: dict[str, Path]) -> set[str]:
+    return {module for module, path in files.items() if path.name == "__init__.py"}
+
+
+def test_an_import_is_seen_by_module_and_by_name(tmp_path: Path) -> None:
+    file = tmp_path / "x.py"
+    file.write_text("from passes.ir import graph\ndef f():\n    import isa.npu\n")
+    assert list(imported(file)) == ["passes.ir.graph", "passes.ir", "isa.npu"]
+    assert "isa.npu" not in list(imported(file, everywhere=False))
