@@ -17,6 +17,7 @@ from passes.ops.conv import ConvTranspose2d, Gemm
 from passes.ops.elementwise import Add, Mul, Table
 from passes.ops.move import Expand, Pad, Reshape, Slice, Transpose
 from passes.ops.pool import AveragePool, MaxPool
+from passes.ops.reduce import ReduceSum
 
 QUANTS = st.builds(per_tensor, st.sampled_from([1 / 32, 0.05, 0.11, 0.3]), st.integers(-128, 127))
 
@@ -131,6 +132,12 @@ def average_pool(d: Draw, x: Value) -> Value:
     )  # fmt: skip
 
 
+def reduce_sum(d: Draw, x: Value) -> Value:
+    rows = d.draw(st.booleans())
+    columns = not rows or d.draw(st.booleans())
+    return d.builder.op(ReduceSum, d.quant(), x=x, rows=rows, columns=columns, **d.clamp())
+
+
 def concat(d: Draw, x: Value) -> Value:
     """Of whatever goes together along c or h, repeated values included."""
     axis = d.int(1, 2)
@@ -203,8 +210,8 @@ def gemm(d: Draw, x: Value) -> Value:
 
 
 STEPS: list[Callable[[Draw, Value], Value]] = [
-    conv, conv, conv, conv_transpose, binary, binary, table, max_pool, average_pool, concat, concat, slice_, pad,
-    transpose, reshape, upsample, shuffle, gemm,
+    conv, conv, conv, conv_transpose, binary, binary, table, max_pool, average_pool, reduce_sum, concat, concat, slice_,
+    pad, transpose, reshape, upsample, shuffle, gemm,
 ]  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from furc.frontend.onnx.node import CUT, Node
 from isa.errors import LowerError
 
-LATER = {"LpNormalization", "Mean", "ReduceL2", "ReduceSum", "Softmax"}  # accelerated by Warboy, by furc not yet
+LATER = {"LpNormalization", "Mean", "ReduceL2", "Softmax"}  # accelerated by Warboy, by furc not yet
 Q_OPERATOR = ("QLinear", "QGemm", "ConvInteger", "MatMulInteger", "DynamicQuantize")
 HINTS = {
     "BatchNormalization": "fold it into the Conv before quantizing, as furc quantize does",

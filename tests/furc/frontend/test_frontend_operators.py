@@ -276,6 +276,20 @@ def test_reduce_mean_over_the_image(axes: list[int], keepdims: int, opset: int) 
     agree(m, within=1)
 
 
+@pytest.mark.parametrize("axes", [[2, 3], [-1], [2], [-2, -1]])
+@pytest.mark.parametrize("keepdims", [0, 1])
+@pytest.mark.parametrize("opset", [11, 13])
+def test_reduce_sum_over_the_image(axes: list[int], keepdims: int, opset: int) -> None:
+    m = Qdq(opset=opset)
+    x = m.float_input(2, 3, 12, 11)
+    if opset < 13:
+        total = m.node("ReduceSum", x, axes=axes, keepdims=keepdims)
+    else:
+        total = m.node("ReduceSum", x, m.integers(*axes), keepdims=keepdims)
+    m.quantized(total, 0.4, -3)
+    assert "reduce_sum" in mnemonics(agree(m, within=1))
+
+
 def test_clip_with_one_bound_on_an_activation() -> None:
     m = Qdq()
     x = m.node("Clip", m.float_input(1, 3, 16, 16), "", m.const(1.1, np.float32))
