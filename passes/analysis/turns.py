@@ -50,13 +50,13 @@ def is_silent(op: Op, producers: dict[Value, Op]) -> bool:
     """True for what nobody executes: names of bytes, and re-layouts that the runtime does while it copies to or from
     DRAM.
 
-    A re-layout between two host ops stays one of them."""
+    A re-layout of what the host has stays an op of the host."""
     if op.runs is Runs.NOBODY:
         return True
     if not isinstance(op, Relayout):
         return False
     maker = producers.get(op.x)
-    return op.feeds_npu or maker is None or maker.runs is not Runs.HOST
+    return op.feeds_npu or (maker is not None and maker.runs is not Runs.HOST)
 
 
 def turn_numbers(graph: Graph) -> dict[Op, int]:

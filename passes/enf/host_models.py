@@ -21,31 +21,31 @@ from passes.ops.host import Converts, Dequantize, HostCall, Quantize, Recast
 OPSET = 13
 IR_VERSION = 8
 _ELEMENT = {DType.F32: TensorProto.FLOAT, DType.I8: TensorProto.INT8, DType.U8: TensorProto.UINT8}
-NameOf = Callable[[Value], str]
+OnHost = Callable[[Value], Value]  # what the host has of a tensor
 
 
-def host_steps(ops: Sequence[Op], graph: Graph, name_of: NameOf) -> Iterator[HostStep]:
+def host_steps(ops: Sequence[Op], graph: Graph, on_host: OnHost) -> Iterator[HostStep]:
     """The steps of one turn of the host: conversions that follow each other as one model, every call as its own."""
     for calls, group in groupby(ops, key=lambda op: isinstance(op, HostCall)):
         if not calls:
-            yield _conversions([op for op in group if isinstance(op, Converts)], name_of)
+            yield _conversions([op for op in group if isinstance(op, Converts)], on_host)
         else:
-            yield from (_call(op, graph, name_of) for op in group if isinstance(op, HostCall))
+            yield from (_call(op, graph, on_host) for op in group if isinstance(op, HostCall))
 
 
-def _conversions(ops: Sequence[Converts], name_of: NameOf) -> HostStep:
+def _conversions(ops: Sequence[Converts], on_host: OnHost) -> HostStep:
     builder = _Builder("conversions")
     for op in ops:
-        builder.add(op, name_of(op.x), op.result.name)
+        builder.add(op, on_host(op.x), op.result)
     made = {op.result.name for op in ops}
-    sources = dict.fromkeys(name_of(op.x) for op in ops)
+    sources = dict.fromkeys(on_host(op.x).name for op in ops)
     return HostStep(
         name=" and ".join(dict.fromkeys(type(op).__name__.lower() for op in ops)),
         model=builder.model().SerializeToString(deterministic=True),
         images=1,
         inputs=tuple(name for name in sources if name not in made),
         outputs=tuple(op.result.name for op in ops),
-        operators=tuple(_operator(op, name_of(op.x) if op.feeds_npu else op.result.name) for op in ops),
+        operators=tuple(_operator(op, on_host(op.x).name if op.feeds_npu else op.result.name) for op in ops),
     )
 
 
@@ -54,10 +54,10 @@ def _operator(op: Converts, tensor: str) -> HostOperator:
     return HostOperator(type(op).__name__, op.loc.nodes, tensor, op.result.type.shape, "", "", size, 0)
 
 
-def _call(op: HostCall, graph: Graph, name_of: NameOf) -> HostStep:
+def _call(op: HostCall, graph: Graph, on_host: OnHost) -> HostStep:
     """The model of a call, its tensors under the names that the host has them under."""
     model = onnx.ModelProto.FromString(graph.constants[op.model].tobytes())
-    names = {t.name: name_of(v) for t, v in zip(model.graph.input, op.inputs, strict=True)}
+    names = {t.name: on_host(v).name for t, v in zip(model.graph.input, op.inputs, strict=True)}
     names |= {t.name: v.name for t, v in zip(model.graph.output, op.results, strict=True)}
     _rename(model.graph, names)
     size = sum(v.type.elements * v.type.dtype.numpy.itemsize for v in (*op.inputs, *op.results))
@@ -72,7 +72,7 @@ def _call(op: HostCall, graph: Graph, name_of: NameOf) -> HostStep:
         name=operators[0].name.lower() if operators else "call",
         model=model.SerializeToString(deterministic=True),
         images=op.images,
-        inputs=tuple(dict.fromkeys(map(name_of, op.inputs))),
+        inputs=tuple(dict.fromkeys(on_host(v).name for v in op.inputs)),
         outputs=tuple(v.name for v in op.results),
         operators=tuple(operators),
     )
@@ -101,15 +101,16 @@ class _Builder:
         self.outputs: list[onnx.ValueInfoProto] = []
         self.made: set[str] = set()
 
-    def add(self, op: Converts, source: str, target: str) -> None:
+    def add(self, op: Converts, given: Value, made: Value) -> None:
+        source, target = given.name, made.name
         if source not in self.made:
-            self.inputs[source] = _info(source, op.x.type)
+            self.inputs[source] = _info(source, given.type)
         self.made.add(target)
-        self.outputs.append(_info(target, op.result.type))
+        self.outputs.append(_info(target, made.type))
         shaped = source
-        if op.x.type.shape != op.result.type.shape:
+        if given.type.shape != made.type.shape:
             shaped = f"{target}/shaped"
-            shape = self._constant(f"{target}/shape", np.array(op.result.type.shape, np.int64))
+            shape = self._constant(f"{target}/shape", np.array(made.type.shape, np.int64))
             self.nodes.append(helper.make_node("Reshape", [source, shape], [shaped]))
         match op:
             case Quantize():

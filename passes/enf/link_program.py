@@ -63,7 +63,7 @@ class _Linking:
         runs = iter(zip(self.program.runs, self.starts, strict=True))
         for index, turn in enumerate(order):
             if turn.runs is Runs.HOST:
-                yield from host_steps(turn.ops, self.graph, self._host_name)
+                yield from host_steps(turn.ops, self.graph, self._on_host)
             else:
                 run, start = next(runs)
                 yield self._npu_step(run, start, turn, order[index + 1 :])
@@ -87,7 +87,7 @@ class _Linking:
     def _read(self, turn: Turn) -> dict[str, Value]:
         """DRAM tensors that the host writes before a turn, by the name it has them under."""
         read = dict.fromkeys(self.aliases.root(v) for op in turn.ops for v in op.operands())
-        return {self._host_name(v): v for v in read if self._host_made(v)}
+        return {self._on_host(v).name: v for v in read if self._host_made(v)}
 
     def _host_made(self, value: Value) -> bool:
         op = self.producers.get(value)
@@ -103,10 +103,10 @@ class _Linking:
         shown = {op.result.name: op.x for op in self.graph.ops if isinstance(op, Unlower) and op.x in mine}
         return wanted | shown
 
-    def _host_name(self, value: Value) -> str:
-        """What the host calls a tensor: before it is re-laid, where it is an input of the model."""
+    def _on_host(self, value: Value) -> Value:
+        """What the host has of a tensor: it before it is re-laid, where it is an input of the model."""
         op = self.producers.get(value)
-        return op.x.name if isinstance(op, Lower) else value.name
+        return op.x if isinstance(op, Lower) else value
 
     def _dram_tensor(self, name: str, value: Value) -> DramTensor:
         place = self.aliases.root(value).type.place
