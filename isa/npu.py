@@ -63,11 +63,11 @@ class NpuConfig:
     host_dequantize_ns_per_element: float
     host_copy_ns_per_element: float
     host_ns_per_mac: float
-    mac_issue_cycles: float
-    operator_setup_cycles: float
+    command_setup_cycles: float
+    program_switch_cycles: float
     dma_latency_cycles: float
     dram_efficiency: float
-    move_bytes_per_cycle: float
+    timing_error: float
 
     @property
     def sram_bytes(self) -> int:

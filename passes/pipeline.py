@@ -16,6 +16,7 @@ from passes.ir.graph import Graph
 from passes.ir.lir import Program
 from passes.ir.op import Level
 from passes.ldfg.assign_layouts import assign_layouts
+from passes.ldfg.insert_pads import insert_pads
 from passes.ldfg.split_operators import split_operators
 from passes.ldfg.to_lowlevel import to_lowlevel
 from passes.lir.assign_tags import assign_tags
@@ -50,6 +51,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("dfg to ldfg", "dfg", "ldfg", (
         Pass("to-lowlevel", to_lowlevel),
         Pass("split-operators", split_operators),  # before layouts: so that some layout fits
+        Pass("insert-pads", insert_pads),  # after splits: a tile pads its own rows
         Pass("assign-layouts", assign_layouts),
     )),
     Stage("ldfg to cdfg", "ldfg", "cdfg", (

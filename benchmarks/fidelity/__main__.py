@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.fidelity.fit import FITTED, Fidelity, fidelity, fit
+from benchmarks.fidelity.fit import Fidelity, fidelity, fit
 from benchmarks.fidelity.rows import PUBLISHED, binaries, published
 from isa.npu import TARGETS, target
 from isa.program import fetch
@@ -33,8 +33,13 @@ def main() -> None:
     show(fidelity(programs))
     if options.fit:
         best = fit(programs, print)
-        show(fidelity(programs, best))
-        print("\n".join(f"{name} = {best[name]:.4g}" for name in FITTED))
+        print("\nin-sample")
+        show(best.inside)
+        print("\neach family modelled by the constants of a fit without it")
+        show(best.left_out)
+        for name, value in best.constants.items():
+            low, high = best.intervals[name]
+            print(f"{name} = {value:.4g}  (90% of resampled models: {low:.4g} to {high:.4g})")
 
 
 def show(result: Fidelity) -> None:
@@ -42,6 +47,8 @@ def show(result: Fidelity) -> None:
     print(f"{'model':18}{'target':12}{'published ms':>13}{'modelled ms':>13}{'error':>9}")
     for (row, ms), error in zip(result.rows, result.errors, strict=True):
         print(f"{row.model:18}{row.target:12}{row.ms:13.3f}{ms:13.3f}{error:+9.1%}")
+    for name, part in result.by_family():
+        print(f"{name:18}{len(part.rows):2} rows  MAPE {part.mape:6.1%}  bias {part.bias:+6.1%}")
     print(f"rows {len(result.rows)}  MAPE {result.mape:.1%}  worst {result.worst:+.1%}  bias {result.bias:+.1%}")
 
 

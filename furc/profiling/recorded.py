@@ -19,7 +19,7 @@ from isa.errors import EnfError, Loc
 from isa.instructions import Unit
 from isa.npu import NpuConfig
 from isa.program import fetch
-from isa.timing.clock import Event, Timeline, simulate
+from isa.timing.clock import Event, Timeline, resident_loads, simulate
 
 
 class Engine(StrEnum):
@@ -112,11 +112,14 @@ class Recorded:
         return self.enf.operators[index] if index >= 0 else PROGRAM
 
 
-def record(enf: Enf, npu: NpuConfig) -> Recorded:
-    """Run the clock over a binary. Raises EnfError where it is not for this machine."""
+def record(enf: Enf, npu: NpuConfig, *, first: bool = False) -> Recorded:
+    """Run the clock over a binary. first: the first run after loading it, which alone loads the weights that then stay
+    in SRAM. Raises EnfError where it is not for this machine."""
     enf_file.check_compatible(enf, npu)
     programs = fetch(enf, npu)
+    resident = [frozenset[int]()] * len(programs) if first else resident_loads(programs, npu)
     try:
-        return Recorded(enf, npu, tuple(simulate(program, npu) for program in programs))
+        runs = tuple(simulate(program, npu, there) for program, there in zip(programs, resident, strict=True))
     except ArithmeticError as error:  # a hostile file may give an operand that no cost can be computed of
         raise EnfError("BadProgram", f"cannot be timed: {error}", at=Loc(enf.model_name)) from error
+    return Recorded(enf, npu, runs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from furc.profiling.host import HostWork
 from furc.profiling.profile import OperatorProfile, Profile
 from furc.report.tables import Column, Table, count, nodes, percent, shape
+from isa.instructions import Jump
 
 COLUMNS = (
     Column("operator"),
@@ -27,6 +28,8 @@ def summary_table(profile: Profile) -> Table:
     sram = f"{percent(profile.sram_peak_bytes / npu.sram_bytes)} of {count(npu.sram_bytes)} B"
     rows = (
         ("latency", latency, f"of which NPU {profile.npu_ms:.3f} ms, host {profile.host_ms:.3f} ms"),
+        ("expected of a card", _band(profile), f"NPU time is off by up to {percent(npu.timing_error)}"),
+        ("first run", f"{profile.first_npu_ms + profile.host_ms:.3f} ms", "with the weights that then stay in SRAM"),
         ("throughput", f"{_images_per_second(profile):.1f} images/s", f"batch {profile.batch}, one run at a time"),
         ("NPU cycles", count(profile.cycles), f"at {npu.clock_hz / 1e9:g} GHz"),
         ("MACs", count(profile.macs), f"{use} of the peak of {count(npu.macs_per_cycle)} a cycle"),
@@ -80,6 +83,10 @@ def _total(name: str, operators: list[OperatorProfile], profile: Profile) -> tup
     return (name, "", "", *map(count, (cycles, load, compute, store)), use, "")
 
 
+def _band(profile: Profile) -> str:
+    return f"{profile.latency_low_ms:.3f} to {profile.latency_high_ms:.3f} ms"
+
+
 def _images_per_second(profile: Profile) -> float:
     return 1e3 * profile.batch / profile.latency_ms if profile.latency_ms else 0.0
 
@@ -90,7 +97,13 @@ def _rate(profile: Profile) -> float:
 
 def _loads(profile: Profile) -> str:
     if profile.program_loads:
-        return f"{profile.program_loads} segments loaded while running"
+        return f"{profile.program_loads} segments loaded while running; switching takes {_switching_ms(profile):.3f} ms"
     programs = len(profile.recorded.runs)
     where = "one segment" if programs == 1 else f"{programs} programs"
     return f"{len(profile.recorded.timeline.events)} instructions in {where}"
+
+
+def _switching_ms(profile: Profile) -> float:
+    """What going from segment to segment costs, units draining apart."""
+    events = profile.recorded.timeline.events
+    return profile.recorded.npu.milliseconds(sum(e.cost.cycles for e in events if isinstance(e.instruction, Jump)))

@@ -28,6 +28,9 @@ class End(Control):
 
 @instruction("jump", 0x01, Unit.CONTROL)
 class Jump(Control):
-    """Go on at another offset of instruction memory, once the awaited tags are complete."""
+    """Go on at another offset of instruction memory, once what was issued before is complete, loads apart."""
 
     to: int = program_offset(Role.READ, "byte offset in instruction memory")
+
+    def cost(self, npu: NpuConfig) -> Cost:
+        return control_cycles(npu, switches=True)

@@ -72,7 +72,6 @@ class Conv(Sliding):
         x, y = self.x, self.y
         work = ConvWork(
             kind=x.layout.kind,
-            same_rows=x.layout.ho == y.layout.ho,
             images=y.shape.n,
             rows=y.rows_per_slice(),
             width=y.shape.w,

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from isa.instructions import End, Instruction, Unit
+from isa.instructions import End, Instruction, LoadWeights, Unit
 from isa.npu import NpuConfig
+from isa.operands import Space
 from isa.timing.cost import Cost, cost, issue_cycles
 
 UNITS = (Unit.DMA_IN, Unit.DMA_OUT, Unit.SUB, Unit.MAIN)
@@ -51,15 +52,41 @@ class _Queue:
         return self.waiting[self.next] if self.next < len(self.waiting) else None
 
 
-def simulate(program: Sequence[Instruction], npu: NpuConfig) -> Timeline:
-    """Run the clock over instructions in the order the command processor meets them."""
-    return _Clock(program, npu).run()
+def simulate(program: Sequence[Instruction], npu: NpuConfig, resident: frozenset[int] = frozenset()) -> Timeline:
+    """Run the clock over instructions in the order the command processor meets them.
+
+    resident: weight loads that take no time, since what they load is there from an earlier run."""
+    return _Clock(program, npu, resident).run()
+
+
+def resident_loads(programs: Sequence[Sequence[Instruction]], npu: NpuConfig) -> list[frozenset[int]]:
+    """For each program of a model, the weight loads whose bytes in SRAM no other instruction of any of them writes.
+
+    They stay from run to run: only the first run after loading the model pays for them."""
+    writes = sorted(
+        (r.start, r.stop, number, index)
+        for number, program in enumerate(programs)
+        for index, insn in enumerate(program)
+        for r in insn.writes(npu.sram_access_bytes)
+        if r.space is Space.SRAM
+    )
+    shared: set[tuple[int, int]] = set()
+    reach, owner = -1, (-1, -1)
+    for start, stop, number, index in writes:
+        if start < reach:
+            shared |= {(number, index), owner}
+        if stop > reach:
+            reach, owner = stop, (number, index)
+    return [
+        frozenset(i for i, insn in enumerate(program) if isinstance(insn, LoadWeights) and (n, i) not in shared)
+        for n, program in enumerate(programs)
+    ]
 
 
 class _Clock:
-    def __init__(self, program: Sequence[Instruction], npu: NpuConfig) -> None:
+    def __init__(self, program: Sequence[Instruction], npu: NpuConfig, resident: frozenset[int]) -> None:
         self.program, self.npu = program, npu
-        self.costs = [cost(insn, npu) for insn in program]
+        self.costs = [Cost(0.0) if i in resident else cost(insn, npu) for i, insn in enumerate(program)]
         count = len(program)
         self.issued, self.start, self.end = [0.0] * count, [-1.0] * count, [-1.0] * count
         self.awaited: list[list[int]] = [[] for _ in program]
@@ -107,7 +134,12 @@ class _Clock:
                 return None
             # Not when the queues are free: the last transfer of a DMA queue is then still in flight.
             return max([self.issue_free, *self.end])
-        ends = [self.end[i] for i in self._awaited(insn)]
+        # What comes next reaches empty units: only loads run on.
+        drained = [self.queues[unit] for unit in UNITS if unit is not Unit.DMA_IN]
+        if any(queue.head() is not None for queue in drained):
+            return None
+        last = [queue.waiting[-1] for queue in drained if queue.waiting]
+        ends = [self.end[i] for i in (*last, *self._awaited(insn))]
         return max([self.issue_free, *ends]) if all(end >= 0 for end in ends) else None
 
     def _awaited(self, insn: Instruction) -> list[int]:
@@ -125,6 +157,8 @@ class _Clock:
         done = time + issue_cycles(insn, self.npu)
         self.issued[index] = self.issue_free = done
         if insn.unit is Unit.CONTROL:
+            done += self.costs[index].cycles - self.npu.control_delay_cycles
+            self.issue_free = done
             self.start[index], self.end[index] = time, done
         else:
             self.awaited[index] = self._awaited(insn)

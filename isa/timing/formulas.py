@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from isa.layout import LayoutKind, Shape4, Window
+from isa.layout import LayoutKind, Window, align
 from isa.npu import NpuConfig
 from isa.operands import DramWindow
 
@@ -16,8 +16,9 @@ from isa.operands import DramWindow
 class Cost(NamedTuple):
     """Cycles an instruction keeps its unit busy, and what they are made of.
 
-    cycles = overhead + max(mac, fetch, vector) on the tensor unit, overhead + transfer on DMA. macs counts useful
-    multiply-accumulates over all slices, dram_bytes the bytes that cross the DRAM interface.
+    cycles = overhead + max(mac, fetch, vector) on the tensor unit, where a convolution adds mac and fetch before it
+    takes the maximum; overhead + transfer on DMA. macs counts useful multiply-accumulates over all slices, dram_bytes
+    the bytes that cross the DRAM interface.
     """
 
     cycles: float
@@ -40,16 +41,16 @@ def issuing_cycles(encoded_bytes: int, npu: NpuConfig) -> float:
     return encoded_bytes / npu.sfr_bytes_per_cycle + npu.control_delay_cycles
 
 
-def control_cycles(npu: NpuConfig) -> Cost:
-    """What the command processor does itself."""
-    return Cost(npu.control_delay_cycles, npu.control_delay_cycles)
+def control_cycles(npu: NpuConfig, switches: bool = False) -> Cost:
+    """What the command processor does itself. switches: it goes on in another program segment."""
+    overhead = npu.control_delay_cycles + (npu.program_switch_cycles if switches else 0.0)
+    return Cost(overhead, overhead)
 
 
 class ConvWork(NamedTuple):
     """What one convolution instruction asks of the busiest slice, free of encodings: also the compiler's cost model."""
 
     kind: LayoutKind  # of the input
-    same_rows: bool  # input and output rows are spread alike, so that fetches stay near
     images: int
     rows: int  # output rows in a slice
     width: int  # output columns
@@ -70,26 +71,27 @@ def conv_cycles(work: ConvWork, npu: NpuConfig) -> Cost:
     """MAC, fetch and vector cycles of one weight tile.
 
     HCHCW: a row of mac_width output columns takes one tap a cycle for mac_height channels, the shift register serves
-    the taps of a kernel row. HCHWC: mac_width input channels are reduced for one output column.
+    the taps of a kernel row. HCHWC: mac_width input channels are reduced for one output column. Fetching and
+    contracting take turns; each fetch serves channels_per_pass output channels. Input channels are kept in multiples
+    of mac_width where they are more than mac_height.
     """
     shared = min(work.channels_per_group, work.channels)
     sets = -(-work.channels // shared)  # channel sets that need an input of their own
     passes = sets * -(-shared // npu.mac_height)
+    fetches = sets * -(-shared // npu.channels_per_pass)
     kh, kw = work.kernel
+    k = work.k if work.k <= npu.mac_height else align(work.k, npu.mac_width)
     pixels = work.images * work.rows
     if work.kind is LayoutKind.HCHCW:
         blocks = pixels * -(-work.width // npu.mac_width)
-        steps = -(-work.k * kh * kw // work.up**2)
+        steps = -(-k * kh * kw // work.up**2)
         span = (min(work.width, npu.mac_width) - 1) * work.stride_w // work.up + (kw - 1) * work.dilation_w + 1
-        fetched_rows = -(-work.k * kh // work.up)
-        fetch = blocks * fetched_rows * -(-span // npu.fetch_bytes_per_cycle)
+        fetch: float = blocks * -(-k * kh // work.up) * -(-span // npu.te_io_bytes_per_cycle)
     else:
         blocks = pixels * work.width
-        dense = -(-kw * work.k // npu.mac_width) if work.dilation_w == 1 and work.up == 1 else kw * work.k
-        steps = -(-kh * min(kw * -(-work.k // npu.mac_width), dense) // work.up**2)
-        fetch = blocks * steps * npu.mac_width // npu.fetch_bytes_per_cycle
-    mac = blocks * passes * steps * npu.mac_issue_cycles
-    rate = 1.0 if work.same_rows else npu.fetch_bytes_per_cycle / npu.te_io_bytes_per_cycle
+        steps = -(-kh * kw * -(-k // npu.mac_width) // work.up**2)
+        fetch = blocks * steps * npu.mac_width / npu.te_io_bytes_per_cycle
+    mac = blocks * passes * steps
     outputs = pixels * work.width * work.channels
     partial = (0 if work.first else 4) + (1 if work.last else 4)
     vector = max(
@@ -97,43 +99,48 @@ def conv_cycles(work: ConvWork, npu: NpuConfig) -> Cost:
         outputs * partial / npu.te_io_bytes_per_cycle,
         outputs / npu.table_ports if work.lookup and work.last else 0.0,
     )
-    return tensor_cost(exec_overhead(npu, opens=work.opens), mac, fetch * sets * rate, vector)
+    commands = CONV_COMMANDS if work.channels_per_group > 1 else WINDOW_COMMANDS
+    overhead = exec_overhead(npu, commands if work.opens else 0)
+    return Cost(overhead + max(mac + fetch * fetches, vector), overhead, mac, fetch * fetches, vector)
 
 
-def exec_overhead(npu: NpuConfig, *, opens: bool = True) -> float:
-    """Cycles before the first result. opens: the instruction names other tensors than the one before it, so the
-    tensor unit drains and its descriptors are set up anew."""
+CONV_COMMANDS, WINDOW_COMMANDS, MOVE_COMMANDS = 3, 2, 1  # commands that set up an operator
+
+
+def exec_overhead(npu: NpuConfig, commands: int = MOVE_COMMANDS) -> float:
+    """Cycles before the first result. commands: that the tensor unit takes to set up an operator: a convolution three
+    (weights, fetch, requantization), a depthwise convolution or a pool two, what moves elements one; a further tile
+    of the same operator none."""
     warmup = npu.pipeline_warmup_cycles + npu.control_delay_cycles + npu.slice_hop_cycles
-    return warmup + (npu.operator_setup_cycles if opens else 0.0)
+    return warmup + commands * npu.command_setup_cycles
 
 
 def elementwise_cycles(elements: float, operands: int, lookups: bool, npu: NpuConfig) -> Cost:
     """Adding, multiplying or looking up `elements` results in the busiest slice."""
     vector = elements / (npu.table_ports if lookups else npu.vector_lanes)
-    return tensor_cost(exec_overhead(npu), 0.0, operands * elements / npu.fetch_bytes_per_cycle, vector)
+    return tensor_cost(exec_overhead(npu), 0.0, operands * elements / npu.te_io_bytes_per_cycle, vector)
 
 
 def pool_cycles(elements: float, kernel: tuple[int, int], stride_w: int, npu: NpuConfig) -> Cost:
     """Pooling `elements` results in the busiest slice: the shift register serves a kernel row, lanes take the taps."""
     kh, kw = kernel
-    fetch = elements * kh * min(kw, stride_w) / npu.fetch_bytes_per_cycle
-    return tensor_cost(exec_overhead(npu), 0.0, fetch, elements * kh * kw / npu.vector_lanes)
+    fetch = elements * kh * min(kw, stride_w) / npu.te_io_bytes_per_cycle
+    return tensor_cost(exec_overhead(npu, WINDOW_COMMANDS), 0.0, fetch, elements * kh * kw / npu.vector_lanes)
 
 
 def move_cycles(elements: float, npu: NpuConfig) -> Cost:
-    """Re-laying `elements` bytes of the busiest slice through the sub context."""
-    return tensor_cost(exec_overhead(npu), 0.0, elements / npu.move_bytes_per_cycle, 0.0)
+    """Re-laying `elements` bytes of the busiest slice through the sub context: each is read, then written."""
+    return tensor_cost(exec_overhead(npu), 0.0, 2 * elements / npu.te_io_bytes_per_cycle, 0.0)
 
 
 def preload_cycles(bytes_per_slice: int, npu: NpuConfig) -> Cost:
     """Writing a weight tile into the register files."""
-    return tensor_cost(npu.pipeline_warmup_cycles, 0.0, bytes_per_slice / npu.te_io_bytes_per_cycle, 0.0)
+    return tensor_cost(npu.pipeline_warmup_cycles, 0.0, bytes_per_slice / npu.fetch_bytes_per_cycle, 0.0)
 
 
 def transfer_cycles(total: int, run: int, npu: NpuConfig) -> Cost:
-    """Moving `total` bytes to or from DRAM in contiguous runs of `run` bytes, each in whole bulks."""
-    bulks = -(-run // npu.dram_bulk_bytes)
-    moved = -(-total // run) * bulks * npu.dram_bulk_bytes
+    """Moving `total` bytes to or from DRAM in rows of `run` bytes, each padded to the alignment of DRAM accesses."""
+    moved = -(-total // run) * align(run, npu.dram_alignment_bytes)
     cycles = moved / (npu.dram_bytes_per_cycle * npu.dram_efficiency)
     return Cost(npu.dma_latency_cycles + cycles, npu.dma_latency_cycles, transfer=cycles, dram_bytes=moved)
 
@@ -141,18 +148,9 @@ def transfer_cycles(total: int, run: int, npu: NpuConfig) -> Cost:
 def window_cycles(window: DramWindow, npu: NpuConfig) -> Cost:
     """Moving a box of a DRAM tensor."""
     box = window.box.shape(window.shape.w)
-    return transfer_cycles(box.elements, dram_run(window.order, window.shape, box), npu)
+    return transfer_cycles(box.elements, box.w, npu)
 
 
 def elements_per_slice(window: Window) -> int:
     """Elements of the box in the slice that holds most."""
     return window.shape.n * window.rows_per_slice() * window.channels_per_slice() * window.shape.w
-
-
-def dram_run(order: LayoutKind, whole: Shape4, box: Shape4) -> int:
-    """Bytes of a box that lie together in DRAM."""
-    if order is LayoutKind.HCHCW:
-        run, complete = box.c * box.w, box.c == whole.c
-    else:
-        run, complete = (whole.w * whole.c, True) if box.c == whole.c else (box.c, False)
-    return run * box.h if complete else run

@@ -8,15 +8,30 @@ from isa.layout import Box, Layout, LayoutKind, Place, Shape4, Window, align
 from isa.npu import NpuConfig
 from passes.ir.op import Op
 
+MOST_COLUMNS = 16  # channel columns of all PEs together in the vendor's layouts, as its latencies tell
+ROOMY = 1 / 4  # of SRAM: a tensor that takes more under these layouts may use more columns
+
 
 @lru_cache(maxsize=4096)
-def candidates(shape: Shape4, npu: NpuConfig, slices: int | None = None) -> tuple[Layout, ...]:
-    """Layouts worth trying: powers of two channel columns, and the columns that few rows leave room for."""
+def candidates(shape: Shape4, npu: NpuConfig, slices: int | None = None, share: int = 1) -> tuple[Layout, ...]:
+    """Layouts worth trying: powers of two channel columns, few of them where the tensor then still is small.
+
+    slices: that a whole tensor may use, all by default. share: which part of them this one keeps."""
     slices = slices if slices is not None else npu.num_slices
+    pes = max(1, slices * npu.num_pes // npu.num_slices)
+    slices = max(1, slices // share)
+    found = _layouts(shape, slices, max(1, MOST_COLUMNS // pes))
+    smallest = min(layout.bytes_per_slice(shape, npu.sram_access_bytes) for layout in found)
+    return found if smallest <= ROOMY * npu.sram_bytes_per_slice else _layouts(shape, slices, slices)
+
+
+def _layouts(shape: Shape4, slices: int, most: int) -> tuple[Layout, ...]:
+    """With at most so many columns; where any number is allowed, also those that few rows leave room for."""
     columns = {1 << power for power in range(slices.bit_length())}
-    columns |= {slices // -(-shape.h // hi) for hi in range(1, 5) if -(-shape.h // hi) <= slices}
+    if most == slices:
+        columns |= {slices // -(-shape.h // hi) for hi in range(1, 5) if -(-shape.h // hi) <= slices}
     found = []
-    for co in sorted(columns):
+    for co in sorted(co for co in columns if co <= most):
         if not 0 < co <= min(slices, shape.c):
             continue
         hi = -(-shape.h // (slices // co))
@@ -26,9 +41,10 @@ def candidates(shape: Shape4, npu: NpuConfig, slices: int | None = None) -> tupl
 
 
 @lru_cache(maxsize=4096)
-def smallest_bytes(shape: Shape4, npu: NpuConfig, slices: int | None = None) -> int:
+def smallest_bytes(shape: Shape4, npu: NpuConfig, slices: int | None = None, share: int = 1) -> int:
     """Bytes per slice under the most compact layout."""
-    return min(layout.bytes_per_slice(shape, npu.sram_access_bytes) for layout in candidates(shape, npu, slices))
+    found = candidates(shape, npu, slices, share)
+    return min(layout.bytes_per_slice(shape, npu.sram_access_bytes) for layout in found)
 
 
 def whole_window(shape: Shape4, layout: Layout) -> Window:

@@ -78,9 +78,10 @@ class _Linking:
 
     def _encoded(self, run: Run, start: int) -> Iterator[Segment]:
         half = self.npu.instruction_memory_bytes // 2
-        for index, (first, last) in enumerate(pairwise([*run.segments, len(run.steps)])):
+        pieces = zip(pairwise([*run.segments, len(run.steps)]), run.segment_addresses(start), strict=True)
+        for index, ((first, last), address) in enumerate(pieces):
             code = encode_program([self._moved(step.instruction) for step in run.steps[first:last]])
-            segment = Segment(start + index * half, len(code), index % 2 * half)
+            segment = Segment(address, len(code), index % 2 * half)
             self.segments.append((segment, code))
             yield segment
 

@@ -6,8 +6,9 @@ after:
     %y = LowLevelConv2d(x=%t, packed=%w) ... : i8[1,16,8,8] q(0.1,0) @sram:HCHCW(8x1)+0x3ff40
 
 cdfg -> gir. Goes through the commands in order. Where a tensor does not fit, the resident tensor whose next use is
-farthest is stored to DRAM and loaded again before that use (Belady, 1966). Weights are then moved to the address
-that has been free longest, and their loads as early as that allows: that is the prefetch.
+farthest is stored to DRAM and loaded again before that use (Belady, 1966). Weights that fit beside all activations get
+places of their own, so that they stay from run to run; else they go to the address that has been free longest, and
+their loads move as early as that allows: that is the prefetch.
 Keeps: every value. Raises LowerError OutOfSram, OutOfDram."""
 
 from __future__ import annotations
@@ -256,6 +257,9 @@ def _prefetch_weights(graph: Graph, resident: _Residency, npu: NpuConfig) -> Non
     Loads stay in the order of their readers.
     """
     loads = {op.result: op for op in graph.ops if isinstance(op, LoadWeights)}
+    if _keep_weights(graph, resident, npu):
+        graph.ops = [*loads.values(), *(op for op in graph.ops if not isinstance(op, LoadWeights))]
+        return
     starts: dict[int, list[Span]] = {}
     for first, last, span in resident.history:
         for position in range(first, last + 1):
@@ -282,6 +286,20 @@ def _prefetch_weights(graph: Graph, resident: _Residency, npu: NpuConfig) -> Non
         if not isinstance(op, LoadWeights):
             ops.append(op)
     graph.ops = ops
+
+
+def _keep_weights(graph: Graph, resident: _Residency, npu: NpuConfig) -> bool:
+    """Place all weights side by side where no activation ever lies, so that they stay from run to run; False where
+    they take more room than that."""
+    free = min((span.low for _, _, span in resident.history), default=resident.cells)
+    weights = [op.result for op in graph.ops if isinstance(op, LoadWeights)]
+    if sum(weight_cells(value, npu) for value in weights) > free:
+        return False
+    at = 0
+    for value in weights:
+        value.type = value.type.at(Striped(at * CELL_BYTES))
+        at += weight_cells(value, npu)
+    return True
 
 
 def _sliding_maximum(values: NDArray[np.int64], width: int) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from isa.enf import Operator
-from isa.instructions import Instruction
+from isa.instructions import Instruction, LoadProgram
 from isa.npu import NpuConfig
 from passes.ir.graph import Graph
 
@@ -31,9 +31,14 @@ class Run:
     steps: list[Step]
     segments: list[int]
 
+    def segment_addresses(self, start: int) -> list[int]:
+        """DRAM addresses of its segments: the first at `start`, the others where `loadp` finds them."""
+        return [start, *(s.instruction.src.address for s in self.steps if isinstance(s.instruction, LoadProgram))]
+
     def dram_bytes(self, npu: NpuConfig) -> int:
-        """DRAM set aside for its code: half an instruction memory a segment, or all of the only one."""
-        return npu.instruction_memory_bytes // 2 * max(2, len(self.segments))
+        """DRAM set aside for its code: up to the last segment, and an instruction memory for that one."""
+        last = self.segment_addresses(0)
+        return (last[-1] - last[0] if len(last) > 1 else 0) + npu.instruction_memory_bytes
 
 
 @dataclass(eq=False, kw_only=True)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from isa.layout import Layout, LayoutKind
 from passes.analysis.aliases import Aliases
 from passes.analysis.costs import Costs
-from passes.analysis.footprint import candidates
+from passes.analysis.footprint import MOST_COLUMNS, ROOMY, candidates, smallest_bytes
 from passes.ir.graph import Graph
 from passes.ir.op import Op, Runs, Value
 from passes.ir.types import InDram, InSram
@@ -36,6 +36,7 @@ class _Assignment:
         self.graph, self.npu, self.slices = graph, options.npu, options.layout_slices
         self.costs = Costs(Aliases(graph), options.npu, USABLE_SHARE * options.npu.sram_bytes_per_slice)
         self.layout: dict[Value, Layout] = {}
+        self.share: dict[Value, int] = {}  # values made of a channel slice: which part of the slices they keep
         self.touching: dict[Value, list[Op]] = {}
 
     def run(self) -> None:
@@ -52,20 +53,37 @@ class _Assignment:
         for op in self.graph.ops:
             if op.runs is Runs.HOST:
                 continue
+            share = self._columns_share(op)
+            self.share |= dict.fromkeys(op.results, share)
             for root in self.costs.buffers(op):
                 self.layout.setdefault(root, Layout(LayoutKind.HCHCW, 1, 1))
                 self.touching.setdefault(root, []).append(op)
 
+    def _columns_share(self, op: Op) -> int:
+        """What is made of a slice of channels keeps that slice's columns, up to the next concatenation."""
+        if not op.at_once:
+            return 1
+        share = max((self.share.get(v, 1) for v in op.activations()), default=1)
+        if op.runs is Runs.NOBODY and op.activations():
+            share = max(share, _parts(op.activations()[0].type.shape4.c // op.result.type.shape4.c))
+        return min(share, MOST_COLUMNS)
+
+    def _candidates(self, value: Value) -> tuple[Layout, ...]:
+        shape, share = value.type.shape4, self.share.get(value, 1)
+        smallest = smallest_bytes(shape, self.npu, self.slices, share)
+        roomy = smallest <= ROOMY * self.npu.sram_bytes_per_slice
+        return candidates(shape, self.npu, self.slices, share if roomy else 1)
+
     def _smallest(self, value: Value) -> Layout:
         shape, access = value.type.shape4, self.npu.sram_access_bytes
-        return min(candidates(shape, self.npu, self.slices), key=lambda c: c.bytes_per_slice(shape, access))
+        return min(self._candidates(value), key=lambda c: c.bytes_per_slice(shape, access))
 
     def _improve(self) -> bool:
         changed = False
         for value in self.layout:
             before = self.layout[value]
             best, best_cost = before, self._cost_around(value)
-            for candidate in candidates(value.type.shape4, self.npu, self.slices):
+            for candidate in self._candidates(value):
                 if candidate != before:
                     self.layout[value] = candidate
                     cost = self._cost_around(value)
@@ -90,3 +108,8 @@ class _Assignment:
                 source.type = source.type.at(InDram(op.result.type.layout.kind))
             elif op.runs is Runs.NPU and isinstance(op.result.type.place, InDram):
                 op.result.type = op.result.type.at(InDram(op.activations()[0].type.layout.kind))
+
+
+def _parts(whole: int) -> int:
+    """The largest power of two up to a number of equal parts."""
+    return 1 << (whole.bit_length() - 1)

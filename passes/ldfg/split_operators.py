@@ -72,7 +72,7 @@ class _Splitting:
         for op in self.graph.ops:
             if isinstance(op, LowLevelConcat) and op.axis == CHANNEL_AXIS:
                 op.result.type = op.result.type.at(InDram(LayoutKind.HCHCW))
-                op.early = self._bytes(op.result) > TILE_SHARE * self.npu.sram_bytes_per_slice
+                op.early = True
 
     def _with_loads(self) -> list[Op]:
         """The ops, with a slice of the whole tensor before the first op that computes on a DRAM tensor."""
@@ -87,6 +87,8 @@ class _Splitting:
                     if in_dram and value not in loaded:
                         loaded[value] = self._load(value, ops, op)
                 op.substitute(loaded)
+            elif isinstance(op, LowLevelSlice) and op.x in self.graph.constants:
+                op.x.type = op.x.type.at(InDram(LayoutKind.HCHCW))  # so that its pieces are loads
             ops.append(op)
         return ops
 

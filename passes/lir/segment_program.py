@@ -1,7 +1,7 @@
 """Keep the program inside the instruction memory, or cut it into segments that load while running.
 
-With use_program_loading, a segment fills half of the instruction memory: it starts by loading the next segment into
-the other half, and ends with a jump there.
+With use_program_loading, each operator is a segment in one half of the instruction memory (several, where it is
+longer than that): it starts by loading the next segment into the other half, and ends with a jump there.
 
 lir -> lir. Keeps: every instruction. Raises LowerError InsufficientInstructionMemory without use_program_loading."""
 
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from isa.encoding import WORD_BYTES, body_words
 from isa.errors import Loc, LowerError
-from isa.instructions import Instruction, Jump, LoadProgram
+from isa.instructions import Instruction, Jump, LoadProgram, Unit
+from isa.layout import align
 from isa.npu import NpuConfig
 from isa.operands import DramRange
 from passes.ir.lir import Program, Run, Step
@@ -17,15 +18,14 @@ from passes.options import CompileOptions
 
 
 def segment_program(program: Program, options: CompileOptions) -> Program:
-    """Cut where it is allowed and needed; every run by itself."""
+    """Cut where it is allowed; every run by itself."""
     npu = options.npu
     address = program.boundary
     for run in program.runs:
-        total = sum(largest_bytes(step.instruction) for step in run.steps)
-        if total > npu.instruction_memory_bytes:
-            if not options.use_program_loading:
-                raise _too_large(total, npu, program.graph.source)
+        if options.use_program_loading:
             _cut(run, npu, address)
+        else:
+            _check_fits(run, npu, program.graph.source)
         address += run.dram_bytes(npu)
     return program
 
@@ -41,12 +41,22 @@ def _cut(run: Run, npu: NpuConfig, address: int) -> None:
             steps += piece
             break
         other = (index + 1) % 2 * half
-        address += half
-        size = sum(largest_bytes(s.instruction) for s in pieces[index + 1]) + _overhead()
-        steps.append(Step(LoadProgram(src=DramRange(address, min(size, half)), at=other), -1))
+        address += align(_reserved(piece), npu.dram_alignment_bytes)
+        size = min(_reserved(pieces[index + 1]), half)
+        steps.append(Step(LoadProgram(src=DramRange(address, size), at=other), -1))
         steps += piece
         steps.append(Step(Jump(to=other), -1))
     run.steps, run.segments = steps, starts
+
+
+def _check_fits(run: Run, npu: NpuConfig, source: str) -> None:
+    total = sum(largest_bytes(step.instruction) for step in run.steps)
+    if total > npu.instruction_memory_bytes:
+        raise _too_large(total, npu, source)
+
+
+def _reserved(piece: list[Step]) -> int:
+    return sum(largest_bytes(step.instruction) for step in piece) + _overhead()
 
 
 def _too_large(total: int, npu: NpuConfig, source: str) -> LowerError:
@@ -69,14 +79,17 @@ def _overhead() -> int:
 
 
 def _pieces(steps: list[Step], npu: NpuConfig) -> list[list[Step]]:
+    """Steps cut before the first instruction of each operator on the tensor unit, and where a half is full."""
     room = npu.instruction_memory_bytes // 2 - _overhead()
     pieces: list[list[Step]] = [[]]
-    used = 0
+    used, operator = 0, -1
     for step in steps:
         size = largest_bytes(step.instruction)
-        if used + size > room:
+        opens = step.instruction.unit in (Unit.MAIN, Unit.SUB) and step.operator != operator
+        if used + size > room or (opens and operator >= 0):
             pieces.append([])
             used = 0
+        operator = step.operator if opens else operator
         pieces[-1].append(step)
         used += size
     return pieces

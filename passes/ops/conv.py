@@ -304,6 +304,7 @@ class LowLevelConv2d(Op):
 
     @property
     def depthwise(self) -> bool:
+        """Every channel of the result has input channels of its own, mostly one."""
         return self.group == self.channels > 1
 
     def compute(self, read: Read, npu: NpuConfig) -> tuple[Array, ...]:
@@ -337,7 +338,8 @@ class LowLevelConv2d(Op):
     def needs(self, operand: str, piece: Box) -> Box:
         first, last = self.kernel.rows(piece.h0, piece.h, self.x.type.shape4.h, self.up)
         box = whole(self.x)._replace(n0=piece.n0, n=piece.n, h0=first, h=last - first)
-        return box._replace(c0=piece.c0, c=piece.c) if self.depthwise else box
+        each = self.contracted
+        return box._replace(c0=piece.c0 * each, c=piece.c * each) if self.depthwise else box
 
     def piece(self, piece: Box) -> dict[str, Any]:
         changes: dict[str, Any] = {}

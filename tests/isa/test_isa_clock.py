@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from isa_programs import programs
 
-from isa.instructions import End, Instruction, LoadTable, LoadWeights, MaxPool, Unit
+from isa.instructions import End, Instruction, Jump, LoadTable, LoadWeights, MaxPool, Preload, Unit
 from isa.layout import Layout, LayoutKind, Place, Shape4, whole
 from isa.npu import target
 from isa.operands import DramRange, SramRange
-from isa.timing.clock import Event, Timeline, simulate
+from isa.timing.clock import Event, Timeline, resident_loads, simulate
 from isa.timing.cost import cost, issue_cycles
 
 NPU = target("warboy")
@@ -152,3 +152,23 @@ def test_an_empty_program_and_one_without_an_end_are_timed(insn: Instruction) ->
     assert simulate([], NPU).cycles == 0
     timeline = simulate([insn], NPU)
     assert timeline.cycles == issue_cycles(insn, NPU) + cost(insn, NPU).cycles
+
+
+def test_a_following_run_loads_no_weights_that_nothing_overwrites() -> None:
+    kept = LoadWeights(src=DramRange(0, 1 << 16), dst=SramRange(0, 1024))
+    first = LoadWeights(src=DramRange(1 << 16, 1 << 16), dst=SramRange(1024, 1024))
+    second = LoadWeights(src=DramRange(1 << 17, 1 << 16), dst=SramRange(2040, 1024))
+    program = [kept, first, second, End()]
+    assert resident_loads([program], NPU) == [{0}]
+    assert simulate(program, NPU, frozenset({0})).cycles < simulate(program, NPU).cycles
+    assert resident_loads([program[:2]], NPU) == [{0, 1}]
+    assert resident_loads([[kept, first], [second]], NPU) == [{0}, set()]
+
+
+def test_a_jump_waits_until_the_units_are_empty_but_not_for_loads() -> None:
+    work = Preload(src=SramRange(0, 1024), start=0, wbytes=4096, vbytes=0, groups=1, bank=0)
+    load = LoadWeights(src=DramRange(0, 1 << 20), dst=SramRange(0, 1 << 14))
+    timeline = simulate([work, load, Jump(to=64), work, End()], NPU)
+    first, loaded, jump, second, _ = timeline.events
+    assert jump.start >= first.end and jump.start < loaded.end
+    assert second.start >= jump.start + NPU.program_switch_cycles
