@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import TensorProto, external_data_helper, inliner
+from onnx import TensorProto, inliner
 
+from furc.frontend.onnx.reading import read_proto
+from furc.frontend.onnx.soundness import CHECK, NotValid, check_by_onnx
+from furc.isolated import Died, isolated
 from isa.errors import Loc, SourceError
 from passes.ir.types import DType
 
 OLDEST_OPSET, NEWEST_OPSET = 10, 21
 QDQ = {"QuantizeLinear", "DequantizeLinear"}
 INPUT_TYPES = {TensorProto.FLOAT: DType.F32, TensorProto.UINT8: DType.U8, TensorProto.INT8: DType.I8}
-CHECK = "export the model again; onnx.checker.check_model(path, full_check=True) may say more"
-NotValid = (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, RuntimeError, ValueError, TypeError)
 
 
 class Input(NamedTuple):
@@ -44,17 +44,10 @@ class Model:
 def read_model(
     model: str | Path | bytes | onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]], source: str
 ) -> Model:
-    """Load and check. Raises SourceError: ModelNotFound, NotOnnx, InvalidGraph, UnsupportedOpset, FloatModel, ..."""
+    """Load and check. Raises SourceError: as read_proto, UnsupportedOpset, FloatModel, ..."""
     if isinstance(model, str | Path):
-        path, source = Path(model), source or str(model)
-        proto = _parsed(_bytes_of(path), source)
-        _load_external(proto, path.parent, source)
-    elif isinstance(model, bytes):
-        proto = _parsed(model, source)
-    else:
-        proto = onnx.ModelProto()
-        proto.CopyFrom(model)  # it is changed below
-    _check_text(proto, source)
+        source = source or str(model)
+    proto = read_proto(model, source)
     opset = _checked_opset(proto, source)
     if proto.functions:
         proto = _inlined(proto, source)
@@ -70,76 +63,6 @@ def _quantized_from_ranges(proto: onnx.ModelProto) -> onnx.ModelProto:
     from furc.quantizer import is_calibrated, quantize  # most models are QDQ already and do not need it
 
     return onnx.load_from_string(quantize(proto)) if is_calibrated(proto) else proto
-
-
-def _bytes_of(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        raise _not_found(path) from None
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise SourceError(
-            "ModelUnreadable", f"the file cannot be read: {reason}", at=Loc(str(path)), hint="pass an ONNX file"
-        ) from error
-    except ValueError:  # a path with a zero byte
-        raise SourceError("ModelNotFound", f"no file can have this name: {str(path)!r}") from None
-
-
-def _not_found(path: Path) -> SourceError:
-    try:
-        names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-    except OSError:
-        names = []
-    near = difflib.get_close_matches(path.name, names, 1)
-    hint = f"did you mean '{path.parent / near[0]}'?" if near else "check the path of the model"
-    return SourceError("ModelNotFound", "no such file", at=Loc(str(path)), hint=hint)
-
-
-def _parsed(data: bytes, source: str) -> onnx.ModelProto:
-    hint = "pass a model in ONNX's binary form (.onnx)"
-    try:
-        proto = onnx.ModelProto.FromString(data)
-    except (DecodeError, ValueError, RecursionError) as error:
-        raise SourceError("NotOnnx", f"not an ONNX model: {error}", at=Loc(source), hint=hint) from error
-    if not proto.ir_version or not proto.HasField("graph"):
-        message = f"not an ONNX model: {len(data)} bytes without an ONNX graph"
-        raise SourceError("NotOnnx", message, at=Loc(source), hint=hint)
-    return proto
-
-
-def _check_text(proto: onnx.ModelProto, source: str) -> None:
-    """Names must be text: protobuf hands out the bytes of a string that is not UTF-8."""
-    graph = proto.graph
-    names: list[object] = [graph.name, *(o.domain for o in proto.opset_import), *(p.key for p in proto.metadata_props)]
-    names += [named.name for named in (*graph.initializer, *graph.input, *graph.output)]
-    for info in graph.input:
-        names += [dim.dim_param for dim in info.type.tensor_type.shape.dim]
-    for node in (*graph.node, *(node for function in proto.functions for node in function.node)):
-        names += [node.name, node.op_type, node.domain, *node.input, *node.output]
-        names += [attribute.name for attribute in node.attribute]
-    broken = next((name for name in names if isinstance(name, bytes)), None)
-    if broken is not None:
-        message = f"not a valid ONNX graph: the name {broken[:40]!r} is not UTF-8"
-        raise SourceError("InvalidGraph", message, at=Loc(source), hint=CHECK)
-
-
-def _load_external(proto: onnx.ModelProto, folder: Path, source: str) -> None:
-    """Read weights that lie in files beside the model; paths that leave its folder are refused by onnx."""
-    tensors = [t for t in proto.graph.initializer if external_data_helper.uses_external_data(t)]
-    for tensor in tensors:
-        location = external_data_helper.ExternalDataInfo(tensor).location
-        at, missing = Loc(source, detail=f"initializer '{tensor.name}'"), not (folder / location).is_file()
-        try:
-            external_data_helper.load_external_data_for_tensor(tensor, str(folder))
-            tensor.data_location = TensorProto.DEFAULT
-            del tensor.external_data[:]
-        except (*NotValid, OSError, MemoryError, OverflowError) as error:
-            name = "ExternalDataMissing" if missing else "ExternalDataUnreadable"
-            reason = f"its data is in '{location}', " + (
-                "which is missing" if missing else f"which is unusable: {error}"
-            )
-            raise SourceError(name, reason, at=at, hint="keep the model and its data file together") from error
 
 
 def _checked_opset(proto: onnx.ModelProto, source: str) -> int:
@@ -161,24 +84,18 @@ def _check_valid(proto: onnx.ModelProto, source: str) -> None:
     for info in (*proto.graph.input, *proto.graph.output):
         if info.type.HasField("tensor_type") and not info.type.tensor_type.HasField("shape"):
             info.type.tensor_type.shape.SetInParent()
-    try:
-        onnx.checker.check_model(proto)
-    except NotValid as error:
-        raise _invalid(error, source) from error
+    check_by_onnx(proto, source)
 
 
 def _inlined(proto: onnx.ModelProto, source: str) -> onnx.ModelProto:
     """Without functions: their nodes in place of their calls."""
     try:
-        result: onnx.ModelProto = inliner.inline_local_functions(proto)
-    except NotValid as error:
-        raise _invalid(error, source) from error
-    return result
-
-
-def _invalid(error: Exception, source: str) -> SourceError:
-    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return SourceError("InvalidGraph", f"not a valid ONNX graph: {first}", at=Loc(source), hint=CHECK)
+        data = isolated(lambda: bytes(inliner.inline_local_functions(proto).SerializeToString()))
+        return onnx.ModelProto.FromString(data)
+    except (*NotValid, Died) as error:
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        message = f"not a valid ONNX graph: its functions cannot be inlined: {first}"
+        raise SourceError("InvalidGraph", message, at=Loc(source), hint=CHECK) from error
 
 
 def _check_quantized(proto: onnx.ModelProto, source: str) -> None:
@@ -220,8 +137,12 @@ def _input(info: onnx.ValueInfoProto, given: Sequence[int] | None, source: str) 
             "WrongShape", f"the model's has {len(dims)} axes, {list(given)} has {len(given)}", at=at, hint=_asked(info)
         )
     shape = []
+    batch = len(dims) > 1 and all(dim.HasField("dim_value") for dim in dims[1:])
     for i, dim in enumerate(dims):
         fixed = int(dim.dim_value) if dim.HasField("dim_value") else None
+        if fixed is None and given is None and i == 0 and batch:
+            shape.append(1)  # the batch is the compiler's to choose
+            continue
         if fixed is None and given is None:
             raise _dynamic(info, f'Some(DimParam("{dim.dim_param}"))' if dim.dim_param else "None", source)
         asked = fixed if given is None else int(given[i])
@@ -248,7 +169,7 @@ def _asked(info: onnx.ValueInfoProto) -> str:
     dims = list(info.type.tensor_type.shape.dim)
     likely = ["1", "3", "640", "640"]
     shape = [str(d.dim_value) if d.HasField("dim_value") else (likely[i] if i < 4 else "1") for i, d in enumerate(dims)]
-    return f"--input-shape {info.name}={','.join(shape or likely)}"
+    return f"--input-shape {info.name}={'x'.join(shape or likely)}"
 
 
 def _needed(proto: onnx.ModelProto) -> tuple[tuple[int, onnx.NodeProto], ...]:
