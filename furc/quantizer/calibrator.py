@@ -10,7 +10,8 @@ import numpy as np
 import onnx
 
 from furc.quantizer.affine import Range
-from furc.quantizer.float_run import Feed, FloatRun, feeds
+from furc.quantizer.feeds import feeds, taken_by
+from furc.quantizer.float_run import Feed, FloatRun
 from furc.quantizer.graph import Array, Graph, activations
 from furc.quantizer.histogram import Histogram
 from furc.quantizer.method import CalibrationMethod, method_named
@@ -98,7 +99,7 @@ class Observer:
 
         The next group is computed while the caller counts this one.
         """
-        work = ((run is self._runs[-1], run, feed) for feed in feeds(self._runs[0].inputs, data) for run in self._runs)
+        work = ((run is self._runs[-1], run, feed) for feed in feeds(taken_by(self.graph), data) for run in self._runs)
         with ThreadPoolExecutor(1) as pool:
             ahead = None
             for last, run, feed in work:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper
@@ -19,20 +18,18 @@ class FloatRun:
     """One session of a model that also returns the tensors in `watched`."""
 
     def __init__(self, model: onnx.ModelProto, watched: Sequence[str]) -> None:
-        self.inputs = [i.name for i in model.graph.input if i.name not in {c.name for c in model.graph.initializer}]
-        self._types = {i.name: _dtype(i) for i in model.graph.input}
+        self.inputs = {i.name for i in model.graph.input}
         self._watched = list(watched)
         self._session = session(_watching(model, watched), layouts=False)
 
     def __call__(self, feed: Feed) -> dict[str, Array]:
-        """The watched tensors of one run, by name. Raises QuantizeError[BadCalibrationData]."""
-        prepared = {name: np.asarray(value, self._types[name]) for name, value in feed.items() if name in self._types}
+        """The watched tensors of one run, by name. Raises QuantizeError[CannotRun]."""
+        prepared = {name: value for name, value in feed.items() if name in self.inputs}
         names = [name for name in self._watched if name not in prepared]
         try:
             values = self._session.run(names, prepared) if names else []
         except Exception as error:  # ONNX Runtime's exceptions have no common base
-            shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in prepared.items())
-            raise QuantizeError("BadCalibrationData", f"the model does not take {shapes}: {_text(error)}") from error
+            raise _cannot_run(error, prepared) from error
         found = dict(zip(names, values, strict=True))
         return {name: prepared[name] if name in prepared else found[name] for name in self._watched}
 
@@ -70,32 +67,11 @@ class RunModel:
         self._outputs = [o.name for o in self._session.get_outputs()]
 
     def __call__(self, feed: Feed) -> dict[str, Array]:
-        return dict(zip(self._outputs, self._session.run(None, dict(feed)), strict=True))
-
-
-def feeds(names: Sequence[str], data: object) -> Iterator[dict[str, Array]]:
-    """Samples as dicts by input name. data: arrays (one input), sequences of arrays in input order, or dicts.
-
-    Raises QuantizeError[BadCalibrationData] for another number or other names of inputs.
-    """
-    for index, sample in enumerate(data):  # type: ignore[arg-type,var-annotated]
-        yield _feed(names, sample, index)
-
-
-def _feed(names: Sequence[str], sample: object, index: int) -> dict[str, Array]:
-    if isinstance(sample, Mapping):
-        found = {str(name): np.asarray(value) for name, value in sample.items()}
-        if set(found) != set(names):
-            raise _wrong(index, f"has the inputs {', '.join(sorted(found))}", names)
-        return found
-    arrays = [sample] if isinstance(sample, np.ndarray) else list(sample)  # type: ignore[call-overload]
-    if len(arrays) != len(names):
-        raise _wrong(index, f"has {len(arrays)} arrays", names)
-    return {name: np.asarray(array) for name, array in zip(names, arrays, strict=True)}
-
-
-def _wrong(index: int, what: str, names: Sequence[str]) -> QuantizeError:
-    return QuantizeError("BadCalibrationData", f"sample {index} {what}, the model takes {', '.join(names)}")
+        try:
+            values = self._session.run(None, dict(feed))
+        except Exception as error:  # see above
+            raise _cannot_run(error, feed) from error
+        return dict(zip(self._outputs, values, strict=True))
 
 
 def _watching(model: onnx.ModelProto, watched: Sequence[str]) -> onnx.ModelProto:
@@ -112,9 +88,12 @@ def _watching(model: onnx.ModelProto, watched: Sequence[str]) -> onnx.ModelProto
     return copy
 
 
-def _dtype(info: onnx.ValueInfoProto) -> np.dtype[np.generic]:
-    kind: np.dtype[np.generic] = helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
-    return kind
+def _cannot_run(error: Exception, feed: Feed) -> QuantizeError:
+    shapes = ", ".join(f"'{name}' {list(value.shape)}" for name, value in feed.items())
+    return QuantizeError(
+        "CannotRun", f"ONNX Runtime cannot run the model on {shapes}: {_text(error)}",
+        hint="check the node it names, and that the data is what the model takes",
+    )  # fmt: skip
 
 
 def _text(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""The names that the SDK's quantizer had before 0.6, for scripts written against it."""
+"""The names that the SDK's quantizer had before 0.6 (nux.quantizer), for scripts written against it."""
 
 from __future__ import annotations
 
@@ -10,38 +10,73 @@ from onnx import helper
 
 from furc.quantizer.affine import Range
 from furc.quantizer.calibrator import Observer
-from furc.quantizer.float_run import Feed
-from furc.quantizer.graph import Array, activations
+from furc.quantizer.feeds import Taken, taken_by
+from furc.quantizer.graph import Array, Graph, activations
 from furc.quantizer.method import CalibrationMethod
 from furc.quantizer.optimize import optimize_graph, optimize_model
-from furc.quantizer.quantize import quantize
+from furc.quantizer.optimize.pipeline import Model
+from furc.quantizer.quantize import quantize as _quantize
 from isa.errors import QuantizeError
 
 RANDOM_SAMPLES = 8
 
 
 def post_training_quantization(
-    model: onnx.ModelProto | bytes, input_tensors: Sequence[str], calibration_data: Iterable[Sequence[Array] | Feed]
+    model: Model, input_tensors: Sequence[str], calibration_data: object = None
 ) -> onnx.ModelProto:
-    """Optimize, calibrate by MIN_MAX_ASYM and quantize. input_tensors: what the arrays of a sample are for."""
+    """Optimize, calibrate by MIN_MAX_ASYM and quantize. input_tensors: what the arrays of a sample are for.
+
+    calibration_data: a dict of arrays [samples, ...], a list of dicts or of lists of arrays; noise where there is none.
+    """
     graph = optimize_graph(model)
-    unknown = set(input_tensors).symmetric_difference(graph.inputs)
-    if unknown:
+    _check_names(graph, input_tensors)
+    if calibration_data is None:
+        ranges = calibrate_with_random_input(graph.model())
+    elif isinstance(calibration_data, Mapping):
+        ranges = calibrate(graph.model(), calibration_data)
+    elif isinstance(calibration_data, Iterable):
+        samples = (_named(sample, input_tensors) for sample in calibration_data)
+        ranges = calibrate(graph.model(), samples)
+    else:
+        raise QuantizeError("BadCalibrationData", f"calibration_data is {type(calibration_data).__name__}, no samples",
+                            hint="pass {input name: array [samples, ...]}")  # fmt: skip
+    return onnx.load_model_from_string(_quantize(graph.model(), ranges))
+
+
+def quantize(model: Model, input_tensors: Sequence[str], ranges: Mapping[str, Range]) -> onnx.ModelProto:
+    """The optimized model with these ranges, as the manual of nux.quantizer calls it."""
+    graph = optimize_graph(model)
+    _check_names(graph, input_tensors)
+    return onnx.load_model_from_string(_quantize(graph.model(), ranges))
+
+
+def _check_names(graph: Graph, input_tensors: Sequence[str]) -> None:
+    if set(input_tensors) != set(graph.inputs):
         raise QuantizeError(
             "UnknownInput", f"input_tensors are {list(input_tensors)}, the model's inputs are {graph.inputs}"
         )
-    samples = (s if isinstance(s, Mapping) else dict(zip(input_tensors, s, strict=True)) for s in calibration_data)
-    return onnx.load_model_from_string(quantize(graph.model(), calibrate(graph.model(), samples)))
 
 
-def optimize(model: onnx.ModelProto | bytes) -> onnx.ModelProto:
+def _named(sample: object, names: Sequence[str]) -> object:
+    """A sample whose arrays stand in the order of input_tensors, by name."""
+    if isinstance(sample, Mapping | np.ndarray) or not isinstance(sample, Sequence) or len(sample) != len(names):
+        return sample
+    return dict(zip(names, sample, strict=True))
+
+
+def optimize(model: Model) -> onnx.ModelProto:
     """optimize_model by its old name."""
     return optimize_model(model)
 
 
-def build_calibration_model(model: onnx.ModelProto | bytes) -> onnx.ModelProto:
-    """The optimized model with every float activation as an output, in order; run it to see them."""
+def build_calibration_model(model: Model, input_tensors: Sequence[str] = ()) -> onnx.ModelProto:
+    """The optimized model with every float activation as an output, in order; run it to see them.
+
+    input_tensors: the model's inputs, where a script names them.
+    """
     graph = optimize_graph(model)
+    if input_tensors:
+        _check_names(graph, input_tensors)
     shown = graph.model()
     kept = {o.name for o in shown.graph.output}
     infos = {i.name: i for i in shown.graph.value_info}
@@ -53,28 +88,39 @@ def build_calibration_model(model: onnx.ModelProto | bytes) -> onnx.ModelProto:
     return shown
 
 
-def calibrate(model: onnx.ModelProto | bytes, dataset: Iterable[Sequence[Array] | Feed]) -> dict[str, Range]:
-    """MIN_MAX_ASYM ranges of all tensors."""
+def calibrate(model: Model, dataset: object) -> dict[str, Range]:
+    """MIN_MAX_ASYM ranges of all tensors. dataset: as `quantize_model` takes it."""
     observer = Observer(optimize_graph(model), bins=False)
     observer.observe(dataset)
     return observer.ranges(CalibrationMethod.MIN_MAX_ASYM)
 
 
-def calibrate_with_random_input(
-    model: onnx.ModelProto | bytes, num_data: int = RANDOM_SAMPLES, seed: int = 0
-) -> dict[str, Range]:
+def calibrate_with_random_input(model: Model, num_data: int = RANDOM_SAMPLES, seed: int = 0) -> dict[str, Range]:
     """As `calibrate`, on uniform noise in [0, 1): good to see a model compile, not for its accuracy."""
     return calibrate(model, random_samples(optimize_model(model), num_data, seed))
 
 
-def random_samples(model: onnx.ModelProto, count: int, seed: int = 0) -> list[dict[str, Array]]:
+def random_samples(model: Model, count: int, seed: int = 0) -> list[dict[str, Array]]:
     """Uniform noise for every input. Raises QuantizeError[OpenShape] where an input's shape is not known."""
     graph, random = optimize_graph(model), np.random.default_rng(seed)
-    shapes = {name: graph.shape(name) for name in graph.inputs}
-    for name, shape in shapes.items():
-        if shape is None:
-            raise QuantizeError("OpenShape", f"input '{name}' has no fixed shape", hint="give it by input_shapes")
-    return [
-        {name: random.random(shape, np.float32) for name, shape in shapes.items() if shape is not None}
-        for _ in range(count)
-    ]
+    inputs = [(tensor, _fixed(tensor)) for tensor in taken_by(graph)]
+    return [{tensor.name: _noise(tensor, shape, random) for tensor, shape in inputs} for _ in range(count)]
+
+
+def _noise(tensor: Taken, shape: tuple[int, ...], random: np.random.Generator) -> Array:
+    if tensor.dtype.kind == "f":
+        return random.random(shape, np.float32).astype(tensor.dtype)
+    return random.integers(0, 2, shape).astype(tensor.dtype)  # 0 and 1 are indices of whatever there is
+
+
+def _fixed(tensor: Taken) -> tuple[int, ...]:
+    """Its shape, a batch that is open being 1."""
+    open_batch = tensor.shape and tensor.shape[0] is None and len(tensor.shape) > 1
+    shape = (1, *tensor.shape[1:]) if open_batch and tensor.shape else tensor.shape
+    if shape is None or None in shape:
+        likely = "x".join(str(extent or 1) for extent in shape or (1, 3, 640, 640))
+        raise QuantizeError(
+            "OpenShape", f"input '{tensor.name}' has no fixed shape",
+            hint=f"--input-shape {tensor.name}={likely}, or input_shapes in Python",
+        )  # fmt: skip
+    return tuple(extent for extent in shape if extent is not None)

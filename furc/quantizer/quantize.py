@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import onnx
 
+from furc.frontend.onnx.reading import in_file
 from furc.quantizer.affine import Range
 from furc.quantizer.auto_ranges import choose_methods, ranges_by_choice
 from furc.quantizer.bias_correction import correct_biases
@@ -13,11 +14,12 @@ from furc.quantizer.calibrated import calibrated_ranges, write_calibrated
 from furc.quantizer.calibrator import Observer, Progress, Ranges
 from furc.quantizer.editor import apply_retype, noted_retypes, retype_inputs
 from furc.quantizer.equalize import equalize
-from furc.quantizer.float_run import feeds
+from furc.quantizer.feeds import feeds, taken_by
 from furc.quantizer.graph import Graph
 from furc.quantizer.held import Kept, keep
 from furc.quantizer.method import AUTO, method_named
 from furc.quantizer.optimize import optimize_graph
+from furc.quantizer.optimize.pipeline import Model
 from furc.quantizer.options import Form, QuantizeOptions
 from furc.quantizer.qdq import check_not_quantized, write_qdq
 from furc.quantizer.rounding import reconstruct_rounding
@@ -29,38 +31,53 @@ SHOWN_OPERATORS = 8
 HELD_BACK_SHARE = 2  # at most one in so many
 
 
-def quantize(
-    model: onnx.ModelProto | bytes, tensor_name_to_range: Mapping[str, Range] | None = None, *, form: Form = "qdq"
-) -> bytes:
+def quantize(model: Model, tensor_name_to_range: Mapping[str, Range] | None = None, *, form: Form = "qdq") -> bytes:
     """The model with these ranges, by default those in its metadata. form: see QuantizeOptions.
 
     Raises QuantizeError[MissingRange, BadRange, AlreadyQuantized].
     """
-    graph = optimize_graph(model)
-    check_not_quantized(graph)
-    ranges = calibrated_ranges(graph) if tensor_name_to_range is None else tensor_name_to_range
-    return bytes(_written(graph, ranges, form).SerializeToString())
+    with in_file(model):
+        graph = optimize_graph(model)
+        check_not_quantized(graph)
+        ranges = calibrated_ranges(graph) if tensor_name_to_range is None else tensor_name_to_range
+        return bytes(_written(graph, ranges, form).SerializeToString())
 
 
 def quantize_model(
-    model: onnx.ModelProto | bytes, data: object, options: QuantizeOptions, progress: Progress | None = None
+    model: Model, data: object, options: QuantizeOptions | None = None, progress: Progress | None = None
 ) -> onnx.ModelProto:
-    """Optimize, calibrate on `data` and quantize. data: dicts by input name, arrays or lists of arrays; read once.
+    """Optimize, calibrate on `data` and quantize. model: a path, bytes or an onnx.ModelProto. data: dicts by input
+    name, arrays or lists of arrays, read once; or one dict of stacked arrays [samples, ...].
 
-    Raises QuantizeError for a model that cannot be quantized and for data that cannot be used.
+    Raises SourceError for a damaged model, QuantizeError for one that cannot be quantized and for data that cannot be
+    used.
     """
+    with in_file(model):
+        return _quantized(model, data, options or QuantizeOptions(), progress)
+
+
+def _quantized(model: Model, data: object, options: QuantizeOptions, progress: Progress | None) -> onnx.ModelProto:
+    say = progress or _silent
+    say("optimize", 0, None)
     graph = optimize_graph(model, options.input_shapes, options.opset)
     check_not_quantized(graph)
-    kept = keep(feeds(graph.inputs, data))
+    kept = keep(feeds(taken_by(graph), data))
     if options.equalize:
+        say("equalize", 0, None)
         equalize(graph, kept.samples)
     ranges = _ranges(graph, kept, options, progress, len(data) if hasattr(data, "__len__") else None)
     scheme = choose_grids(graph, ranges)
     if options.adaround:
         reconstruct_rounding(graph, scheme, kept.samples, progress=progress)
     if options.bias_correction:
+        say("correct biases", 0, None)
         correct_biases(graph, scheme, kept.samples)
+    say("write", 0, None)
     return _written(graph, ranges, options.form, options.input_dtype)
+
+
+def _silent(what: str, done: int, total: int | None) -> None:
+    """For who does not ask."""
 
 
 def _ranges(graph: Graph, kept: Kept, options: QuantizeOptions, progress: Progress | None, total: int | None) -> Ranges:

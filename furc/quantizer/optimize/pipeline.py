@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
 
 import onnx
 
-from furc.quantizer.graph import Graph, fixed_inputs, infer_shapes
+from furc.frontend.onnx.reading import in_file, read_proto
+from furc.frontend.onnx.soundness import CHECK, check_by_onnx, node_name
+from furc.quantizer.graph import Graph, fixed_inputs, infer_shapes, lightened
 from furc.quantizer.optimize.conv1d import widen_conv1d
 from furc.quantizer.optimize.fold_affine import fold_affine
 from furc.quantizer.optimize.fold_constants import fold_constants
@@ -14,7 +19,10 @@ from furc.quantizer.optimize.fold_pad import fold_pad
 from furc.quantizer.optimize.opset import convert_opset
 from furc.quantizer.optimize.plain_ops import plain_ops
 from furc.quantizer.optimize.remove_identity import remove_identity
-from isa.errors import QuantizeError
+from isa.errors import Loc, QuantizeError, SourceError
+
+Model: TypeAlias = str | Path | bytes | onnx.ModelProto
+LARGEST = 1 << 27  # elements of a tensor: half a GiB in float32, eight times the SRAM in int8
 
 PASSES: tuple[Callable[[Graph], None], ...] = (
     fold_constants,  # first: the others ask whether weights and pads are constant
@@ -27,39 +35,54 @@ PASSES: tuple[Callable[[Graph], None], ...] = (
 
 
 def optimize_model(
-    model: onnx.ModelProto | bytes, input_shapes: Mapping[str, Sequence[int]] | None = None, opset_version: int = 13
+    model: Model, input_shapes: Mapping[str, Sequence[int]] | None = None, opset_version: int = 13
 ) -> onnx.ModelProto:
     """The float model in the form that is calibrated and quantized: same inputs, outputs and results, fewer nodes.
 
     input_shapes: extents of graph inputs whose shape the model leaves open. Tensors that survive keep their names.
-    Raises QuantizeError[UnknownInput, OpsetConversion, BadModel].
+    Raises SourceError for a damaged model, QuantizeError[UnknownInput, OpsetConversion, BadModel].
     """
     return optimize_graph(model, input_shapes, opset_version).model()
 
 
 def optimize_graph(
-    model: onnx.ModelProto | bytes, input_shapes: Mapping[str, Sequence[int]] | None = None, opset_version: int = 13
+    model: Model, input_shapes: Mapping[str, Sequence[int]] | None = None, opset_version: int = 13
 ) -> Graph:
     """As `optimize_model`, left taken apart."""
-    loaded = load(model)
+    with in_file(model):
+        return _optimized(read_proto(model), input_shapes, opset_version)
+
+
+def _optimized(loaded: onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]] | None, opset_version: int) -> Graph:
     if input_shapes:
         _check_names(loaded, input_shapes)
         loaded = fixed_inputs(loaded, input_shapes)
+    _check_by_onnx(loaded)
     graph = Graph(_inferred(convert_opset(loaded, opset_version)))
     for run in PASSES:
-        run(graph)
+        try:
+            run(graph)
+        except (ArithmeticError, LookupError, ValueError, TypeError, AttributeError) as error:
+            raise QuantizeError("BadModel", f"{run.__name__}: {error}", hint=CHECK) from error
         graph = Graph(_inferred(graph.model()))
     return graph
 
 
-def load(model: onnx.ModelProto | bytes) -> onnx.ModelProto:
-    """A model, read if it is bytes. Raises QuantizeError[BadModel]."""
-    if isinstance(model, onnx.ModelProto):
-        return model
-    try:
-        return onnx.load_model_from_string(model)
-    except Exception as error:
-        raise QuantizeError("BadModel", f"this is not an ONNX model: {error}") from error
+def load(model: Model) -> onnx.ModelProto:
+    """A model, read if it is a path or bytes. Raises SourceError."""
+    return model if isinstance(model, onnx.ModelProto) else read_proto(model)
+
+
+def _check_by_onnx(model: onnx.ModelProto) -> None:
+    """Without the names and shapes on which onnx insists and ONNX Runtime does not."""
+    light = lightened(model)
+    del light.graph.value_info[:]
+    for info in (*light.graph.input, *light.graph.output):
+        if info.type.HasField("tensor_type") and not info.type.tensor_type.HasField("shape"):
+            info.type.tensor_type.shape.SetInParent()
+    if not light.graph.output:
+        raise SourceError("InvalidGraph", "the model has no outputs", hint=CHECK)
+    check_by_onnx(light)
 
 
 def _check_names(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> None:
@@ -72,7 +95,16 @@ def _check_names(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) ->
 
 
 def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
-    try:
-        return infer_shapes(model)
-    except Exception as error:
-        raise QuantizeError("BadModel", f"shape inference refuses the model: {str(error).strip()}") from error
+    """With shapes, all of which some tensor can have. Raises QuantizeError[BadModel, TensorTooLarge]."""
+    inferred = infer_shapes(model)
+    makers = {name: node for node in inferred.graph.node for name in node.output}
+    for info in (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output):
+        dims = [d.dim_value for d in info.type.tensor_type.shape.dim if d.HasField("dim_value")]
+        maker = makers.get(info.name)
+        at = Loc(nodes=(node_name(maker, 0),)) if maker is not None else Loc(detail=f"input '{info.name}'")
+        if min(dims, default=1) < 0:
+            raise QuantizeError("BadModel", f"tensor '{info.name}' would be {dims}", at=at, hint=CHECK)
+        if math.prod(dims) > LARGEST:
+            what = f"tensor '{info.name}' is {dims}: more than {LARGEST} elements"
+            raise QuantizeError("TensorTooLarge", what, at=at, hint="check the shapes the model computes")
+    return inferred
