@@ -13,6 +13,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import external_data_helper
 
+from furc.runtime.host_model import check_host_models
 from isa import enf as enf_file
 from isa import npu as npus
 from isa.enf import DramTensor, Enf, HostSegment, ModelTensor
@@ -38,6 +39,7 @@ class Session:
         self.npu = npu if npu is not None else npus.target(self.enf.target)
         enf_file.check_compatible(self.enf, self.npu)
         self._interpreter = Interpreter(self.enf, self.npu, accelerate=accelerate)
+        check_host_models(self.enf)
         self._head, self._tail = _host(self.enf.head), _host(self.enf.tail)
 
     @property

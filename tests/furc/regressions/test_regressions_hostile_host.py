@@ -46,23 +46,20 @@ def with_head(enf: Enf, graph: onnx.GraphProto) -> Enf:
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        (
-            lambda e: replace(e, head=replace(e.head, model=b"garbage")),
-            "host segment 'head': ONNX Runtime refuses it: ",
-        ),
-        (lambda e: replace(e, head=replace(e.head, model=b"")), "host segment 'head': ONNX Runtime refuses it: "),
-        (lambda e: replace(e, tail=replace(e.tail, model=e.head.model)), "host segment 'tail': it has no input '"),
-        (head_with_a_file, "host segment 'head': it takes constants from other files"),
-        (float_head, "tensor '"),
-        (lambda e: replace(e, outputs=(replace(e.outputs[0], shape=(3,)),)), "tensor '"),
-        (lambda e: replace(e, outputs=(replace(e.outputs[0], dtype="int8"),)), "tensor '"),
+        (lambda e: replace(e, head=replace(e.head, model=b"garbage")), "'head': no ONNX model: "),
+        (lambda e: replace(e, head=replace(e.head, model=b"")), "'head': operator sets none, expected "),
+        (lambda e: replace(e, tail=replace(e.tail, model=e.head.model)), "'tail': it has no input '"),
+        (head_with_a_file, "'head': initializer 'k': it takes constants from other files"),
+        (float_head, "'head': input 'images' has no fixed shape"),
+        (lambda e: replace(e, outputs=(replace(e.outputs[0], shape=(3,)),)), "'tail': output '"),
+        (lambda e: replace(e, outputs=(replace(e.outputs[0], dtype="int8"),)), "'tail': output '"),
         (
             lambda e: replace(e, npu_inputs=(replace(e.npu_inputs[0], shape=Shape4(1, 1, 1, 7)),)),
-            "tensor '",
+            "'head': output 'images.int8' is int8[1, 1, 8, 8], the file says int8 of 7 elements",
         ),
         (
             lambda e: replace(e, inputs=(replace(e.inputs[0], shape=(64,)),)),
-            "host segment 'head': ONNX Runtime cannot run it: ",
+            "'head': input 'images' is float32[1, 1, 8, 8], the file says float32[64]",
         ),
     ],
 )
@@ -71,7 +68,7 @@ def test_a_hostile_host_segment_is_an_enf_error(enf: Enf, change: Callable[[Enf]
     [tensor] = hostile.inputs
     with pytest.raises(EnfError) as caught:
         furc.Session(hostile).run({tensor.name: np.zeros(tensor.shape, np.float32)})
-    assert caught.value.name == "BadEnf" and caught.value.message.startswith(what)
+    assert caught.value.name == "BadEnf" and caught.value.message.startswith(f"host segment {what}")
     assert "\n" not in caught.value.message and caught.value.hint
 
 
