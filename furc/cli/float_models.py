@@ -37,22 +37,13 @@ class DataOptions:
 
 
 def read_float_model(path: Path) -> onnx.ModelProto:
-    """An ONNX model with its external data. Raises SourceError ModelNotFound, NotOnnx."""
-    import onnx
+    """An ONNX model with its external data. Raises SourceError, as the frontend does."""
+    from furc.frontend.onnx.reading import read_proto
 
-    at = Loc(str(path))
-    if not path.is_file():
-        raise SourceError("ModelNotFound", "no such file", at=at, hint="check the path of the model")
-    try:
-        model = onnx.load(str(path))
-    except Exception as error:  # protobuf, onnx and the file system each have their own
-        words = str(error).strip().splitlines()
-        raise SourceError(
-            "NotOnnx", f"not an ONNX model: {words[0] if words else type(error).__name__}", at=at,
-            hint="pass a model in ONNX's binary form (.onnx)",
-        ) from error  # fmt: skip
+    model = read_proto(path)
     if not model.graph.output:
-        raise SourceError("NotOnnx", "not an ONNX model: no graph with outputs", at=at, hint="pass a .onnx file")
+        raise SourceError("NotOnnx", "not an ONNX model: no graph with outputs", at=Loc(str(path)),
+                          hint="pass a .onnx file")  # fmt: skip
     return model
 
 

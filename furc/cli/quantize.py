@@ -9,12 +9,13 @@ import click
 
 from furc.cli.command import command as declare
 from furc.cli.float_models import DataOptions, Sample, data_options
-from furc.cli.request import FILE, shapes_of
+from furc.cli.request import FILE, Shapes, shapes_of
 
 if TYPE_CHECKING:
     import onnx
 
     from furc.quantizer import LintWarning, QuantizeOptions
+    from isa.errors import FurcError
 
 METHODS = tuple(
     f"{criterion}_{kind}"
@@ -22,6 +23,7 @@ METHODS = tuple(
     for kind in ("ASYM", "SYM")
 )
 LINTED = 16  # samples that the warnings look at: fewer are a warning themselves
+WIDE = ("MIN", "PERCENTILE")  # methods that leave out little, and not by their own judgement
 SHOWN_CHANNELS = 4  # samples in which channels that never change are looked for
 
 
@@ -63,6 +65,7 @@ def command(
     from furc.cli.float_models import read_float_model, read_samples
     from furc.cli.output import Outputs
     from furc.cli.progress import Bar
+    from furc.frontend.onnx.reading import in_file
     from furc.quantizer import QuantizeOptions, quantize_model
 
     shapes = shapes_of(input_shape)
@@ -77,14 +80,19 @@ def command(
         opset=opset,
         input_shapes=shapes,
     )
-    loaded = read_float_model(model)
-    samples = read_samples(loaded, shapes, data)
     outputs = Outputs((model,) if data.path is None else (model, data.path))
     outputs.check(output)
-    with Bar() as bar:
+    with in_file(model):
+        loaded = read_float_model(model)
+        samples = read_samples(loaded, shapes, data)
+    with in_file(model), Bar() as bar:
         quantized = quantize_model(loaded, samples, options, bar)
-    if data.random is None:
-        _warn(_lint(loaded, samples, options, quantized), strict)  # noise has nothing to say about the model's data
+        bar("check the result", 0, None)
+        uncompilable = _uncompilable(quantized, shapes)
+        found = _lint(loaded, samples, options, quantized) if data.random is None else []  # noise tells nothing
+    _warn(found, strict)
+    if uncompilable is not None:
+        click.echo(str(uncompilable).replace("error[", "warning[furc compile will say "), err=True)
     outputs.add(output, quantized.SerializeToString(deterministic=True))
     outputs.write()
     click.echo(f"Quantized with {method.upper()} on {len(samples)} samples", err=True)
@@ -93,15 +101,16 @@ def command(
 
 def _warn(found: list[LintWarning], strict: bool) -> None:
     """Show what looks wrong. Raises QuantizeError[SuspectData] where nothing may."""
+    from furc.quantizer.lint import grouped
     from isa.errors import QuantizeError
 
-    for warning in found:
-        click.echo(str(warning), err=True)
+    for text in grouped(found):
+        click.echo(text, err=True)
     if found and strict:
         raise QuantizeError(
             "SuspectData",
             f"--strict, and {len(found)} of what looks wrong with the calibration data",
-            hint="; ".join(warning.hint for warning in found),
+            hint="; ".join(dict.fromkeys(warning.hint for warning in found)),
         )
 
 
@@ -121,5 +130,31 @@ def _lint(
     observer = Observer(graph)
     observer.observe(samples[:LINTED])
     layers = layer_sqnr(graph, quantized, samples[:SHOWN_CHANNELS]) if runs else []
-    ranges = ranges_in(quantized) if runs else None
-    return lint(observer, ranges, layers, samples[:SHOWN_CHANNELS])
+    clips = options.method.upper().partition("_")[0] not in WIDE  # that is what the method is for
+    ranges = ranges_in(quantized) if runs and not clips else None
+    return lint(observer, ranges, layers, samples[:SHOWN_CHANNELS], _advice(options))
+
+
+def _advice(options: QuantizeOptions) -> str:
+    """What is not on yet, of what docs/accuracy.md finds worthwhile."""
+    off = {
+        "--equalize": not options.equalize,
+        "--bias-correction": not options.bias_correction,
+        "--method MSE_ASYM": options.method.upper().startswith("MIN_MAX"),
+        "--adaround": not options.adaround,
+    }
+    wanted = [option for option, is_off in off.items() if is_off]
+    return f"try {', '.join(wanted)}" if wanted else "train with quantization simulated, or keep this part in float"
+
+
+def _uncompilable(quantized: onnx.ModelProto, shapes: Shapes) -> FurcError | None:
+    """Why `furc compile` will refuse the result; None where it reads it. What it cannot even read is our fault."""
+    from furc.frontend import load_onnx
+    from isa.errors import FurcError
+
+    try:
+        load_onnx(quantized, input_shapes=shapes)
+    except FurcError as error:
+        assert error.name != "InvalidGraph", f"the quantizer wrote {error.message}"
+        return error
+    return None

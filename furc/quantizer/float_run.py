@@ -26,10 +26,7 @@ class FloatRun:
         """The watched tensors of one run, by name. Raises QuantizeError[CannotRun]."""
         prepared = {name: value for name, value in feed.items() if name in self.inputs}
         names = [name for name in self._watched if name not in prepared]
-        try:
-            values = self._session.run(names, prepared) if names else []
-        except Exception as error:  # ONNX Runtime's exceptions have no common base
-            raise _cannot_run(error, prepared) from error
+        values = run_session(self._session, names, prepared) if names else []
         found = dict(zip(names, values, strict=True))
         return {name: prepared[name] if name in prepared else found[name] for name in self._watched}
 
@@ -67,10 +64,7 @@ class RunModel:
         self._outputs = [o.name for o in self._session.get_outputs()]
 
     def __call__(self, feed: Feed) -> dict[str, Array]:
-        try:
-            values = self._session.run(None, dict(feed))
-        except Exception as error:  # see above
-            raise _cannot_run(error, feed) from error
+        values = run_session(self._session, None, feed)
         return dict(zip(self._outputs, values, strict=True))
 
 
@@ -88,12 +82,18 @@ def _watching(model: onnx.ModelProto, watched: Sequence[str]) -> onnx.ModelProto
     return copy
 
 
-def _cannot_run(error: Exception, feed: Feed) -> QuantizeError:
-    shapes = ", ".join(f"'{name}' {list(value.shape)}" for name, value in feed.items())
-    return QuantizeError(
-        "CannotRun", f"ONNX Runtime cannot run the model on {shapes}: {_text(error)}",
-        hint="check the node it names, and that the data is what the model takes",
-    )  # fmt: skip
+def run_session(
+    session: onnxruntime.InferenceSession, names: Sequence[str] | None, feed: Mapping[str, Array]
+) -> list[Array]:
+    """The outputs of those names, or all of them. Raises QuantizeError[CannotRun]."""
+    try:
+        return list(session.run(names, dict(feed)))
+    except Exception as error:  # ONNX Runtime's exceptions have no common base
+        shapes = ", ".join(f"'{name}' {list(value.shape)}" for name, value in feed.items() if value.ndim)
+        raise QuantizeError(
+            "CannotRun", f"ONNX Runtime cannot run the model on {shapes or 'its inputs'}: {_text(error)}",
+            hint="check the node it names, and that the data is what the model takes",
+        ) from error  # fmt: skip
 
 
 def _text(error: Exception) -> str:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from furc.quantizer.graph import Array, Float32
-from isa.errors import Loc, SourceError
+from isa.errors import FurcError, Loc, SourceError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"}
+UNPACKED_BYTES, MOST_RATIO = 64 << 20, 64  # zeros deflate to a thousandth, real data to a tenth
 UInt8 = NDArray[np.uint8]
 
 
@@ -73,10 +75,14 @@ def find_images(source: Path) -> list[Path]:
 def read_image(path: Path) -> Image.Image:
     """An image in RGB. Raises SourceError[BadImage]."""
     try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
-        raise SourceError("BadImage", f"cannot be read as an image: {error}", at=Loc(str(path))) from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)  # a file of some KB with 90 million pixels
+            with Image.open(path) as image:
+                return image.convert("RGB")
+    except Exception as error:  # Pillow's decoders raise whatever their parsing meets
+        words = str(error).strip().splitlines() or [type(error).__name__]
+        raise SourceError("BadImage", f"cannot be read as an image: {words[0]}", at=Loc(str(path)),
+                          hint=f"furc reads {', '.join(sorted(SUFFIXES))}") from error  # fmt: skip
 
 
 def preprocess_image(image: Image.Image, p: Preprocess) -> Array:
@@ -119,15 +125,32 @@ def _filter(image: Image.Image, rows: int, columns: int) -> Image.Resampling:
 
 
 def _from_npz(path: Path, input_name: str, limit: int | None) -> Iterator[dict[str, Array]]:
+    hint = "write it with numpy.savez, one array [samples, ...] an input"
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             names = list(archive.files)
             if input_name not in names and len(names) != 1:
-                raise SourceError(
-                    "BadData", f"holds {', '.join(names) or 'nothing'}, not '{input_name}'", at=Loc(str(path))
-                )
-            samples = archive[input_name if input_name in names else names[0]]
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise SourceError("BadData", f"cannot be read as .npz: {error}", at=Loc(str(path))) from error
+                held = ", ".join(names[:8]) or "nothing"
+                raise SourceError("BadData", f"holds {held}, not '{input_name}'", at=Loc(str(path)), hint=hint)
+            name = input_name if input_name in names else names[0]
+            _check_unpacked(archive.zip, path)
+            samples = archive[name]
+            if not isinstance(samples, np.ndarray) or not samples.ndim:
+                raise SourceError("BadData", f"'{name}' is no array of samples", at=Loc(str(path)), hint=hint)
+    except FurcError:
+        raise
+    except Exception as error:  # NumPy evaluates a header, and zip files have their own errors
+        words = str(error).strip().splitlines() or [type(error).__name__]
+        raise SourceError("BadData", f"cannot be read as .npz: {words[0]}", at=Loc(str(path)), hint=hint) from error
     for sample in samples[:limit]:
         yield {input_name: sample[None]}
+
+
+def _check_unpacked(archive: zipfile.ZipFile, path: Path) -> None:
+    """Raises SourceError BadData for a file that is made to unpack to far more than it holds."""
+    for member in archive.infolist():
+        if member.file_size > max(UNPACKED_BYTES, MOST_RATIO * member.compress_size):
+            raise SourceError(
+                "BadData", f"'{member.filename[:80]}' unpacks from {member.compress_size} bytes to {member.file_size}",
+                at=Loc(str(path)), hint="write it with numpy.savez, without compression",
+            )  # fmt: skip

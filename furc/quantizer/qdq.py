@@ -22,7 +22,7 @@ from furc.quantizer.affine import (
     smallest_weight_scale,
     weight_scale,
 )
-from furc.quantizer.graph import Array, Float32, Graph, Node, make
+from furc.quantizer.graph import Array, Float32, Graph, Node, blamed, make
 from furc.quantizer.operators import BROADCAST, is_quantized
 from furc.quantizer.scheme import Scheme
 from isa.errors import QuantizeError
@@ -81,7 +81,8 @@ class _Writer:
             if name in self.scheme.grids:
                 self._store(name, self._stem(name), name)
         for node in list(graph.nodes):
-            self._node(node)
+            with blamed(node):
+                self._node(node)
         graph.nodes = self.nodes
         graph.changed()
         graph.remove_dead()

@@ -70,8 +70,7 @@ def _quantized(model: Model, data: object, options: QuantizeOptions, progress: P
     if options.adaround:
         reconstruct_rounding(graph, scheme, kept.samples, progress=progress)
     if options.bias_correction:
-        say("correct biases", 0, None)
-        correct_biases(graph, scheme, kept.samples)
+        correct_biases(graph, scheme, kept.samples, progress)
     say("write", 0, None)
     return _written(graph, ranges, options.form, options.input_dtype)
 
@@ -84,7 +83,7 @@ def _ranges(graph: Graph, kept: Kept, options: QuantizeOptions, progress: Progre
     observer = Observer(graph, bins=options.method == AUTO or method_named(options.method).criterion != "MIN_MAX")
     if options.method != AUTO:
         observer.observe(kept.all(), progress, total)
-        return observer.ranges(method_named(options.method), options.percentage)
+        return observer.ranges(method_named(options.method), options.percentage, progress=progress)
     back = min(HELD_BACK, (total or len(kept.samples)) // HELD_BACK_SHARE, len(kept.samples) // 2)
     held = kept.samples[:: max(1, len(kept.samples) // max(back, 1))][:back] or kept.samples
     chosen = {id(feed) for feed in held} if back else set()

@@ -11,7 +11,7 @@ import onnx
 
 from furc.frontend.onnx.reading import in_file, read_proto
 from furc.frontend.onnx.soundness import CHECK, check_by_onnx, node_name
-from furc.quantizer.graph import Graph, fixed_inputs, infer_shapes, lightened
+from furc.quantizer.graph import Graph, Node, fixed_inputs, infer_shapes, lightened
 from furc.quantizer.optimize.conv1d import widen_conv1d
 from furc.quantizer.optimize.fold_affine import fold_affine
 from furc.quantizer.optimize.fold_constants import fold_constants
@@ -22,6 +22,7 @@ from furc.quantizer.optimize.remove_identity import remove_identity
 from isa.errors import Loc, QuantizeError, SourceError
 
 Model: TypeAlias = str | Path | bytes | onnx.ModelProto
+OWN_DOMAINS = ("", "ai.onnx")
 LARGEST = 1 << 27  # elements of a tensor: half a GiB in float32, eight times the SRAM in int8
 
 PASSES: tuple[Callable[[Graph], None], ...] = (
@@ -58,6 +59,8 @@ def _optimized(loaded: onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]
         _check_names(loaded, input_shapes)
         loaded = fixed_inputs(loaded, input_shapes)
     _check_by_onnx(loaded)
+    if all(node.domain in OWN_DOMAINS for node in loaded.graph.node):
+        _forget_shapes(loaded)
     graph = Graph(_inferred(convert_opset(loaded, opset_version)))
     for run in PASSES:
         try:
@@ -65,7 +68,30 @@ def _optimized(loaded: onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]
         except (ArithmeticError, LookupError, ValueError, TypeError, AttributeError) as error:
             raise QuantizeError("BadModel", f"{run.__name__}: {error}", hint=CHECK) from error
         graph = Graph(_inferred(graph.model()))
+    for node in graph.nodes:
+        _check_linear(graph, node)
     return graph
+
+
+def _forget_shapes(model: onnx.ModelProto) -> None:
+    """What a file says of shapes that follow from others may be wrong; inference finds them again."""
+    del model.graph.value_info[:]
+    for info in model.graph.output:
+        if info.type.HasField("tensor_type"):
+            info.type.tensor_type.ClearField("shape")
+
+
+def _check_linear(graph: Graph, node: Node) -> None:
+    """Weights and bias go together: the first to trip over it may be far behind. Raises QuantizeError BadModel."""
+    weight, bias = graph.constants.get(node.input(1)), graph.constants.get(node.input(2))
+    if node.op not in ("Conv", "ConvTranspose") or weight is None:
+        return
+    if weight.ndim < 3 or 0 in weight.shape:
+        raise QuantizeError("BadModel", f"{node.op} with weights of {list(weight.shape)}", at=node.loc, hint=CHECK)
+    channels = weight.shape[0] if node.op == "Conv" else weight.shape[1] * int(node.get("group", 1))
+    if bias is not None and bias.shape != (channels,):
+        what = f"{node.op}: a bias of {list(bias.shape)} for {channels} output channels"
+        raise QuantizeError("BadModel", what, at=node.loc, hint=CHECK)
 
 
 def load(model: Model) -> onnx.ModelProto:
