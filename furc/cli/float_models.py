@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from furc.cli.pixels import Pixels, pixel_options, preprocess_for
 from furc.cli.request import FILE
 from isa.errors import Loc, SourceError
 
@@ -16,24 +17,18 @@ if TYPE_CHECKING:
     import onnx
 
     from furc.cli.arrays import Array
-    from furc.quantizer import Preprocess
 
 Sample = dict[str, "Array"]
-IMAGE_AXES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataOptions:
-    """Where calibration data comes from and how images become inputs. random: samples of noise instead of data."""
+    """Where calibration data comes from. random: samples of noise instead of data."""
 
     path: Path | None
     random: int | None
     limit: int | None
-    fit: Literal["stretch", "letterbox", "crop"]
-    scale: float
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    channels: Literal["rgb", "bgr", "gray"]
+    pixels: Pixels
 
 
 def read_float_model(path: Path) -> onnx.ModelProto:
@@ -79,34 +74,17 @@ def data_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def wrapped(
-        *,
-        calibration_data: Path | None,
-        random: int | None,
-        samples: int | None,
-        resize: Literal["stretch", "letterbox", "crop"],
-        scale: float,
-        mean: str,
-        std: str,
-        channels: Literal["rgb", "bgr", "gray"],
-        **others: Any,
+        *, calibration_data: Path | None, random: int | None, samples: int | None, pixels: Pixels, **others: Any
     ) -> Any:
         if (calibration_data is None) == (random is None):
             raise click.UsageError("give one of --calibration-data and --random")
-        data = DataOptions(
-            path=calibration_data,
-            random=random,
-            limit=samples,
-            fit=resize,
-            scale=scale,
-            mean=_numbers(mean, "--mean"),
-            std=_numbers(std, "--std"),
-            channels=channels,
-        )
+        data = DataOptions(path=calibration_data, random=random, limit=samples, pixels=pixels)
         return function(data=data, **others)
 
+    declared: Callable[..., Any] = pixel_options(wrapped)
     for option in reversed(list(_options())):
-        wrapped = option(wrapped)
-    return wrapped
+        declared = option(declared)
+    return declared
 
 
 def _options() -> Iterator[Callable[[Callable[..., Any]], Callable[..., Any]]]:
@@ -121,27 +99,6 @@ def _options() -> Iterator[Callable[[Callable[..., Any]], Callable[..., Any]]]:
     yield click.option(
         "--samples", type=click.IntRange(min=1), metavar="N", help="Use the first N samples.  [default: all]"
     )
-    yield click.option(
-        "--resize", type=click.Choice(("stretch", "letterbox", "crop")), default="stretch",
-        help="How an image comes to the input's rows and columns.",
-    )  # fmt: skip
-    yield click.option("--scale", type=float, default=1 / 255, help="Pixels, 0 to 255, are multiplied by this.",
-                       show_default="1/255")  # fmt: skip
-    yield click.option("--mean", default="0", metavar="M[,M,M]", help="Then subtracted; one number, or one a channel.")
-    yield click.option("--std", default="1", metavar="S[,S,S]", help="Then divided by; one number, or one a channel.")
-    yield click.option(
-        "--channels", type=click.Choice(("rgb", "bgr", "gray")), default="rgb", help="Order of the channels."
-    )
-
-
-def _numbers(text: str, option: str) -> tuple[float, ...]:
-    try:
-        numbers = tuple(float(word) for word in text.split(","))
-    except ValueError:
-        raise click.BadParameter(f"'{text}' is not one number or three", param_hint=f"'{option}'") from None
-    if option == "--std" and not all(numbers):
-        raise click.BadParameter("a standard deviation of 0", param_hint=f"'{option}'")
-    return numbers
 
 
 def _of_archive(path: Path, names: list[str], limit: int | None) -> Iterator[Sample]:
@@ -166,44 +123,7 @@ def _of_images(
     assert options.path is not None
     how = Preprocess()
     if options.path.suffix != ".npz":
-        how = _preprocess(model, name, shapes, options)
+        info = next(i for i in model.graph.input if i.name == name)
+        shape = shapes.get(name) or tuple(d.dim_value for d in info.type.tensor_type.shape.dim)
+        how = preprocess_for(name, shape, options.pixels)
     yield from image_feeds(options.path, name, how, options.limit)
-
-
-def _preprocess(
-    model: onnx.ModelProto, name: str, shapes: dict[str, tuple[int, ...]], options: DataOptions
-) -> Preprocess:
-    """For the shape of the input: [n, c, h, w] or [n, h, w, c]."""
-    from furc.quantizer import Preprocess
-
-    info = next(i for i in model.graph.input if i.name == name)
-    shape = shapes.get(name) or tuple(d.dim_value for d in info.type.tensor_type.shape.dim)
-    last = len(shape) == IMAGE_AXES and shape[3] in (1, 3) and shape[1] not in (1, 3)
-    size = shape[1:3] if last else shape[2:4]
-    if len(shape) != IMAGE_AXES or min(size) < 1:
-        raise SourceError(
-            "NotAnImageInput", f"input '{name}' is {list(shape)}, images need four axes with known rows and columns",
-            hint="give --input-shape, or an .npz",
-        )  # fmt: skip
-    channels = shape[3] if last else shape[1]
-    order = "gray" if channels == 1 else options.channels
-    _check_channels(name, channels, order, options)
-    return Preprocess(
-        size=(int(size[0]), int(size[1])),
-        fit=options.fit,
-        scale=options.scale,
-        mean=options.mean,
-        std=options.std,
-        channels=order,
-        layout="nhwc" if last else "nchw",
-    )
-
-
-def _check_channels(name: str, channels: int, order: str, options: DataOptions) -> None:
-    wanted = 1 if order == "gray" else 3
-    if channels not in (0, wanted):
-        raise SourceError("NotAnImageInput", f"input '{name}' has {channels} channels, {order} images have {wanted}",
-                          hint="choose --channels, or give an .npz")  # fmt: skip
-    for option, numbers in (("--mean", options.mean), ("--std", options.std)):
-        if len(numbers) not in (1, wanted):
-            raise click.BadParameter(f"{len(numbers)} numbers for {wanted} channels", param_hint=f"'{option}'")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from furc.cli.command import command as declare
+from furc.cli.pixels import Pixels, pixel_options
 from furc.cli.request import FILE, npu_config_option
 
 if TYPE_CHECKING:
@@ -24,9 +25,10 @@ TOP = 10
     "inputs",
     multiple=True,
     metavar="NAME=FILE",
-    help="Data of an input: .npy, .npz (the entry NAME, or the only one), or an image, which is stretched to the "
-    "input's size, RGB, divided by 255 where the input is float. Repeatable.  [default: random data]",
+    help="Data of an input: .npy, .npz (the entry NAME, or the only one), an image or a directory of them, which "
+    "become the input as the options below say. Repeatable.  [default: random data]",
 )
+@pixel_options
 @click.option("--output", "-o", type=FILE, metavar="FILE.npz", help="Write the outputs by name.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the random data.")
 @click.option("--trace", type=FILE, metavar="FILE.json", help="Write the run as a Chrome trace, for Perfetto.")
@@ -40,6 +42,7 @@ TOP = 10
 def command(
     enf: Path,
     inputs: tuple[str, ...],
+    pixels: Pixels,
     output: Path | None,
     seed: int,
     trace: Path | None,
@@ -64,7 +67,7 @@ def command(
     binary = enf_file.load(enf)
     npu = machine_of(binary, npu_config)
     session = Session(binary, npu=npu, accelerate=not reference)
-    results = session.run(read_feeds(session.inputs, files, seed))
+    results = session.run(read_feeds(session.inputs, files, seed, pixels))
     measured = profile(binary, npu=npu)
     if output is not None:
         outputs.add(output, npz_bytes(results))
