@@ -65,7 +65,7 @@ def furc(*words: str, refusable: bool = True) -> str:
 
 def check_message(text: str) -> None:
     """A message is for a person: not endless, and nothing that a terminal would obey."""
-    if len(text) > 8000:
+    if len(text) > 20000:  # a name of 5,000 letters, three times
         raise AssertionError(f"a message of {len(text)} characters")
     odd = next((c for c in text if not c.isprintable() and c not in "\n\t"), None)
     if odd is not None:
