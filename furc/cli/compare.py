@@ -24,18 +24,17 @@ def command(request: Request, model: Path, inputs: tuple[str, ...], seed: int, e
 
     ONNX Runtime runs its integer kernels for Conv and Gemm and the QDQ form for the rest; see docs/numerics.md.
     """
-    import onnx
-
     from furc.cli.feeds import read_feeds
     from furc.cli.run import named_file
     from furc.frontend import load_onnx
+    from furc.frontend.onnx.reading import read_proto
     from furc.report.compare import compare
     from isa.enf import ModelTensor
 
     graph = load_onnx(model, input_shapes=request.input_shapes)
     tensors = [ModelTensor(v.name, v.type.dtype.numpy.name, v.type.shape) for v in graph.inputs]
     feeds = read_feeds(tensors, dict(named_file(text) for text in inputs), seed)
-    rows = compare(onnx.load(model), feeds, request.options(batch=1))
+    rows = compare(read_proto(model), feeds, request.options(batch=1))
     shown = tuple(
         (row.operator, row.tensor, nodes(row.nodes), count(row.elements), count(row.different), str(row.worst))
         for row in rows

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from passes.ir.graph import Graph
 
 T = TypeVar("T")
+Parts = dict[str, str]
 SAMPLES, METHOD = 8, "MIN_MAX_ASYM"  # the vendor's
 
 
@@ -36,31 +37,53 @@ def command(request: Request, model: Path, skip_quantization: bool, dump: Path |
     Accuracy is not looked at: calibration is 8 samples of noise.
     """
     from furc.cli.output import Outputs
+    from furc.frontend.onnx.reading import in_file
+
+    outputs = Outputs((model,))
+    path = dump.with_name(f"{dump.name}.zip") if dump is not None else None
+    outputs.check(path)
+    parts: Parts = {}
+    try:
+        with in_file(model):
+            _steps(request, model, skip_quantization, parts)
+    except Exception as error:
+        parts["error.txt"] = f"{error}\n"
+        raise
+    finally:  # what the steps before made is there to be looked at
+        if path is not None and parts:
+            outputs.add(path, _archive(parts))
+            outputs.write()
+            click.echo(f"The output has been saved to {path}", err=True)
+
+
+def _steps(request: Request, model: Path, skip_quantization: bool, parts: Parts) -> None:
+    """parts: files of the dump, by name, as they are made."""
     from furc.frontend import load_onnx
     from furc.report.dot import dot
+    from furc.report.memory_html import memory_html
     from furc.report.profile import summarize
     from furc.report.recorded import record
+    from furc.report.trace import chrome_trace
     from furc.runtime.session import Session, random_inputs
 
+    options = request.options()
+    parts["meta.yaml"] = _meta(model, options)
     source: Any = model
     if not skip_quantization:
         optimized = _step(1, "load and optimize", lambda: _optimized(model, request))
         source = _step(2, "quantize", lambda: _quantized(optimized))
-    options = request.options()
     graph: Graph = _step(3, "load", lambda: load_onnx(source, input_shapes=request.input_shapes, source=str(model)), "")
-    drawing = dot(graph)
+    parts["compiler/model.dot"] = dot(graph)
     built: Built = _step(3, "compile", lambda: _compiled(graph, options))
     measured = summarize(record(built.enf, options.npu))
+    assert built.program is not None
+    parts["compiler/memory-analysis.html"] = memory_html(built.program, measured.recorded)
+    parts["runtime/profile.json"] = json.dumps(measured.to_json(), indent=1) + "\n"
+    parts["runtime/trace.json"] = chrome_trace(measured)
     session = Session(built.enf, npu=options.npu)
     _step(4, "run", lambda: session.run(random_inputs(built.enf, 0)))
     click.echo(f"{measured.model} on {measured.target}: latency {measured.latency_ms:.3f} ms, of which NPU "
                f"{measured.npu_ms:.3f} ms")  # fmt: skip
-    if dump is not None:
-        outputs = Outputs((model,))
-        path = dump.with_name(f"{dump.name}.zip")
-        outputs.add(path, _archive(built, measured, drawing))
-        outputs.write()
-        click.echo(f"The output has been saved to {path}", err=True)
 
 
 def _step(number: int, what: str, work: Callable[[], T], done: str = "Passed") -> T:
@@ -97,24 +120,19 @@ def _compiled(graph: Graph, options: Any) -> Built:
     return linked(graph, options, Listener())
 
 
-def _archive(built: Built, measured: Any, drawing: str) -> bytes:
-    from furc.report.memory_html import memory_html
-    from furc.report.trace import chrome_trace
+def _meta(model: Path, options: Any) -> str:
+    from furc.version import __version__
 
-    assert built.program is not None
     meta = {
-        "furc_version": built.enf.furc_version, "model": measured.model, "target": measured.target,
-        "configuration": built.enf.fingerprint, "calibration": f"{SAMPLES} samples of noise, {METHOD}",
+        "furc_version": __version__, "model": model.name, "target": options.npu.name,
+        "configuration": options.npu.fingerprint(), "calibration": f"{SAMPLES} samples of noise, {METHOD}",
     }  # fmt: skip
-    parts = {
-        "meta.yaml": "".join(f"{key}: {json.dumps(value)}\n" for key, value in meta.items()),
-        "compiler/memory-analysis.html": memory_html(built.program, measured.recorded),
-        "compiler/model.dot": drawing,
-        "runtime/profile.json": json.dumps(measured.to_json(), indent=1) + "\n",
-        "runtime/trace.json": chrome_trace(measured),
-    }
+    return "".join(f"{key}: {json.dumps(value)}\n" for key, value in meta.items())
+
+
+def _archive(parts: Parts) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, text in parts.items():
-            archive.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)
+        for name in sorted(parts):
+            archive.writestr(zipfile.ZipInfo(name), parts[name], zipfile.ZIP_DEFLATED)
     return buffer.getvalue()

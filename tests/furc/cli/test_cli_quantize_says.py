@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,3 +103,14 @@ def test_a_concatenation_with_columns_that_are_not_there_quantizes(furc: Furc) -
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), "nms.onnx")
     furc("quantize", "nms.onnx", "-o", "q.onnx", "--random", "1")
     furc("compile", "q.onnx")
+
+
+def test_the_dump_of_a_failed_litmus_says_why(furc: Furc, models: Path) -> None:
+    model = onnx.load(models / "int8.onnx")
+    model.graph.node[-2].op_type = "Det"
+    onnx.save(model, "det.onnx")
+    said = furc("litmus", "det.onnx", "--skip-quantization", "--dump", "d", exits=1).stderr
+    assert "The output has been saved to d.zip" in said
+    with zipfile.ZipFile("d.zip") as archive:
+        assert archive.namelist() == ["error.txt", "meta.yaml"]
+        assert archive.read("error.txt").decode().splitlines()[0] in said
