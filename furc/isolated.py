@@ -12,6 +12,7 @@ import os
 import pickle
 import select
 import signal
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -21,6 +22,7 @@ T = TypeVar("T")
 SECONDS = 20.0  # the largest models of the zoo take one
 MORE_BYTES = 8 << 30  # address space beyond what the caller has
 _BLOCK = 1 << 20
+_FORKING = threading.Lock()  # two threads would undo each other's gc.disable
 
 
 class Died(Exception):
@@ -53,16 +55,16 @@ def isolated(work: Callable[[], bytes], seconds: float = SECONDS) -> bytes:
 
 
 def _fork() -> int:
-    parent, collects = os.getpid(), gc.isenabled()
-    gc.disable()  # in the child for good: a session of ONNX Runtime that it throws away waits for threads it lacks
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of threads: the child takes no lock of theirs
-            child = os.fork()
-    finally:
-        if collects and os.getpid() == parent:
-            gc.enable()
-    return child
+    with _FORKING:
+        parent, collects = os.getpid(), gc.isenabled()
+        gc.disable()  # in the child for good: a session of ONNX Runtime that it throws away waits for threads it lacks
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # of threads: the child takes no lock of theirs
+                return os.fork()
+        finally:
+            if collects and os.getpid() == parent:
+                gc.enable()
 
 
 def _work(work: Callable[[], bytes], writer: int) -> NoReturn:

@@ -5,7 +5,9 @@ The value is YAML, one entry a tensor: its name, then minimum and maximum in a l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from typing import Any
 
 import onnx
 import yaml
@@ -14,6 +16,7 @@ from furc.quantizer.affine import Range
 from furc.quantizer.graph import Graph, activations
 from isa.errors import Loc, QuantizeError
 
+DEEPEST = 4
 KEY = "FurisoaAI.CalibrationResult"  # spelled so by the vendor
 
 
@@ -34,9 +37,10 @@ def calibrated_ranges(graph: Graph) -> dict[str, Range]:
             "NoRanges", "the model's metadata holds no calibrated ranges", hint="pass ranges, or calibrate the model"
         )
     try:
-        entries = yaml.safe_load(graph.metadata[KEY])
-    except yaml.YAMLError as error:
-        raise QuantizeError("BadRange", f"the metadata {KEY} is not YAML: {error}", at=Loc(detail=KEY)) from error
+        entries = yaml.load(graph.metadata[KEY], Loader=_Plain)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        words = " ".join(str(error).split())[:200]
+        raise QuantizeError("BadRange", f"the metadata {KEY} is not YAML: {words}", at=Loc(detail=KEY)) from error
     if not isinstance(entries, dict):
         raise QuantizeError("BadRange", f"the metadata {KEY} is not a mapping from names to ranges", at=Loc(detail=KEY))
     return {str(name): _range(str(name), entry) for name, entry in entries.items()}
@@ -54,7 +58,28 @@ def write_calibrated(graph: Graph, ranges: Mapping[str, Range]) -> onnx.ModelPro
     return copy.model()
 
 
+class _Plain(yaml.SafeLoader):
+    """Without aliases, nine of which in a row make a billion entries of a hundred bytes, and without deep nesting."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it has aliases, which ranges do not need")
+        return super().compose_node(parent, index)
+
+    def fetch_more_tokens(self) -> None:
+        if self.flow_level > DEEPEST or len(self.indents) > DEEPEST:
+            raise yaml.YAMLError("it is nested, which ranges are not")
+        super().fetch_more_tokens()
+
+
 def _range(name: str, entry: object) -> Range:
-    if not isinstance(entry, list) or len(entry) != 2 or not all(isinstance(end, (int, float)) for end in entry):
-        raise QuantizeError("BadRange", f"the metadata gives tensor '{name}' {entry!r}, not two numbers")
-    return float(entry[0]), float(entry[1])
+    numbers = [end for end in entry if isinstance(end, int | float)] if isinstance(entry, list) else []
+    if not isinstance(entry, list) or len(entry) != 2 or len(numbers) != 2:
+        raise QuantizeError("BadRange", f"the metadata gives tensor '{name}' {entry!r:.60}, not two numbers")
+    try:
+        low, high = float(numbers[0]), float(numbers[1])
+    except OverflowError:
+        low = high = math.inf
+    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+        raise QuantizeError("BadRange", f"the metadata gives tensor '{name}' [{low:g}, {high:g}], which is no range")
+    return low, high

@@ -118,8 +118,17 @@ class Retype(NamedTuple):
 
 def noted_retypes(graph: Graph) -> list[Retype]:
     """What ModelEditor noted in a float model's metadata."""
-    entries = json.loads(graph.metadata.get(NOTES_KEY, "[]"))
-    return [Retype(name, TensorType(kind), tuple(ends) if ends else None) for name, kind, ends in entries]
+    try:
+        entries = json.loads(graph.metadata.get(NOTES_KEY, "[]"))
+        return [_noted(*entry) for entry in entries]
+    except (ValueError, TypeError, RecursionError) as error:
+        what = f"the metadata {NOTES_KEY} is not what ModelEditor notes: {error}"
+        raise QuantizeError("BadModel", what, at=Loc(detail=NOTES_KEY), hint="convert the types again") from error
+
+
+def _noted(name: object, kind: str, ends: Sequence[float] | None) -> Retype:
+    wanted = (float(ends[0]), float(ends[1])) if ends and len(ends) == 2 else None
+    return Retype(str(name), TensorType(kind), wanted)
 
 
 def apply_retype(graph: Graph, retype: Retype) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import onnx
@@ -51,3 +53,9 @@ def test_the_shape_inference_that_aborts_is_survived() -> None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
     with contextlib.suppress(Died):  # a later onnx may do better
         isolated(lambda: bytes(onnx.shape_inference.infer_shapes(model).SerializeToString()))
+
+
+def test_threads_that_fork_at_once_do_not_disturb_each_other() -> None:
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda i: isolated(lambda: bytes([i]) * 1000), range(40)))
+    assert results == [bytes([i]) * 1000 for i in range(40)] and gc.isenabled()
