@@ -24,7 +24,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple, NoReturn
 
-SECONDS, BYTES = 5.0, 1 << 30
+SECONDS, BYTES = 5.0, 1 << 30  # seconds of the processor: a busy machine is no hang
+WAITING = 20.0  # seconds in all, for what waits without end
 PREPARING = 300.0  # seconds for the seeds
 DEFECTS = {
     "uncaught": "uncaught",
@@ -225,6 +226,14 @@ class _Case:
     def read(self) -> bool:
         return self._child.read()
 
+    def worked(self) -> float:
+        """Seconds of the processor so far, those of its own children that have ended included."""
+        try:
+            words = Path(f"/proc/{self._child.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return sum(map(int, words[11:15])) / os.sysconf("SC_CLK_TCK")
+
     def expire(self) -> None:
         self.hung = True
         self._child.kill()
@@ -275,7 +284,7 @@ def _ended(running: dict[int, _Case]) -> Iterator[_Case]:
         case = running[pipe]
         if pipe in readable and case.read():
             yield running.pop(pipe)
-        elif time.monotonic() - case.started > SECONDS:
+        elif time.monotonic() - case.started > (SECONDS if case.worked() > SECONDS else WAITING):
             case.expire()
             yield running.pop(pipe)
 
