@@ -4,7 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check docs bench clean
+FUZZ_SECONDS ?= 600
+
+.PHONY: demo test check docs bench fuzz clean
 
 demo: $(STAMP)  ## quantize, compile, run and profile the digits model
 	$(BIN)/python -m furc.zoo.digits.demo
@@ -27,8 +29,11 @@ bench: $(STAMP)  ## speed and memory, and the fidelity table
 	$(BIN)/python -m pytest benchmarks
 	$(BIN)/python -m benchmarks.fidelity
 
+fuzz: $(STAMP)  ## look for inputs that furc does not survive, FUZZ_SECONDS for each kind of input
+	$(BIN)/python tests/fuzz/harness.py --seconds $(FUZZ_SECONDS)
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-out
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-out fuzz-found
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -7,14 +7,13 @@ import json
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-from furc.build import Built, link
+from furc.build import link
 from furc.data.inputs import random_inputs
 from furc.data.samples import random_samples
 from furc.frontend import load_onnx
-from furc.onnx.files import Source, load
+from furc.onnx.files import Source, in_file, load
 from furc.output import DUMP_MARK
 from furc.profile_files import profile_of
 from furc.profiling.profile import Profile
@@ -24,68 +23,83 @@ from furc.report.memory_html import memory_html
 from furc.report.trace import chrome_trace
 from furc.request import Request
 from furc.runtime.session import Session
+from furc.version import __version__
+from passes.options import CompileOptions
 
 SAMPLES, METHOD = 8, "MIN_MAX_ASYM"  # the vendor's
 Step = Callable[[int, str, bool], None]  # the number of a step, what was done, whether it worked
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LitmusResult:
-    """A model that made it. drawing: its dfg for Graphviz."""
+class Dump:
+    """Files about a model on its way, by name, as they are made: there as far as it came."""
 
-    built: Built
-    profile: Profile
-    drawing: str
+    def __init__(self) -> None:
+        self.parts: dict[str, str] = {}
 
     def archive(self) -> bytes:
-        """A zip archive: versions, the graph, the memory analysis, profile and trace."""
-        assert self.built.program is not None
-        enf = self.built.enf
-        facts = {
-            "furc_version": enf.furc_version, "model": self.profile.model, "target": self.profile.target,
-            "configuration": enf.fingerprint, "calibration": f"{SAMPLES} samples of noise, {METHOD}",
-        }  # fmt: skip
-        parts = {
-            "meta.yaml": "".join(f"{key}: {json.dumps(value)}\n" for key, value in facts.items()),
-            "compiler/memory-analysis.html": memory_html(self.built.program, self.profile.recorded),
-            "compiler/model.dot": self.drawing,
-            "runtime/profile.json": json.dumps(self.profile.to_json(), indent=1) + "\n",
-            "runtime/trace.json": chrome_trace(self.profile),
-        }
+        """A zip archive of them."""
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as opened:
             opened.comment = DUMP_MARK.encode()
-            for name, text in parts.items():
-                opened.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)
+            for name in sorted(self.parts):
+                opened.writestr(zipfile.ZipInfo(name), self.parts[name], zipfile.ZIP_DEFLATED)
         return buffer.getvalue()
 
 
 def litmus(
-    model: Path | str, request: Request | None = None, *, quantized: bool = False, step: Step = lambda *_: None
-) -> LitmusResult:
-    """Take a float model (quantized: an INT8 one) through all steps, calibrated on noise. Accuracy is not looked at.
+    model: Path | str,
+    request: Request | None = None,
+    *,
+    quantized: bool = False,
+    step: Step = lambda *_: None,
+    dump: Dump | None = None,
+) -> Profile:
+    """Take a float model (quantized: an INT8 one) through all steps, calibrated on noise; what a run costs.
 
-    step: is told of each step that worked, and of the one that did not before its error is raised. Raises FurcError.
+    Accuracy is not looked at. step: is told of each step that worked, and of the one that did not before its error is
+    raised. dump: gets versions, the graph, the memory analysis, profile and trace, and an error. Raises FurcError.
     """
-    asked, source = request or Request(), str(model)
+    filled = dump or Dump()
+    try:
+        with in_file(model):
+            return _taken_through(str(model), request or Request(), quantized, step, filled.parts)
+    except Exception as error:
+        filled.parts["error.txt"] = f"{error}\n"
+        raise
+
+
+def _taken_through(source: str, asked: Request, quantized: bool, step: Step, parts: dict[str, str]) -> Profile:
     content: Source = source
+    options = asked.options()
+    parts["meta.yaml"] = _facts(source, options)
     if not quantized:
         with _told(step, 1, "load and optimize"):
             optimized = optimize_model(load(source), asked.input_shapes)
         with _told(step, 2, "quantize"):
             plain = QuantizeOptions(method=METHOD, equalize=False, bias_correction=False)
             content = quantize_model(optimized, random_samples(optimized, SAMPLES), plain)
-    options = asked.options()
     with _told(step, 3, "load", done=False):
         graph = load_onnx(content, input_shapes=asked.input_shapes, source=source)
-    drawing = dot(graph)
+    parts["compiler/model.dot"] = dot(graph)
     with _told(step, 3, "compile"):
         built = link(graph, options)
     measured = profile_of(built.enf, options.npu)
+    assert built.program is not None
+    parts["compiler/memory-analysis.html"] = memory_html(built.program, measured.recorded)
+    parts["runtime/profile.json"] = json.dumps(measured.to_json(), indent=1) + "\n"
+    parts["runtime/trace.json"] = chrome_trace(measured)
     session = Session(built.enf, npu=options.npu)
     with _told(step, 4, "run"):
         session.run(random_inputs(session.inputs))
-    return LitmusResult(built=built, profile=measured, drawing=drawing)
+    return measured
+
+
+def _facts(source: str, options: CompileOptions) -> str:
+    facts = {
+        "furc_version": __version__, "model": Path(source).name, "target": options.npu.name,
+        "configuration": options.npu.fingerprint(), "calibration": f"{SAMPLES} samples of noise, {METHOD}",
+    }  # fmt: skip
+    return "".join(f"{key}: {json.dumps(value)}\n" for key, value in facts.items())
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import onnx
 
 from furc.data.samples import Sample, SampleSource, Shapes, read_samples
-from furc.onnx.files import load
+from furc.frontend import load_onnx
+from furc.onnx.files import in_file, load
 from furc.output import PRODUCER
 from furc.quantizer import (
     CalibrationMethod,
@@ -30,9 +31,10 @@ from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.report import ranges_in
 from furc.runtime.runner import npu_runner_for
 from furc.version import __version__
-from isa.errors import Loc, SourceError
+from isa.errors import FurcError, Loc, SourceError
 
 LINTED = 16  # samples that the warnings look at: fewer are a warning themselves
+WIDE = ("MIN", "PERCENTILE")  # methods that leave out little, and not by their own judgement
 SHOWN_CHANNELS = 4  # samples in which channels that never change are looked for
 HELD_OUT = 8  # samples that methods are judged on, at most a quarter
 Progress = Callable[[str, int, int | None], None]
@@ -40,11 +42,15 @@ Progress = Callable[[str, int, int | None], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantized:
-    """An INT8 model, how many samples it was calibrated on, and what looks wrong with them."""
+    """An INT8 model, how many samples it was calibrated on, and what looks wrong with them.
+
+    uncompilable: why a compile will refuse the model; None where it reads it.
+    """
 
     model: onnx.ModelProto
     samples: int
     warnings: tuple[LintWarning, ...]
+    uncompilable: FurcError | None
 
 
 class Comparison(NamedTuple):
@@ -69,13 +75,42 @@ def quantize_file(
     path: Path | str, data: SampleSource, options: QuantizeOptions | None = None, progress: Progress | None = None
 ) -> Quantized:
     """A float model in INT8, and warnings about the data; noise has nothing to say about it. Raises FurcError."""
-    options = options or QuantizeOptions()
-    model = read_float_model(path)
-    samples = read_samples(model, data, options.input_shapes)
-    quantized = quantize_model(model, samples, options, progress)
-    warnings = _lint(model, samples, options, quantized) if data.random is None else []
+    options, say = options or QuantizeOptions(), progress or _silent
+    with in_file(path):
+        model = read_float_model(path)
+        samples = read_samples(model, data, options.input_shapes)
+        quantized = quantize_model(model, samples, options, progress)
+        say("check the result", 0, None)
+        uncompilable = _uncompilable(quantized, options.input_shapes)
+        warnings = _lint(model, samples, options, quantized) if data.random is None else []
     quantized.producer_name, quantized.producer_version = PRODUCER, __version__
-    return Quantized(model=quantized, samples=len(samples), warnings=tuple(warnings))
+    return Quantized(model=quantized, samples=len(samples), warnings=tuple(warnings), uncompilable=uncompilable)
+
+
+def advice(options: QuantizeOptions) -> str:
+    """What is not on yet, of what docs/accuracy.md finds worthwhile."""
+    off = {
+        "--equalize": not options.equalize,
+        "--bias-correction": not options.bias_correction,
+        "--method MSE_ASYM": options.method.upper().startswith("MIN_MAX"),
+        "--adaround": not options.adaround,
+    }
+    wanted = [option for option, is_off in off.items() if is_off]
+    return f"try {', '.join(wanted)}" if wanted else "train with quantization simulated, or keep this part in float"
+
+
+def _silent(what: str, done: int, total: int | None) -> None:
+    """For who does not ask."""
+
+
+def _uncompilable(quantized: onnx.ModelProto, shapes: Shapes) -> FurcError | None:
+    """Why a compile will refuse the result; None where it reads it. What it cannot even read is our fault."""
+    try:
+        load_onnx(quantized, input_shapes=shapes)
+    except FurcError as error:
+        assert error.name != "InvalidGraph", f"the quantizer wrote {error.message}"
+        return error
+    return None
 
 
 def compare_methods_on(
@@ -124,5 +159,6 @@ def _lint(
     observer = Observer(graph)
     observer.observe(samples[:LINTED])
     layers = layer_sqnr(graph, quantized, samples[:SHOWN_CHANNELS]) if runs else []
-    ranges = ranges_in(quantized) if runs else None
-    return lint(observer, ranges, layers, samples[:SHOWN_CHANNELS])
+    clips = options.method.upper().partition("_")[0] not in WIDE  # that is what the method is for
+    ranges = ranges_in(quantized) if runs and not clips else None
+    return lint(observer, ranges, layers, samples[:SHOWN_CHANNELS], advice(options))

@@ -18,6 +18,8 @@ from isa.errors import FurcError
 EXIT_USER, EXIT_INTERNAL = 1, 70  # usage errors: click's 2
 REPORT = "internal error, please report it with the command line and `furc --version`"
 MORE_MEMORY = "use a smaller model or batch, or a computer with more memory"
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # of stdout: files have errors of their own
+MORE_ROOM = "what takes the output is full; write it somewhere else"
 SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 110}
 _DEBUG = "furc.debug"
 
@@ -81,6 +83,9 @@ class LazyGroup(click.Group):
         except Exception as error:
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
                 raise  # whoever read our output has left; click ends quietly
+            if isinstance(error, OSError) and error.errno in NO_ROOM and error.filename is None:
+                say(f"error[OutputUnwritable]: {error.strerror}\n  hint: {MORE_ROOM}", err=True)
+                ctx.exit(EXIT_USER)
             say(traceback.format_exc() if ctx.meta.get(_DEBUG) else _one_line(error), err=True)
             click.echo(REPORT if ctx.meta.get(_DEBUG) else f"{REPORT}; --debug shows where", err=True)
             ctx.exit(EXIT_INTERNAL)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from furc.data.arrays import Array
 from isa.errors import Loc, SourceError
@@ -56,10 +57,14 @@ def find_images(source: Path) -> list[Path]:
 def read_image(path: Path) -> Image.Image:
     """An image in RGB. Raises SourceError[BadImage]."""
     try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
-        raise SourceError("BadImage", f"cannot be read as an image: {error}", at=Loc(str(path))) from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)  # a file of some KB with 90 million pixels
+            with Image.open(path) as image:
+                return image.convert("RGB")
+    except Exception as error:  # Pillow's decoders raise whatever their parsing meets
+        words = str(error).strip().splitlines() or [type(error).__name__]
+        raise SourceError("BadImage", f"cannot be read as an image: {words[0]}", at=Loc(str(path)),
+                          hint=f"furc reads {', '.join(sorted(SUFFIXES))}") from error  # fmt: skip
 
 
 def preprocess_image(image: Image.Image, p: Preprocess) -> Array:

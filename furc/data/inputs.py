@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from furc.data.arrays import Array, read_array
-from furc.data.images import Preprocess, preprocess_image, read_image
-from isa.errors import Loc, SourceError
+from furc.data.images import find_images, preprocess_image, read_image
+from furc.data.pixels import USUAL, Pixels, preprocess_for
+from isa.errors import Loc, RunError, SourceError
 from passes.ir.op import Value
 
 ARRAYS = (".npy", ".npz")
-IMAGE_AXES = 4
 MIDDLE = 128  # int8 inputs hold pixels less this
 
 
@@ -49,15 +49,23 @@ def random_inputs(tensors: Iterable[Tensor], seed: int = 0) -> dict[str, Array]:
     return {tensor.name: _random(tensor, rng) for tensor in tensors}
 
 
-def read_inputs(tensors: Iterable[Tensor], files: Mapping[str, Path], seed: int = 0) -> dict[str, Array]:
-    """The arrays of the files, or random ones for all inputs. Session refuses unknown names and wrong shapes.
+def read_inputs(
+    tensors: Iterable[Tensor],
+    files: Mapping[str, Path],
+    seed: int = 0,
+    pixels: Pixels = USUAL,
+    told: Callable[[str], None] = lambda _: None,
+) -> dict[str, Array]:
+    """The arrays of the files, or random ones for all inputs. Session refuses unknown names.
 
-    files: .npy, .npz (the entry of the input's name, or the only one) or images. Raises SourceError.
+    files: .npy, .npz (the entry of the input's name, or the only one), an image or a directory of as many images as the
+    batch. pixels: how images become inputs. told: hears of images that are left out. Raises SourceError, RunError
+    InputType and InputShape, ConfigError BadChannels.
     """
     known = {tensor.name: tensor for tensor in tensors}
     if not files:
         return random_inputs(known.values(), seed)
-    return {name: _from_file(path, name, known.get(name)) for name, path in files.items()}
+    return {name: _from_file(path, name, known.get(name), pixels, told) for name, path in files.items()}
 
 
 def _random(tensor: Tensor, rng: np.random.Generator) -> Array:
@@ -68,31 +76,49 @@ def _random(tensor: Tensor, rng: np.random.Generator) -> Array:
     return rng.integers(info.min, info.max + 1, tensor.shape).astype(dtype)
 
 
-def _from_file(path: Path, name: str, tensor: Tensor | None) -> Array:
+def _from_file(path: Path, name: str, tensor: Tensor | None, pixels: Pixels, told: Callable[[str], None]) -> Array:
     if tensor is None:
         return np.empty(0)  # Session names the unknown input
     if path.suffix in ARRAYS:
         needed = math.prod(tensor.shape) * np.dtype(tensor.dtype).itemsize
-        return read_array(path, name, needed=needed, scalar=not tensor.shape)
-    return _image(path, tensor)
+        array = read_array(path, name, needed=needed, scalar=not tensor.shape)
+        _check(array, tensor, path)
+        return array
+    return _images(path, tensor, pixels, told)
 
 
-def _image(path: Path, tensor: Tensor) -> Array:
-    """An image as [n, 3, h, w] or [n, 1, h, w]: stretched to h x w, RGB, floats divided by 255, one for every n."""
-    if not path.is_file():
-        raise SourceError("ImageNotFound", "no such file", at=Loc(str(path)), hint="give an image, an .npy or an .npz")
-    if len(tensor.shape) != IMAGE_AXES or tensor.shape[1] not in (1, 3):
-        raise SourceError(
-            "NotAnImageInput", f"input '{tensor.name}' is {list(tensor.shape)}, an image is [n, 3 or 1, h, w]",
-            at=Loc(str(path)), hint="give an .npy or .npz of that shape",
-        )  # fmt: skip
-    n, channels, rows, columns = tensor.shape
-    how = Preprocess(
-        size=(rows, columns),
-        channels="rgb" if channels == 3 else "gray",
-        dtype="float32" if tensor.dtype == "float32" else "uint8",
-    )
-    pixels = preprocess_image(read_image(path), how)
-    if tensor.dtype == "int8":
-        pixels = (pixels.astype(np.int16) - MIDDLE).astype(np.int8)
-    return np.repeat(pixels, n, axis=0)
+def _check(array: Array, tensor: Tensor, path: Path) -> None:
+    """What Session would refuse, with what is likely meant. Raises RunError InputType, InputShape."""
+    what, at = f"input '{tensor.name}' is {array.dtype.name}{list(array.shape)}", Loc(str(path))
+    wanted = f"expected {tensor.dtype}{list(tensor.shape)}"
+    if array.dtype.kind == "f" and tensor.dtype != "float32":
+        unit = array.size and float(np.abs(array).max()) <= 1
+        hint = f"convert it with .astype('{tensor.dtype}'), which cuts off what is behind the point"
+        if unit:
+            shift = f" - {MIDDLE}" if tensor.dtype == "int8" else ""
+            hint = f"it holds [0, 1], stored values are pixels: (a * 255{shift}).round().astype('{tensor.dtype}')"
+        raise RunError("InputType", f"{what}, {wanted}", at=at, hint=hint)
+    if array.shape != tensor.shape:
+        if array.ndim and tensor.shape and array.shape[1:] == tensor.shape[1:]:
+            hint = f"a run takes {tensor.shape[0]}: pass as many, or compile with --batch {array.shape[0]}"
+        elif array.shape == tensor.shape[1:]:
+            hint = "put the axis of the batch in front: a[None]"
+        else:
+            hint = "bring the data to this shape: rows and columns are the model's"
+        raise RunError("InputShape", f"{what}, {wanted}", at=at, hint=hint)
+
+
+def _images(path: Path, tensor: Tensor, pixels: Pixels, told: Callable[[str], None]) -> Array:
+    """[n, c, h, w] or [n, h, w, c]: one image for every n, or the first n of a directory."""
+    at = Loc(str(path))
+    if not path.exists():
+        raise SourceError("ImageNotFound", "no such file", at=at, hint="give an image, an .npy or an .npz")
+    how = preprocess_for(tensor.name, tensor.shape, pixels, tensor.dtype, at)
+    files, n = find_images(path), tensor.shape[0]
+    if path.is_dir() and len(files) < n:
+        raise SourceError("NoImages", f"{len(files)} images, a run takes {n}", at=at, hint=f"give a directory of {n}")
+    if path.is_dir() and len(files) > n:
+        told(f"{path}: {len(files)} images, the first {n} are run")
+    made = [preprocess_image(read_image(file), how) for file in files[:n]]
+    stacked = np.concatenate(made) if len(made) == n else np.repeat(made[0], n, axis=0)
+    return (stacked.astype(np.int16) - MIDDLE).astype(np.int8) if tensor.dtype == "int8" else stacked

@@ -6,37 +6,33 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import onnx
 
 from furc.data.arrays import Array, array_names, read_array
+from furc.data.feeds import Taken, taken
 from furc.data.images import Preprocess, find_images, preprocess_image, read_image
+from furc.data.pixels import LIKELY, USUAL, Pixels, preprocess_for
+from furc.onnx.files import Source, load
 from furc.onnx.graph import input_infos
 from isa.errors import ConfigError, FurcError, Loc, QuantizeError, SourceError
 
 Sample = dict[str, Array]
 Shapes = Mapping[str, tuple[int, ...]]
-IMAGE_AXES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleSource:
     """Where samples come from and how images become inputs. random: samples of noise instead of a path.
 
-    limit: the first so many. fit, scale, mean, std, channels: as in Preprocess; the size and the order of axes are the
-    model's.
+    limit: the first so many.
     """
 
     path: Path | None = None
     random: int | None = None
     limit: int | None = None
-    fit: Literal["stretch", "letterbox", "crop"] = "stretch"
-    scale: float = 1 / 255
-    mean: tuple[float, ...] = (0.0,)
-    std: tuple[float, ...] = (1.0,)
-    channels: Literal["rgb", "bgr", "gray"] = "rgb"
+    pixels: Pixels = USUAL
 
 
 def read_samples(model: onnx.ModelProto, source: SampleSource, input_shapes: Shapes | None = None) -> list[Sample]:
@@ -65,16 +61,35 @@ def read_samples(model: onnx.ModelProto, source: SampleSource, input_shapes: Sha
     return found
 
 
-def random_samples(
-    model: onnx.ModelProto, count: int, seed: int = 0, input_shapes: Shapes | None = None
-) -> list[Sample]:
-    """Uniform noise for every input: good to see a model compile. Raises QuantizeError[OpenShape]."""
-    rng = np.random.default_rng(seed)
-    shapes = {info.name: _shape(info, input_shapes or {}) for info in input_infos(model)}
-    for name, shape in shapes.items():
-        if min(shape, default=1) < 1:
-            raise QuantizeError("OpenShape", f"input '{name}' has no fixed shape", hint="give it by input_shapes")
-    return [{name: rng.random(shape, np.float32) for name, shape in shapes.items()} for _ in range(count)]
+def random_samples(model: Source, count: int, seed: int = 0, input_shapes: Shapes | None = None) -> list[Sample]:
+    """Noise for every input, floats uniform in [0, 1): good to see a model compile. An open batch is 1.
+
+    Raises QuantizeError[OpenShape, UnsupportedInput], SourceError.
+    """
+    rng, shapes = np.random.default_rng(seed), input_shapes or {}
+    proto = model if isinstance(model, onnx.ModelProto) else load(model)
+    inputs = [(tensor, shapes.get(tensor.name) or _fixed(tensor)) for tensor in map(taken, input_infos(proto))]
+    return [{tensor.name: _noise(tensor, shape, rng) for tensor, shape in inputs} for _ in range(count)]
+
+
+def _noise(tensor: Taken, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    if tensor.dtype.kind == "f":
+        return rng.random(shape, np.float32).astype(tensor.dtype)
+    return rng.integers(0, 2, shape).astype(tensor.dtype)  # 0 and 1 are indices of whatever there is
+
+
+def _fixed(tensor: Taken) -> tuple[int, ...]:
+    """Its shape, a batch that is open being 1. Some exporters write -1 for an open axis, some 0."""
+    shape = None if tensor.shape is None else tuple(e if e is not None and e > 0 else None for e in tensor.shape)
+    if shape is not None and len(shape) > 1 and shape[0] is None:
+        shape = (1, *shape[1:])
+    if shape is None or None in shape:
+        likely = "x".join(str(extent or 1) for extent in shape or LIKELY)
+        raise QuantizeError(
+            "OpenShape", f"input '{tensor.name}' has no fixed shape",
+            hint=f"--input-shape {tensor.name}={likely}, or input_shapes in Python",
+        )  # fmt: skip
+    return tuple(extent for extent in shape if extent is not None)
 
 
 def image_feeds(
@@ -123,43 +138,11 @@ def _of_archive(path: Path, names: list[str], limit: int | None) -> Iterator[Sam
 
 def _of_images(model: onnx.ModelProto, name: str, shapes: Shapes, source: SampleSource) -> Iterator[Sample]:
     assert source.path is not None
-    how = Preprocess() if source.path.suffix == ".npz" else _preprocess(model, name, shapes, source)
+    how = Preprocess()
+    if source.path.suffix != ".npz":
+        shape = _shape(next(info for info in input_infos(model) if info.name == name), shapes)
+        how = preprocess_for(name, shape, source.pixels)
     yield from image_feeds(source.path, name, how, source.limit)
-
-
-def _preprocess(model: onnx.ModelProto, name: str, shapes: Shapes, source: SampleSource) -> Preprocess:
-    """For the shape of the input: [n, c, h, w] or [n, h, w, c]."""
-    shape = _shape(next(info for info in input_infos(model) if info.name == name), shapes)
-    last = len(shape) == IMAGE_AXES and shape[3] in (1, 3) and shape[1] not in (1, 3)
-    size = shape[1:3] if last else shape[2:4]
-    if len(shape) != IMAGE_AXES or min(size) < 1:
-        raise SourceError(
-            "NotAnImageInput", f"input '{name}' is {list(shape)}, images need four axes with known rows and columns",
-            hint="give --input-shape, or an .npz",
-        )  # fmt: skip
-    channels = shape[3] if last else shape[1]
-    order = "gray" if channels == 1 else source.channels
-    _check_channels(name, channels, order, source)
-    return Preprocess(
-        size=(int(size[0]), int(size[1])),
-        fit=source.fit,
-        scale=source.scale,
-        mean=source.mean,
-        std=source.std,
-        channels=order,
-        layout="nhwc" if last else "nchw",
-    )
-
-
-def _check_channels(name: str, channels: int, order: str, source: SampleSource) -> None:
-    wanted = 1 if order == "gray" else 3
-    if channels not in (0, wanted):
-        raise SourceError("NotAnImageInput", f"input '{name}' has {channels} channels, {order} images have {wanted}",
-                          hint="choose --channels, or give an .npz")  # fmt: skip
-    for what, numbers in (("mean", source.mean), ("std", source.std)):
-        if len(numbers) not in (1, wanted):
-            raise ConfigError("BadChannels", f"{what} has {len(numbers)} numbers for {wanted} channels",
-                              hint="give one number, or one a channel")  # fmt: skip
 
 
 def _shape(info: onnx.ValueInfoProto, shapes: Shapes) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""ONNX models from files and from memory, whole: with the data that lies in files beside them.
+"""ONNX models from files and from memory, whole: with the data that lies in files beside them, and sound (`soundness`).
 
 Tensors may keep their data outside wherever a tensor may stand: initializers, attributes of nodes (Constant), bodies of
 If and Loop, functions. All of them are read here, relative to the model's folder and never from anywhere else.
@@ -7,43 +7,65 @@ If and Loop, functions. All of them are read here, relative to the model's folde
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TypeAlias
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import AttributeProto, TensorProto, external_data_helper
+from onnx import TensorProto, external_data_helper
 
-from isa.errors import Loc, SourceError
+from furc.onnx.soundness import Placed, checked, tensors_of, walk
+from isa.errors import FurcError, Loc, SourceError
 
 Source: TypeAlias = str | Path | bytes | onnx.ModelProto
 HINT = "pass a model in ONNX's binary form (.onnx)"
-_OF_TENSORS = (AttributeProto.TENSOR, AttributeProto.TENSORS)
-_OF_SPARSE_TENSORS = (AttributeProto.SPARSE_TENSOR, AttributeProto.SPARSE_TENSORS)
-_OF_GRAPHS = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
-_UNUSABLE = (onnx.checker.ValidationError, OSError, MemoryError, ValueError, TypeError, RuntimeError, OverflowError)
+TOGETHER = "keep the model and its data file together"
+TFLITE_MARK = slice(4, 8), b"TFL3"
+LONGEST_LOCATION = 255  # letters; no file system has longer names
 
 
 def load(model: Source, source: str = "") -> onnx.ModelProto:
-    """A model with all its data: from a file, from bytes, or as it is where it is loaded already.
+    """A sound model with all its data: from a file, from bytes, or a copy of one that is loaded already.
 
     source: the name that messages use, by default the path. Raises SourceError ModelNotFound, ModelUnreadable, NotOnnx,
-    ExternalDataMissing, ExternalDataUnreadable.
+    TfliteModel, ExternalDataMissing, ExternalDataUnreadable, InvalidGraph, TensorTooLarge.
     """
+    folder = None
     if isinstance(model, str | Path):
-        return from_bytes(read_bytes(Path(model)), source or str(model), Path(model).parent)
-    if isinstance(model, bytes):
-        return from_bytes(model, source, None)
-    load_external(model, None, source)
-    return model
+        folder, source = Path(model).parent, source or str(model)
+        proto = _parsed(read_bytes(Path(model)), source)
+    elif isinstance(model, bytes):
+        proto = _parsed(model, source)
+    elif isinstance(model, onnx.ModelProto):
+        proto = onnx.ModelProto()
+        proto.CopyFrom(model)  # it is changed below
+    else:
+        message = f"a model is a path, bytes or an onnx.ModelProto, not {type(model).__name__}"
+        raise SourceError("NotOnnx", message, hint=HINT)
+    for placed in outside(proto, source):
+        _load(placed, folder)
+    return checked(proto, source)
+
+
+@contextmanager
+def in_file(model: object) -> Iterator[None]:
+    """Errors that do not say which file they are about say it; for a model that is no path, nothing changes."""
+    try:
+        yield
+    except FurcError as error:
+        if isinstance(model, str | Path) and not error.at.source:
+            error.at = replace(error.at, source=str(model))
+        raise
 
 
 def read_bytes(path: Path) -> bytes:
     """A file as it is. Raises SourceError ModelNotFound, with the nearest name there is, and ModelUnreadable."""
     try:
-        if path.is_char_device() or path.is_block_device():
-            raise OSError("a device")  # it may never end
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise OSError("not a regular file")  # it may never end
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise _not_found(path) from None
@@ -56,25 +78,6 @@ def read_bytes(path: Path) -> bytes:
         raise SourceError("ModelNotFound", f"no file can have this name: {str(path)!r}") from None
 
 
-def from_bytes(data: bytes, source: str, folder: Path | None) -> onnx.ModelProto:
-    """The model in some bytes. folder: where its data files are; None where it came from no file."""
-    try:
-        model = onnx.ModelProto.FromString(data)
-    except (DecodeError, ValueError, RecursionError) as error:
-        raise SourceError("NotOnnx", f"not an ONNX model: {error}", at=Loc(source), hint=HINT) from error
-    if not model.ir_version or not model.HasField("graph"):
-        message = f"not an ONNX model: {len(data)} bytes without an ONNX graph"
-        raise SourceError("NotOnnx", message, at=Loc(source), hint=HINT)
-    load_external(model, folder, source)
-    return model
-
-
-def load_external(model: onnx.ModelProto, folder: Path | None, source: str) -> None:
-    """Read what lies outside into the model. Raises SourceError ExternalDataMissing, ExternalDataUnreadable."""
-    for place, tensor in outside(model):
-        _load(place, tensor, folder, source)
-
-
 def data_files(path: Path) -> list[Path]:
     """The other files that a model file takes data from. Raises OSError, and ValueError where it cannot be told."""
     data = path.read_bytes()
@@ -84,63 +87,89 @@ def data_files(path: Path) -> list[Path]:
         model = onnx.ModelProto.FromString(data)
     except (DecodeError, RecursionError) as error:
         raise ValueError("not an ONNX model") from error
-    locations = sorted({_location(tensor) for _, tensor in outside(model)})
+    locations = sorted({_location(placed.tensor) for placed in outside(model)})
     if not all(map(_stays_inside, locations)):
         raise ValueError("data outside the folder of the model")
     return [path.parent / location for location in locations]
 
 
-def outside(model: onnx.ModelProto) -> Iterator[tuple[str, TensorProto]]:
+def outside(model: onnx.ModelProto, source: str = "") -> Iterator[Placed]:
     """Every tensor of the model whose data is in another file, and where it stands."""
-    for place, tensor in _in_graph(model.graph):
-        if external_data_helper.uses_external_data(tensor):
-            yield place, tensor
-    for function in model.functions:
-        for place, tensor in _in_nodes(function.node):
-            if external_data_helper.uses_external_data(tensor):
-                yield place, tensor
+    for placed in tensors_of(walk(model, source)):
+        if external_data_helper.uses_external_data(placed.tensor):
+            yield placed
 
 
-def _in_graph(graph: onnx.GraphProto) -> Iterator[tuple[str, TensorProto]]:
-    yield from ((f"initializer '{tensor.name}'", tensor) for tensor in graph.initializer)
-    for sparse in graph.sparse_initializer:
-        yield f"initializer '{sparse.values.name}'", sparse.values
-        yield f"initializer '{sparse.values.name}'", sparse.indices
-    yield from _in_nodes(graph.node)
-
-
-def _in_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[tuple[str, TensorProto]]:
-    for node in nodes:
-        for attribute in node.attribute:
-            place = f"attribute '{attribute.name}' of {node.op_type} '{node.name}'"
-            if attribute.type in _OF_TENSORS:
-                yield from ((place, tensor) for tensor in (attribute.t, *attribute.tensors))
-            elif attribute.type in _OF_SPARSE_TENSORS:
-                for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
-                    yield from ((place, tensor) for tensor in (sparse.values, sparse.indices))
-            elif attribute.type in _OF_GRAPHS:
-                for body in (attribute.g, *attribute.graphs):
-                    yield from _in_graph(body)
-
-
-def _load(place: str, tensor: TensorProto, folder: Path | None, source: str) -> None:
-    location = _location(tensor)
-    at, hint = Loc(source, detail=place), "keep the model and its data file together"
-    if folder is None:
-        what = f"its data is in '{location}', and a model in memory has no folder to look into"
-        raise SourceError("ExternalDataMissing", what, at=at, hint="pass the path, or load it with onnx.load(path)")
+def _parsed(data: bytes, source: str) -> onnx.ModelProto:
+    part, mark = TFLITE_MARK
+    if data[part] == mark:
+        raise SourceError(
+            "TfliteModel", "this is a TFLite model, furc reads ONNX", at=Loc(source),
+            hint="convert it: python -m tf2onnx.convert --tflite MODEL.tflite --output MODEL.onnx --opset 13",
+        )  # fmt: skip
     try:
-        if not _stays_inside(location):
-            raise ValueError("it is not in the folder of the model")
-        if not (folder / location).is_file():
-            what = f"its data is in '{location}', which is missing"
-            raise SourceError("ExternalDataMissing", what, at=at, hint=hint)
-        external_data_helper.load_external_data_for_tensor(tensor, str(folder))
-        tensor.data_location = TensorProto.DEFAULT
-        del tensor.external_data[:]
-    except _UNUSABLE as error:
-        what = f"its data is in '{location}', which is unusable: {error}"
-        raise SourceError("ExternalDataUnreadable", what, at=at, hint=hint) from error
+        model = onnx.ModelProto.FromString(data)
+    except (DecodeError, ValueError, RecursionError) as error:
+        raise SourceError("NotOnnx", f"not an ONNX model: {error}", at=Loc(source), hint=HINT) from error
+    if not model.ir_version or not model.HasField("graph"):
+        message = f"not an ONNX model: {len(data)} bytes without an ONNX graph"
+        raise SourceError("NotOnnx", message, at=Loc(source), hint=HINT)
+    return model
+
+
+def _load(placed: Placed, folder: Path | None) -> None:
+    """Read one tensor from a file beside the model."""
+    fields = _fields(placed)
+    location = fields.get("location", "")
+    where = location if len(location) <= LONGEST_LOCATION else f"{location[:60]}..."
+    if folder is None:
+        what = f"its data is in '{where}', and the model came without its folder"
+        raise _missing(placed, what, "pass the path, or load it with onnx.load(path)")
+    for key in ("offset", "length"):
+        if not _is_count(fields.get(key, "0")):
+            raise _unreadable(placed, f"its data has the {key} '{fields[key][:40]}', no count of bytes")
+    if not location or location != where or "\0" in location:
+        raise _unreadable(placed, f"its data is in '{where}', which no file is called")
+    if not _stays_inside(location):
+        raise _unreadable(placed, f"its data is in '{where}', which is not in the folder of the model")
+    if not (folder / location).is_file():
+        raise _missing(placed, f"its data is in '{where}', which is missing", TOGETHER)
+    _read_into(placed, folder, location, int(fields.get("offset", "0")) + int(fields.get("length", "0")))
+
+
+def _read_into(placed: Placed, folder: Path, location: str, end: int) -> None:
+    try:
+        size = (folder / location).stat().st_size
+        if end > size:
+            raise ValueError(f"bytes up to {end} of a file of {size}")
+        external_data_helper.load_external_data_for_tensor(placed.tensor, str(folder))
+    except Exception as error:  # among others onnx's own checks of the path, in C++
+        words = str(error).strip().splitlines() or [type(error).__name__]
+        raise _unreadable(placed, f"its data is in '{location}', which is unusable: {words[0]}") from error
+    placed.tensor.data_location = TensorProto.DEFAULT
+    del placed.tensor.external_data[:]
+
+
+def _fields(placed: Placed) -> dict[str, str]:
+    """What a tensor says of its data's place."""
+    found: dict[str, str] = {}
+    for entry in placed.tensor.external_data:
+        if isinstance(entry.key, bytes) or isinstance(entry.value, bytes):
+            raise _unreadable(placed, f"its place {entry.value!r:.40} is not text")
+        found[entry.key] = entry.value
+    return found
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 18
+
+
+def _missing(placed: Placed, what: str, hint: str) -> SourceError:
+    return SourceError("ExternalDataMissing", what, at=placed.at, hint=hint)
+
+
+def _unreadable(placed: Placed, what: str) -> SourceError:
+    return SourceError("ExternalDataUnreadable", what, at=placed.at, hint=TOGETHER)
 
 
 def _location(tensor: TensorProto) -> str:

@@ -6,7 +6,9 @@ an object with an identity, weights are NumPy arrays, and every tensor knows its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,11 +17,15 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from isa.errors import Loc
+from furc.isolated import Died, isolated
+from furc.onnx.soundness import CHECK, NotValid
+from isa.errors import Loc, QuantizeError
 
 Array = np.ndarray[Any, np.dtype[Any]]  # an ONNX constant may have any element type
 Float32 = NDArray[np.float32]
 Shape = tuple[int, ...]
+SMALL = 4096  # elements of a constant that shape inference may want to read
+IR_VERSION = 8  # of what is written: since 4 initializers need not be inputs, and here they never are
 
 
 @dataclass(eq=False, slots=True)
@@ -91,6 +97,10 @@ class Graph:
     def opset(self) -> int:
         versions = [o.version for o in self._head.opset_import if o.domain in ("", "ai.onnx")]
         return int(versions[0]) if versions else 1
+
+    def input_infos(self) -> list[onnx.ValueInfoProto]:
+        """Types and shapes of the graph's own inputs."""
+        return [self._infos[name] for name in self.inputs]
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -225,12 +235,13 @@ def activations(graph: Graph) -> list[str]:
 
 
 def rewrite(graph: Graph, rule: Callable[[Graph, Node], bool]) -> int:
-    """Apply a rule to every node until it changes nothing; how often it did."""
+    """Apply a rule to every node until it changes nothing; how often it did. Raises QuantizeError BadModel."""
     count = 0
     while True:
         before = count
         for node in list(graph.nodes):
-            count += rule(graph, node)
+            with blamed(node):
+                count += rule(graph, node)
         if count == before:
             return count
 
@@ -241,9 +252,50 @@ def input_infos(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
     return [i for i in model.graph.input if i.name not in constants]
 
 
+@contextmanager
+def blamed(node: Node) -> Iterator[None]:
+    """What goes wrong inside is the node's: its attributes and inputs contradict each other."""
+    try:
+        yield
+    except (ArithmeticError, LookupError, ValueError, TypeError, AttributeError) as error:
+        raise QuantizeError(
+            "BadModel", f"{node.op}: attributes and inputs do not go together ({error})", at=node.loc, hint=CHECK
+        ) from error
+
+
 def infer_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with every shape that can be known without running it."""
-    return onnx.shape_inference.infer_shapes(model, data_prop=True)
+    """The model with every shape that can be known without running it. Raises QuantizeError BadModel."""
+    light = lightened(model)
+    try:
+        data = isolated(lambda: bytes(onnx.shape_inference.infer_shapes(light, data_prop=True).SerializeToString()))
+    except (*NotValid, Died) as error:
+        words = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise QuantizeError("BadModel", f"shape inference refuses the model: {words}", hint=CHECK) from error
+    found = onnx.ModelProto.FromString(data).graph
+    inferred = onnx.ModelProto()
+    inferred.CopyFrom(model)
+    for ours, theirs in ((inferred.graph.value_info, found.value_info), (inferred.graph.output, found.output)):
+        del ours[:]
+        ours.extend(theirs)
+    return inferred
+
+
+def lightened(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose large weights are inputs: what looks at types and shapes alone need not copy them about."""
+    light = _without_graph(model)
+    light.graph.name = model.graph.name or "graph"
+    light.graph.node.extend(model.graph.node)
+    light.graph.value_info.extend(model.graph.value_info)
+    light.graph.output.extend(model.graph.output)
+    initializers = {i.name for i in model.graph.initializer}
+    light.graph.input.extend(i for i in model.graph.input if i.name not in initializers)
+    for tensor in model.graph.initializer:
+        if math.prod(tensor.dims) <= SMALL:
+            light.graph.initializer.append(tensor)
+        else:
+            light.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    light.graph.sparse_initializer.extend(model.graph.sparse_initializer)
+    return light
 
 
 def fixed_inputs(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> onnx.ModelProto:
@@ -276,6 +328,7 @@ def _without_graph(model: onnx.ModelProto) -> onnx.ModelProto:
     for name in ("ir_version", "producer_name", "producer_version", "domain", "model_version", "doc_string"):
         if model.HasField(name):
             setattr(head, name, getattr(model, name))
+    head.ir_version = max(head.ir_version, IR_VERSION)
     head.opset_import.extend(model.opset_import)
     head.metadata_props.extend(model.metadata_props)
     head.functions.extend(model.functions)

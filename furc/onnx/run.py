@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,19 @@ class RunModel:
         self.outputs = [o.name for o in self._session.get_outputs()]
 
     def __call__(self, feed: Mapping[str, Array]) -> dict[str, Array]:
-        return dict(zip(self.outputs, self._session.run(None, dict(feed)), strict=True))
+        return dict(zip(self.outputs, run_session(self._session, None, feed), strict=True))
+
+
+def run_session(session: Any, names: Sequence[str] | None, feed: Mapping[str, Array]) -> list[Array]:
+    """The outputs of those names, or all of them. Raises RunError[CannotRun]."""
+    try:
+        return list(session.run(names, dict(feed)))
+    except Exception as error:  # see above
+        shapes = ", ".join(f"'{name}' {list(value.shape)}" for name, value in feed.items() if value.ndim)
+        raise RunError(
+            "CannotRun", f"ONNX Runtime cannot run the model on {shapes or 'its inputs'}: {first_line(error)}",
+            hint="check the node it names, and that the data is what the model takes",
+        ) from error  # fmt: skip
 
 
 def first_line(error: Exception) -> str:

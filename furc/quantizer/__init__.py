@@ -6,7 +6,7 @@ from furc.onnx.run import runner_for
 from furc.quantizer.calibrated import is_calibrated, ranges_of
 from furc.quantizer.calibrator import Calibrator, Observer
 from furc.quantizer.editor import ModelEditor, TensorType, get_output_names, get_pure_input_names
-from furc.quantizer.lint import LintWarning, lint
+from furc.quantizer.lint import LintWarning, grouped, lint
 from furc.quantizer.method import CalibrationMethod
 from furc.quantizer.nux import (
     build_calibration_model,
@@ -39,6 +39,7 @@ __all__ = [
     "compare_methods",
     "get_output_names",
     "get_pure_input_names",
+    "grouped",
     "image_feeds",
     "is_calibrated",
     "layer_sqnr",

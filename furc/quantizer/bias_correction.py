@@ -14,8 +14,9 @@ import onnx
 from onnx import TensorProto, helper
 
 from furc.onnx.graph import Graph, Node, make
-from furc.onnx.run import session
+from furc.onnx.run import run_session, session
 from furc.quantizer.affine import Grid
+from furc.quantizer.calibrator import Progress
 from furc.quantizer.float_run import Feed
 from furc.quantizer.scheme import Scheme
 from furc.quantizer.simulate import rounded_weights
@@ -23,7 +24,7 @@ from furc.quantizer.simulate import rounded_weights
 CORRECTED = {"Conv", "ConvTranspose", "Gemm"}
 
 
-def correct_biases(graph: Graph, scheme: Scheme, samples: Sequence[Feed]) -> None:
+def correct_biases(graph: Graph, scheme: Scheme, samples: Sequence[Feed], progress: Progress | None = None) -> None:
     """Change the biases in `graph`. samples: a few are enough, means settle fast."""
     layers = [node for node in graph.nodes if _is_correctable(graph, scheme, node)]
     if not layers or not samples:
@@ -31,9 +32,11 @@ def correct_biases(graph: Graph, scheme: Scheme, samples: Sequence[Feed]) -> Non
     run = session(_with_twins(graph, scheme, layers), layouts=False, integers=False)
     names = [o.name for o in run.get_outputs()]
     total = dict.fromkeys(names, np.zeros(1))
-    for feed in samples:
-        for name, shift in zip(names, run.run(names, dict(feed)), strict=True):
+    for done, feed in enumerate(samples, 1):
+        for name, shift in zip(names, run_session(run, names, feed), strict=True):
             total[name] = total[name] + shift.reshape(-1).astype(np.float64)
+        if progress is not None:
+            progress("correct biases", done, len(samples))
     for node in layers:
         _add_to_bias(graph, node, total[f"{node.output}/shift"] / len(samples))
     graph.remove_dead()

@@ -5,6 +5,7 @@ The value is YAML, one entry a tensor: its name, then minimum and maximum in a l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import onnx
@@ -57,6 +58,13 @@ def write_calibrated(graph: Graph, ranges: Mapping[str, Range]) -> onnx.ModelPro
 
 
 def _range(name: str, entry: object) -> Range:
-    if not isinstance(entry, list) or len(entry) != 2 or not all(isinstance(end, (int, float)) for end in entry):
+    numbers = [end for end in entry if isinstance(end, int | float)] if isinstance(entry, list) else []
+    if not isinstance(entry, list) or len(entry) != 2 or len(numbers) != 2:
         raise QuantizeError("BadRange", f"the metadata gives tensor '{name}' {shortened(entry)}, not two numbers")
-    return float(entry[0]), float(entry[1])
+    try:
+        low, high = float(numbers[0]), float(numbers[1])
+    except OverflowError:
+        low = high = math.inf
+    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+        raise QuantizeError("BadRange", f"the metadata gives tensor '{name}' [{low:g}, {high:g}], which is no range")
+    return low, high

@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from furc.data.feeds import feeds, taken_by
 from furc.onnx.files import Source
 from furc.onnx.graph import Array, Graph, activations
 from furc.quantizer.affine import Range
-from furc.quantizer.float_run import Feed, FloatRun, feeds
+from furc.quantizer.float_run import Feed, FloatRun
 from furc.quantizer.histogram import Histogram
 from furc.quantizer.method import CalibrationMethod, method_named
 from furc.quantizer.operators import FIXED_RANGES
@@ -83,14 +84,25 @@ class Observer:
                 if progress is not None:
                     progress("calibrate", self.samples, total)
 
-    def ranges(self, method: CalibrationMethod, percentage: float = 99.99, *, verbose: bool = False) -> Ranges:
+    def ranges(
+        self,
+        method: CalibrationMethod,
+        percentage: float = 99.99,
+        *,
+        verbose: bool = False,
+        progress: Progress | None = None,
+    ) -> Ranges:
         """Ranges of all tensors. Raises QuantizeError[NoData]."""
         if not self.samples:
             raise QuantizeError(
                 "NoData", "no calibration data was collected", hint="call collect_data with at least one sample"
             )
         distinct = {id(h): h for h in self.histograms.values()}
-        found = {key: find_range(h, method, percentage) for key, h in _shown(distinct, verbose=verbose)}
+        found = {}
+        for key, histogram in _shown(distinct, verbose=verbose):
+            found[key] = find_range(histogram, method, percentage)
+            if progress is not None:
+                progress("choose ranges", len(found), len(distinct))
         return {name: found[id(h)] for name, h in self.histograms.items()}
 
     def _activations(self, data: object) -> Iterator[tuple[bool, dict[str, Array]]]:
@@ -98,7 +110,7 @@ class Observer:
 
         The next group is computed while the caller counts this one.
         """
-        work = ((run is self._runs[-1], run, feed) for feed in feeds(self._runs[0].inputs, data) for run in self._runs)
+        work = ((run is self._runs[-1], run, feed) for feed in feeds(taken_by(self.graph), data) for run in self._runs)
         with ThreadPoolExecutor(1) as pool:
             ahead = None
             for last, run, feed in work:
@@ -111,6 +123,8 @@ class Observer:
 
     def _add(self, name: str, values: Array) -> None:
         node = self.graph.producer(name)
+        if not values.size and self.graph.shape(name) is None:
+            return  # as many as this sample has, of detections say: none
         if not values.size:
             raise QuantizeError(
                 "EmptyTensor",

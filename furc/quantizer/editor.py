@@ -14,10 +14,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from furc.onnx.files import Source
+from furc.onnx.files import Source, load
 from furc.onnx.graph import Graph, Node, input_infos, make
 from furc.quantizer.affine import LOW, Range, grid
-from furc.quantizer.optimize.pipeline import load
 from isa.errors import Loc, QuantizeError
 
 NOTES_KEY = "furc.TensorTypes"  # JSON: [name, type, [low, high] or null] for each
@@ -49,7 +48,7 @@ class ModelEditor:
     """
 
     def __init__(self, model: Source) -> None:
-        self.model = load(model)
+        self.model = model if isinstance(model, onnx.ModelProto) else load(model)
 
     def convert_input_type(self, tensor_name: str, tensor_type: TensorType | str) -> None:
         """Let an input be fed stored values. UINT8: 0..255 stand for the input's calibrated range.
@@ -118,8 +117,17 @@ class Retype(NamedTuple):
 
 def noted_retypes(graph: Graph) -> list[Retype]:
     """What ModelEditor noted in a float model's metadata."""
-    entries = json.loads(graph.metadata.get(NOTES_KEY, "[]"))
-    return [Retype(name, TensorType(kind), tuple(ends) if ends else None) for name, kind, ends in entries]
+    try:
+        entries = json.loads(graph.metadata.get(NOTES_KEY, "[]"))
+        return [_noted(*entry) for entry in entries]
+    except (ValueError, TypeError, RecursionError) as error:
+        what = f"the metadata {NOTES_KEY} is not what ModelEditor notes: {error}"
+        raise QuantizeError("BadModel", what, at=Loc(detail=NOTES_KEY), hint="convert the types again") from error
+
+
+def _noted(name: object, kind: str, ends: Sequence[float] | None) -> Retype:
+    wanted = (float(ends[0]), float(ends[1])) if ends and len(ends) == 2 else None
+    return Retype(str(name), TensorType(kind), wanted)
 
 
 def apply_retype(graph: Graph, retype: Retype) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from furc.onnx.graph import Array, input_infos
-from furc.onnx.run import first_line, session
-from isa.errors import QuantizeError
+from furc.onnx.graph import Array
+from furc.onnx.run import run_session, session
 
 Feed = Mapping[str, Array]
 
@@ -19,48 +17,17 @@ class FloatRun:
     """One session of a model that also returns the tensors in `watched`."""
 
     def __init__(self, model: onnx.ModelProto, watched: Sequence[str]) -> None:
-        self.inputs = [info.name for info in input_infos(model)]
-        self._types = {i.name: _dtype(i) for i in model.graph.input}
+        self.inputs = {i.name for i in model.graph.input}
         self._watched = list(watched)
         self._session = session(_watching(model, watched), layouts=False)
 
     def __call__(self, feed: Feed) -> dict[str, Array]:
-        """The watched tensors of one run, by name. Raises QuantizeError[BadCalibrationData]."""
-        prepared = {name: np.asarray(value, self._types[name]) for name, value in feed.items() if name in self._types}
+        """The watched tensors of one run, by name. Raises RunError[CannotRun]."""
+        prepared = {name: value for name, value in feed.items() if name in self.inputs}
         names = [name for name in self._watched if name not in prepared]
-        try:
-            values = self._session.run(names, prepared) if names else []
-        except Exception as error:  # ONNX Runtime's exceptions have no common base
-            shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in prepared.items())
-            what = f"the model does not take {shapes}: {first_line(error)}"
-            raise QuantizeError("BadCalibrationData", what) from error
+        values = run_session(self._session, names, prepared) if names else []
         found = dict(zip(names, values, strict=True))
         return {name: prepared[name] if name in prepared else found[name] for name in self._watched}
-
-
-def feeds(names: Sequence[str], data: object) -> Iterator[dict[str, Array]]:
-    """Samples as dicts by input name. data: arrays (one input), sequences of arrays in input order, or dicts.
-
-    Raises QuantizeError[BadCalibrationData] for another number or other names of inputs.
-    """
-    for index, sample in enumerate(data):  # type: ignore[arg-type,var-annotated]
-        yield _feed(names, sample, index)
-
-
-def _feed(names: Sequence[str], sample: object, index: int) -> dict[str, Array]:
-    if isinstance(sample, Mapping):
-        found = {str(name): np.asarray(value) for name, value in sample.items()}
-        if set(found) != set(names):
-            raise _wrong(index, f"has the inputs {', '.join(sorted(found))}", names)
-        return found
-    arrays = [sample] if isinstance(sample, np.ndarray) else list(sample)  # type: ignore[call-overload]
-    if len(arrays) != len(names):
-        raise _wrong(index, f"has {len(arrays)} arrays", names)
-    return {name: np.asarray(array) for name, array in zip(names, arrays, strict=True)}
-
-
-def _wrong(index: int, what: str, names: Sequence[str]) -> QuantizeError:
-    return QuantizeError("BadCalibrationData", f"sample {index} {what}, the model takes {', '.join(names)}")
 
 
 def _watching(model: onnx.ModelProto, watched: Sequence[str]) -> onnx.ModelProto:
@@ -75,8 +42,3 @@ def _watching(model: onnx.ModelProto, watched: Sequence[str]) -> onnx.ModelProto
         infos.get(name) or helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in wanted
     )
     return copy
-
-
-def _dtype(info: onnx.ValueInfoProto) -> np.dtype[np.generic]:
-    kind: np.dtype[np.generic] = helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
-    return kind

@@ -18,6 +18,7 @@ from isa.errors import NOWHERE, Loc
 FEW_SAMPLES = 16
 CLIPPED_SHARE = 0.01
 LOW_SQNR_DB = 10.0
+IMPROVE = "try equalize, bias_correction and adaround; `spread` of its channels shows whether equalize can help"
 RAW_MAGNITUDE = 20.0  # normalized pixels hardly reach 10; raw ones reach 255
 TWICE_DEVIATION = 0.02  # pixels divided by 255 twice spread over 1/255; the spread of real images is above 0.1
 
@@ -36,17 +37,41 @@ class LintWarning:
         return f"warning[{self.name}]: {self.message}\n  hint: {self.hint}"
 
 
+SHOWN = 3  # findings of one kind that are spelled out
+
+
+def grouped(found: Sequence[LintWarning]) -> list[str]:
+    """As texts, the findings of one kind together: twenty layers with one cause are one thing to know."""
+    by_name: dict[str, list[LintWarning]] = {}
+    for warning in found:
+        by_name.setdefault(warning.name, []).append(warning)
+    return [_together(alike) for alike in by_name.values()]
+
+
+def _together(alike: Sequence[LintWarning]) -> str:
+    first, *others = alike
+    lines = [f"warning[{first.name}]: {first.message}"]
+    lines += [f"  also: {other.message}" for other in others[: SHOWN - 1]]
+    if len(alike) > SHOWN:
+        lines.append(f"  also: {len(alike) - SHOWN} more, the last of them '{alike[-1].tensor}'")
+    return "\n".join([*lines, f"  hint: {first.hint}"])
+
+
 def lint(
     observer: Observer,
     ranges: Mapping[str, Range] | None = None,
     layers: Sequence[LayerSqnr] = (),
     samples: Sequence[Feed] = (),
+    advice: str = IMPROVE,
 ) -> list[LintWarning]:
-    """All findings. ranges: the chosen ones; layers: see `layer_sqnr`; samples: some data, to see channels."""
+    """All findings. ranges: the chosen ones; layers: see `layer_sqnr`; samples: some data, to see channels.
+
+    advice: what may help a layer that loses much.
+    """
     found = [*_samples(observer), *_inputs(observer)]
     found += _constant_channels(observer, samples) if samples else []
     found += _clipped(observer, ranges) if ranges is not None else []
-    found += [_low_sqnr(layer) for layer in layers if layer.db < LOW_SQNR_DB]
+    found += [_low_sqnr(layer, advice) for layer in layers if layer.db < LOW_SQNR_DB]
     return found
 
 
@@ -127,7 +152,7 @@ def _clipped(observer: Observer, ranges: Mapping[str, Range]) -> Iterator[LintWa
                 "Clipped",
                 name,
                 f"{100 * share:.1f}% of the values of '{name}' lie outside its range [{low:g}, {high:g}]",
-                "use a method with a wider range for it, or method auto",
+                "use a method with a wider range, such as MIN_MAX_ASYM, or a higher percentage",
                 node.loc if node else NOWHERE,
             )
 
@@ -140,11 +165,11 @@ def clipped_share(histogram: Histogram, low: float, high: float) -> float:
     return float(bins.held[outside].sum()) / total if total else 0.0
 
 
-def _low_sqnr(layer: LayerSqnr) -> LintWarning:
+def _low_sqnr(layer: LayerSqnr, advice: str) -> LintWarning:
     return LintWarning(
         "LowSqnr",
         layer.tensor,
         f"'{layer.tensor}' keeps only {layer.db:.1f} dB of signal over quantization noise",
-        "try method auto, equalize and bias_correction; `spread` of its channels shows whether equalize can help",
+        advice,
         layer.at,
     )

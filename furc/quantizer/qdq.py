@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx
 
-from furc.onnx.graph import Array, Float32, Graph, Node, make
+from furc.onnx.graph import Array, Float32, Graph, Node, blamed, make
 from furc.quantizer.affine import (
     Grid,
     grid,
@@ -81,7 +81,8 @@ class _Writer:
             if name in self.scheme.grids:
                 self._store(name, self._stem(name), name)
         for node in list(graph.nodes):
-            self._node(node)
+            with blamed(node):
+                self._node(node)
         graph.nodes = self.nodes
         graph.changed()
         graph.remove_dead()

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import onnx
 
-from furc.onnx.files import Source
+from furc.data.feeds import feeds, taken_by
+from furc.onnx.files import Source, in_file
 from furc.onnx.graph import Graph
 from furc.quantizer.affine import Range
 from furc.quantizer.auto_ranges import choose_methods, ranges_by_choice
@@ -15,7 +16,6 @@ from furc.quantizer.calibrated import calibrated_ranges, write_calibrated
 from furc.quantizer.calibrator import Observer, Progress, Ranges
 from furc.quantizer.editor import apply_retype, noted_retypes, retype_inputs
 from furc.quantizer.equalize import equalize
-from furc.quantizer.float_run import feeds
 from furc.quantizer.held import Kept, keep
 from furc.quantizer.method import AUTO, method_named
 from furc.quantizer.optimize import optimize_graph
@@ -35,40 +35,54 @@ def quantize(model: Source, tensor_name_to_range: Mapping[str, Range] | None = N
 
     Raises QuantizeError[MissingRange, BadRange, AlreadyQuantized].
     """
-    graph = optimize_graph(model)
-    check_not_quantized(graph)
-    ranges = calibrated_ranges(graph) if tensor_name_to_range is None else tensor_name_to_range
-    return bytes(_written(graph, ranges, form).SerializeToString())
+    with in_file(model):
+        graph = optimize_graph(model)
+        check_not_quantized(graph)
+        ranges = calibrated_ranges(graph) if tensor_name_to_range is None else tensor_name_to_range
+        return bytes(_written(graph, ranges, form).SerializeToString())
 
 
 def quantize_model(
     model: Source, data: object, options: QuantizeOptions | None = None, progress: Progress | None = None
 ) -> onnx.ModelProto:
-    """Optimize, calibrate on `data` and quantize. data: dicts by input name, arrays or lists of arrays; read once.
+    """Optimize, calibrate on `data` and quantize. model: a path, bytes or an onnx.ModelProto. data: dicts by input
+    name, arrays or lists of arrays, read once; or one dict of stacked arrays [samples, ...].
 
-    model: a float model, or the path or bytes of one. Raises QuantizeError for a model that cannot be quantized and for
-    data that cannot be used, SourceError for a file that cannot be read.
+    Raises SourceError for a damaged model, QuantizeError for one that cannot be quantized and for data that cannot be
+    used.
     """
-    options = options or QuantizeOptions()
+    with in_file(model):
+        return _quantized(model, data, options or QuantizeOptions(), progress)
+
+
+def _quantized(model: Source, data: object, options: QuantizeOptions, progress: Progress | None) -> onnx.ModelProto:
+    say = progress or _silent
+    say("optimize", 0, None)
     graph = optimize_graph(model, options.input_shapes, options.opset)
     check_not_quantized(graph)
-    kept = keep(feeds(graph.inputs, data))
+    kept = keep(feeds(taken_by(graph), data))
     if options.equalize:
+        say("equalize", 0, None)
         equalize(graph, kept.samples)
     ranges = _ranges(graph, kept, options, progress, len(data) if hasattr(data, "__len__") else None)
     scheme = choose_grids(graph, ranges)
     if options.adaround:
         reconstruct_rounding(graph, scheme, kept.samples, progress=progress)
     if options.bias_correction:
-        correct_biases(graph, scheme, kept.samples)
+        correct_biases(graph, scheme, kept.samples, progress)
+    say("write", 0, None)
     return _written(graph, ranges, options.form, options.input_dtype)
+
+
+def _silent(what: str, done: int, total: int | None) -> None:
+    """For who does not ask."""
 
 
 def _ranges(graph: Graph, kept: Kept, options: QuantizeOptions, progress: Progress | None, total: int | None) -> Ranges:
     observer = Observer(graph, bins=options.method == AUTO or method_named(options.method).criterion != "MIN_MAX")
     if options.method != AUTO:
         observer.observe(kept.all(), progress, total)
-        return observer.ranges(method_named(options.method), options.percentage)
+        return observer.ranges(method_named(options.method), options.percentage, progress=progress)
     back = min(HELD_BACK, (total or len(kept.samples)) // HELD_BACK_SHARE, len(kept.samples) // 2)
     held = kept.samples[:: max(1, len(kept.samples) // max(back, 1))][:back] or kept.samples
     chosen = {id(feed) for feed in held} if back else set()

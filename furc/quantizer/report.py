@@ -10,13 +10,14 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from furc.data.feeds import feeds, taken_by
 from furc.onnx.files import Source
 from furc.onnx.graph import Array, Graph
 from furc.onnx.run import RunModel, runner_for
 from furc.quantizer.affine import Range
 from furc.quantizer.calibrator import Observer, Progress, Ranges
 from furc.quantizer.equalize import equalize
-from furc.quantizer.float_run import Feed, FloatRun, feeds
+from furc.quantizer.float_run import Feed, FloatRun
 from furc.quantizer.held import keep
 from furc.quantizer.method import CalibrationMethod
 from furc.quantizer.optimize import optimize_graph
@@ -124,7 +125,7 @@ def compare_methods(
     graph = optimize_graph(model, base.input_shapes, base.opset)
     exact_run = RunModel(graph.model())
     if base.equalize:  # once for all methods; layers are then compared with the float layers as they became
-        equalize(graph, keep(feeds(graph.inputs, calibration)).samples)
+        equalize(graph, keep(feeds(taken_by(graph), calibration)).samples)
         base = replace(base, equalize=False)
     exact = [exact_run(feed) for feed in evaluation]
     rows = []

@@ -13,7 +13,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from furc.onnx.graph import Array, Graph, Node, make
-from furc.onnx.run import session
+from furc.onnx.run import run_session, session
 from furc.quantizer.affine import Grid, quantize_weights
 from furc.quantizer.float_run import Feed
 from furc.quantizer.operators import LINEAR, is_quantized
@@ -37,7 +37,7 @@ class Simulation:
         for name in self._leaders:
             full[f"{name}/scale"] = np.array(grids[name].scale, np.float32)
             full[f"{name}/zero"] = np.array(grids[name].zero, np.int8)
-        values = self._session.run(None, {name: full[name] for name in self._fed})
+        values = run_session(self._session, None, {name: full[name] for name in self._fed})
         return {name.removesuffix("/out"): value for name, value in zip(self._outputs, values, strict=True)}
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from furc.runtime.host_model import check_host_models
 from furc.runtime.host_step import HostRunner
 from isa import enf as enf_file
 from isa import npu as npus
@@ -36,6 +37,7 @@ class Session:
         self.npu = npu if npu is not None else npus.target(self.enf.target)
         enf_file.check_compatible(self.enf, self.npu)
         self._interpreter = Interpreter(self.enf, self.npu, accelerate=accelerate)
+        check_host_models(self.enf)
         self._hosts = [HostRunner(step) for step in self.enf.host_steps]
         self._lock = Lock()
 

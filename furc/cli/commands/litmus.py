@@ -9,7 +9,7 @@ import click
 from furc.cli.command import command as declare
 from furc.cli.display import saved, say
 from furc.cli.request import FILE, force_option, takes_request
-from furc.litmus import litmus
+from furc.litmus import Dump, litmus
 from furc.output import DUMP, Outputs
 from furc.request import Request
 
@@ -29,14 +29,16 @@ def command(request: Request, model: Path, skip_quantization: bool, dump: Path |
     outputs = Outputs((model,), force)
     path = dump.with_name(f"{dump.name}.zip") if dump is not None else None
     outputs.check(path, DUMP)
-    result = litmus(model, request, quantized=skip_quantization, step=_say)
-    measured = result.profile
+    made = Dump()
+    try:
+        measured = litmus(model, request, quantized=skip_quantization, step=_say, dump=made)
+    finally:  # what the steps before made is there to be looked at
+        if path is not None and made.parts:
+            outputs.add(path, made.archive(), DUMP)
+            outputs.write()
+            saved(path)
     say(f"{measured.model} on {measured.target}: latency {measured.latency_ms:.3f} ms, of which NPU "
         f"{measured.npu_ms:.3f} ms")  # fmt: skip
-    if path is not None:
-        outputs.add(path, result.archive(), DUMP)
-        outputs.write()
-        saved(path)
 
 
 def _say(number: int, what: str, worked: bool) -> None:

@@ -16,7 +16,7 @@ from furc.cli.samples import METHODS, sample_options
 from furc.data.samples import SampleSource
 from furc.output import MODEL, Outputs
 from furc.quantize_files import quantize_file
-from furc.quantizer import LintWarning, QuantizeOptions
+from furc.quantizer import LintWarning, QuantizeOptions, grouped
 from isa.errors import QuantizeError
 
 
@@ -72,6 +72,8 @@ def command(
     with Bar() as bar:
         quantized = quantize_file(model, data, options, bar)
     _warn(quantized.warnings, strict)
+    if quantized.uncompilable is not None:
+        say(str(quantized.uncompilable).replace("error[", "warning[furc compile will say "), err=True)
     outputs.add(output, quantized.model.SerializeToString(deterministic=True), MODEL)
     outputs.write()
     say(f"Quantized with {method.upper()} on {quantized.samples} samples", err=True)
@@ -80,11 +82,11 @@ def command(
 
 def _warn(found: Sequence[LintWarning], strict: bool) -> None:
     """Show what looks wrong. Raises QuantizeError[SuspectData] where nothing may."""
-    for warning in found:
-        say(str(warning), err=True)
+    for text in grouped(found):
+        say(text, err=True)
     if found and strict:
         raise QuantizeError(
             "SuspectData",
             f"--strict, and {len(found)} of what looks wrong with the calibration data",
-            hint="; ".join(warning.hint for warning in found),
+            hint="; ".join(dict.fromkeys(warning.hint for warning in found)),
         )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import click
 
 from furc.cli.command import command as declare
-from furc.cli.display import saved, show
+from furc.cli.display import saved, say, show
+from furc.cli.pixels import pixel_options
 from furc.cli.request import FILE, force_option, input_files, npu_config_option
 from furc.data.arrays import Array, npz_bytes
 from furc.data.inputs import read_inputs
+from furc.data.pixels import Pixels
 from furc.machine import machine_of
 from furc.output import ARRAYS, ARRAYS_MARK, TRACE, Outputs
 from furc.profile_files import profile_of, profile_tables, profile_text
@@ -28,9 +31,10 @@ TOP = 10
     "inputs",
     multiple=True,
     metavar="NAME=FILE",
-    help="Data of an input: .npy, .npz (the entry NAME, or the only one), or an image, which is stretched to the "
-    "input's size, RGB, divided by 255 where the input is float. Repeatable.  [default: random data]",
+    help="Data of an input: .npy, .npz (the entry NAME, or the only one), an image or a directory of them, which "
+    "become the input as the options below say. Repeatable.  [default: random data]",
 )
+@pixel_options
 @click.option("--output", "-o", type=FILE, metavar="FILE.npz", help="Write the outputs by name.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the random data.")
 @click.option("--trace", type=FILE, metavar="FILE.json", help="Write the run as a Chrome trace, for Perfetto.")
@@ -45,6 +49,7 @@ TOP = 10
 def command(
     enf: Path,
     inputs: tuple[str, ...],
+    pixels: Pixels,
     output: Path | None,
     seed: int,
     trace: Path | None,
@@ -61,7 +66,8 @@ def command(
     binary = enf_file.load(enf)
     npu = machine_of(binary, npu_config)
     session = Session(binary, npu=npu, accelerate=not reference)
-    results = session.run(read_inputs(session.inputs, files, seed))
+    feeds = read_inputs(session.inputs, files, seed, pixels, functools.partial(say, err=True))
+    results = session.run(feeds)
     measured = profile_of(binary, npu)
     if output is not None:
         outputs.add(output, npz_bytes(results, ARRAYS_MARK), ARRAYS)

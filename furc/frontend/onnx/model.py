@@ -11,8 +11,10 @@ from typing import NamedTuple
 import onnx
 from onnx import TensorProto, inliner
 
+from furc.isolated import Died, isolated
 from furc.onnx.files import Source, load
 from furc.onnx.graph import input_infos
+from furc.onnx.soundness import CHECK, NotValid, check_by_onnx
 from furc.quantizer import is_calibrated, quantize
 from isa.errors import Loc, SourceError
 from passes.ir.types import DType
@@ -20,8 +22,6 @@ from passes.ir.types import DType
 OLDEST_OPSET, NEWEST_OPSET = 10, 21
 QDQ = {"QuantizeLinear", "DequantizeLinear"}
 INPUT_TYPES = {TensorProto.FLOAT: DType.F32, TensorProto.UINT8: DType.U8, TensorProto.INT8: DType.I8}
-CHECK = "export the model again; onnx.checker.check_model(path, full_check=True) may say more"
-NotValid = (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, RuntimeError, ValueError, TypeError)
 
 
 class Input(NamedTuple):
@@ -44,13 +44,9 @@ class Model:
 
 
 def read_model(model: Source, input_shapes: Mapping[str, Sequence[int]], source: str) -> Model:
-    """Load and check. Raises SourceError: ModelNotFound, NotOnnx, InvalidGraph, UnsupportedOpset, FloatModel, ..."""
+    """Load and check. Raises SourceError: as `load`, UnsupportedOpset, FloatModel, ..."""
     source = source or (str(model) if isinstance(model, str | Path) else "")
     proto = load(model, source)
-    if proto is model:
-        proto = onnx.ModelProto()
-        proto.CopyFrom(model)  # it is changed below
-    _check_text(proto, source)
     opset = _checked_opset(proto, source)
     if proto.functions:
         proto = _inlined(proto, source)
@@ -72,22 +68,6 @@ def _is_quantized(proto: onnx.ModelProto) -> bool:
     return any(node.op_type in QDQ or node.op_type.startswith(("QLinear", "QGemm")) for node in proto.graph.node)
 
 
-def _check_text(proto: onnx.ModelProto, source: str) -> None:
-    """Names must be text: protobuf hands out the bytes of a string that is not UTF-8."""
-    graph = proto.graph
-    names: list[object] = [graph.name, *(o.domain for o in proto.opset_import), *(p.key for p in proto.metadata_props)]
-    names += [named.name for named in (*graph.initializer, *graph.input, *graph.output)]
-    for info in graph.input:
-        names += [dim.dim_param for dim in info.type.tensor_type.shape.dim]
-    for node in (*graph.node, *(node for function in proto.functions for node in function.node)):
-        names += [node.name, node.op_type, node.domain, *node.input, *node.output]
-        names += [attribute.name for attribute in node.attribute]
-    broken = next((name for name in names if isinstance(name, bytes)), None)
-    if broken is not None:
-        message = f"not a valid ONNX graph: the name {broken[:40]!r} is not UTF-8"
-        raise SourceError("InvalidGraph", message, at=Loc(source), hint=CHECK)
-
-
 def _checked_opset(proto: onnx.ModelProto, source: str) -> int:
     opset = max((int(o.version) for o in proto.opset_import if o.domain in ("", "ai.onnx")), default=0)
     if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
@@ -107,24 +87,18 @@ def _check_valid(proto: onnx.ModelProto, source: str) -> None:
     for info in (*proto.graph.input, *proto.graph.output):
         if info.type.HasField("tensor_type") and not info.type.tensor_type.HasField("shape"):
             info.type.tensor_type.shape.SetInParent()
-    try:
-        onnx.checker.check_model(proto)
-    except NotValid as error:
-        raise _invalid(error, source) from error
+    check_by_onnx(proto, source)
 
 
 def _inlined(proto: onnx.ModelProto, source: str) -> onnx.ModelProto:
     """Without functions: their nodes in place of their calls."""
     try:
-        result: onnx.ModelProto = inliner.inline_local_functions(proto)
-    except NotValid as error:
-        raise _invalid(error, source) from error
-    return result
-
-
-def _invalid(error: Exception, source: str) -> SourceError:
-    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return SourceError("InvalidGraph", f"not a valid ONNX graph: {first}", at=Loc(source), hint=CHECK)
+        data = isolated(lambda: bytes(inliner.inline_local_functions(proto).SerializeToString()))
+        return onnx.ModelProto.FromString(data)
+    except (*NotValid, Died) as error:
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        message = f"not a valid ONNX graph: its functions cannot be inlined: {first}"
+        raise SourceError("InvalidGraph", message, at=Loc(source), hint=CHECK) from error
 
 
 def _check_quantized(proto: onnx.ModelProto, source: str) -> None:
@@ -165,8 +139,12 @@ def _input(info: onnx.ValueInfoProto, given: Sequence[int] | None, source: str) 
             "WrongShape", f"the model's has {len(dims)} axes, {list(given)} has {len(given)}", at=at, hint=_asked(info)
         )
     shape = []
+    batch = len(dims) > 1 and all(dim.HasField("dim_value") for dim in dims[1:])
     for i, dim in enumerate(dims):
         fixed = int(dim.dim_value) if dim.HasField("dim_value") else None
+        if fixed is None and given is None and i == 0 and batch:
+            shape.append(1)  # the batch is the compiler's to choose
+            continue
         if fixed is None and given is None:
             raise _dynamic(info, f'Some(DimParam("{dim.dim_param}"))' if dim.dim_param else "None", source)
         asked = fixed if given is None else int(given[i])
@@ -193,7 +171,7 @@ def _asked(info: onnx.ValueInfoProto) -> str:
     dims = list(info.type.tensor_type.shape.dim)
     likely = ["1", "3", "640", "640"]
     shape = [str(d.dim_value) if d.HasField("dim_value") else (likely[i] if i < 4 else "1") for i, d in enumerate(dims)]
-    return f"--input-shape {info.name}={','.join(shape or likely)}"
+    return f"--input-shape {info.name}={'x'.join(shape or likely)}"
 
 
 def _needed(proto: onnx.ModelProto) -> tuple[tuple[int, onnx.NodeProto], ...]:

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from furc.onnx.soundness import node_name
 from isa.errors import Loc, LowerError, SourceError
 
 
@@ -29,7 +30,7 @@ class Node:
     @property
     def name(self) -> str:
         """As messages and profiles call it."""
-        return str(self.proto.name) or f"node {self.index}"
+        return node_name(self.proto, self.index)
 
     @property
     def loc(self) -> Loc:

@@ -9,6 +9,7 @@ from furc.frontend.onnx.node import Node
 from passes.ir.attributes import Kernel, Pair
 from passes.ir.op import Value
 
+STATE_PADS = "state the pads as numbers instead of auto_pad"
 AUTO_PADS = ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID")
 
 
@@ -59,9 +60,15 @@ def auto_pads(
     if mode == "VALID":
         return [0] * 2 * len(spatial)
     total = [
-        max((-(-size // s) - 1) * s + (k - 1) * d + 1 - size, 0)
+        (-(-size // s) - 1) * s + (k - 1) * d + 1 - size
         for size, k, s, d in zip(spatial, kernel, stride, dilation, strict=True)
     ]
+    if min(total, default=0) < -1:  # seen with ONNX Runtime 1.32: it crops, but not where both sides lose as much
+        message = f"auto_pad {mode} with kernel {list(kernel)} and strides {list(stride)} would pad by {total}"
+        raise node.unsupported(f"{message}, which runtimes understand differently", STATE_PADS)
+    if node.op != "Conv" and max(dilation) > 1:  # and its pools leave dilations out
+        raise node.unsupported(f"{node.op} with auto_pad {mode} and dilations {list(dilation)}", STATE_PADS)
+    total = [max(t, 0) for t in total]  # what is one too many lies behind the last window
     less, more = [t // 2 for t in total], [t - t // 2 for t in total]
     return less + more if mode == "SAME_UPPER" else more + less
 

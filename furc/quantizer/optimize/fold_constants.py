@@ -12,11 +12,13 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from furc.onnx.graph import Array, Graph, Node
+from furc.onnx.graph import Array, Graph, Node, infer_shapes
 from furc.onnx.run import RunModel
 
 UNSTABLE = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
 KEPT = {"QuantizeLinear", "DequantizeLinear", "If", "Loop", "Scan"}
+# Their inputs say how large the result is. Where inference does not know it, nobody knows what running them takes.
+GROWING = {"ConstantOfShape", "Expand", "Tile", "Range", "OneHot", "Resize", "Upsample", "Pad", "EyeLike"}
 LARGE_BYTES = 64 << 20
 
 
@@ -26,7 +28,7 @@ def fold_constants(graph: Graph) -> None:
     _fold_shapes(graph)
     known, constant = set(graph.constants), list[Node]()
     for node in graph.nodes:
-        if _foldable(node) and all(not name or name in known for name in node.inputs):
+        if _foldable(graph, node) and all(not name or name in known for name in node.inputs):
             constant.append(node)
             known.update(node.outputs)
     values = _run(graph, constant) if constant else {}
@@ -38,8 +40,9 @@ def fold_constants(graph: Graph) -> None:
     graph.remove_dead()
 
 
-def _foldable(node: Node) -> bool:
-    return node.domain in ("", "ai.onnx") and node.op not in UNSTABLE | KEPT
+def _foldable(graph: Graph, node: Node) -> bool:
+    own = node.domain in ("", "ai.onnx") and node.op not in UNSTABLE | KEPT
+    return own and (node.op not in GROWING or graph.shape(node.output) is not None)
 
 
 def _take_constant_nodes(graph: Graph) -> None:
@@ -53,8 +56,8 @@ def _take_constant_nodes(graph: Graph) -> None:
 
 
 def _constant_value(node: Node) -> Array | None:
-    (name,) = node.attributes or ("",)
-    if name not in ("value", "value_float", "value_floats", "value_int", "value_ints"):
+    name = next(iter(node.attributes), "")
+    if len(node.attributes) != 1 or name not in ("value", "value_float", "value_floats", "value_int", "value_ints"):
         return None
     value = node.get(name)
     if name == "value":
@@ -94,7 +97,7 @@ def _run(graph: Graph, nodes: list[Node]) -> dict[str, Array]:
 
 def _typed(model: onnx.ModelProto) -> bytes:
     """ONNX Runtime wants outputs to have a type; shape inference finds it."""
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    inferred = infer_shapes(model)
     infos = {i.name: i for i in inferred.graph.value_info}
     for output in model.graph.output:
         if output.name in infos:

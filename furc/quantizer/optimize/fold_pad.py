@@ -51,7 +51,7 @@ def _spatial_zeros(graph: Graph, node: Node) -> list[int] | None:
 
 
 def _explicit_pads(graph: Graph, node: Node) -> bool:
-    """auto_pad SAME_UPPER and SAME_LOWER of a Conv or pool, as numbers. Needs the input's shape."""
+    """auto_pad SAME_UPPER and SAME_LOWER of a Conv or pool, as numbers, where they mean one thing."""
     mode = node.get("auto_pad", "NOTSET")
     shape = graph.shape(node.input(0))
     if node.op not in ("Conv", "MaxPool", "AveragePool") or mode not in ("SAME_UPPER", "SAME_LOWER") or shape is None:
@@ -61,7 +61,10 @@ def _explicit_pads(graph: Graph, node: Node) -> bool:
     ones = [1] * len(kernel)
     total = []
     for size, k, s, d in zip(shape[2:], kernel, node.get("strides", ones), node.get("dilations", ones), strict=True):
-        total.append(max(0, (-(-size // s) - 1) * s + (k - 1) * d + 1 - size))
+        total.append((-(-size // s) - 1) * s + (k - 1) * d + 1 - size)
+    if min(total, default=0) < -1 or (node.op != "Conv" and max(node.get("dilations", ones)) > 1):
+        return False  # runtimes differ; the frontend refuses it
+    total = [max(t, 0) for t in total]
     small, large = [t // 2 for t in total], [t - t // 2 for t in total]
     del node.attributes["auto_pad"]
     node.set(pads=small + large if mode == "SAME_UPPER" else large + small)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx
 from onnx import version_converter
 
+from furc.isolated import isolated
 from isa.errors import QuantizeError
 
 OLDEST, NEWEST_QDQ = 13, 20  # QuantizeLinear takes per-channel scales since 13; 21 changes its attributes
@@ -19,7 +20,8 @@ def convert_opset(model: onnx.ModelProto, wanted: int = 13) -> onnx.ModelProto:
     if have == wanted:
         return model
     try:
-        return version_converter.convert_version(model, wanted)
+        data = isolated(lambda: bytes(version_converter.convert_version(model, wanted).SerializeToString()))
+        return onnx.ModelProto.FromString(data)
     except Exception as error:  # the C++ converter has no exception type of its own
         if OLDEST <= have <= NEWEST_QDQ:
             return model

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import onnx
 
-from furc.onnx import files
-from furc.onnx.graph import Graph, fixed_inputs, infer_shapes
+from furc.onnx.files import Source, in_file, load
+from furc.onnx.graph import Graph, Node, fixed_inputs, infer_shapes, lightened
+from furc.onnx.soundness import CHECK, check_by_onnx, node_name
 from furc.quantizer.optimize.conv1d import widen_conv1d
 from furc.quantizer.optimize.fold_affine import fold_affine
 from furc.quantizer.optimize.fold_constants import fold_constants
@@ -15,7 +17,10 @@ from furc.quantizer.optimize.fold_pad import fold_pad
 from furc.quantizer.optimize.opset import convert_opset
 from furc.quantizer.optimize.plain_ops import plain_ops
 from furc.quantizer.optimize.remove_identity import remove_identity
-from isa.errors import QuantizeError
+from isa.errors import Loc, QuantizeError, SourceError
+
+OWN_DOMAINS = ("", "ai.onnx")
+LARGEST = 1 << 27  # elements of a tensor: half a GiB in float32, eight times the SRAM in int8
 
 PASSES: tuple[Callable[[Graph], None], ...] = (
     fold_constants,  # first: the others ask whether weights and pads are constant
@@ -28,39 +33,74 @@ PASSES: tuple[Callable[[Graph], None], ...] = (
 
 
 def optimize_model(
-    model: files.Source, input_shapes: Mapping[str, Sequence[int]] | None = None, opset_version: int = 13
+    model: Source, input_shapes: Mapping[str, Sequence[int]] | None = None, opset_version: int = 13
 ) -> onnx.ModelProto:
     """The float model in the form that is calibrated and quantized: same inputs, outputs and results, fewer nodes.
 
     input_shapes: extents of graph inputs whose shape the model leaves open. Tensors that survive keep their names.
-    Raises QuantizeError[UnknownInput, OpsetConversion, BadModel].
+    Raises SourceError for a damaged model, QuantizeError[UnknownInput, OpsetConversion, BadModel].
     """
     return optimize_graph(model, input_shapes, opset_version).model()
 
 
 def optimize_graph(
-    model: files.Source, input_shapes: Mapping[str, Sequence[int]] | None = None, opset_version: int = 13
+    model: Source, input_shapes: Mapping[str, Sequence[int]] | None = None, opset_version: int = 13
 ) -> Graph:
     """As `optimize_model`, left taken apart."""
-    loaded = load(model)
+    with in_file(model):
+        return _optimized(load(model), input_shapes, opset_version)
+
+
+def _optimized(loaded: onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]] | None, opset_version: int) -> Graph:
     if input_shapes:
         _check_names(loaded, input_shapes)
         loaded = fixed_inputs(loaded, input_shapes)
+    _check_by_onnx(loaded)
+    if all(node.domain in OWN_DOMAINS for node in loaded.graph.node):
+        _forget_shapes(loaded)
     graph = Graph(_inferred(convert_opset(loaded, opset_version)))
     for run in PASSES:
-        run(graph)
+        try:
+            run(graph)
+        except (ArithmeticError, LookupError, ValueError, TypeError, AttributeError) as error:
+            raise QuantizeError("BadModel", f"{run.__name__}: {error}", hint=CHECK) from error
         graph = Graph(_inferred(graph.model()))
+    for node in graph.nodes:
+        _check_linear(graph, node)
     return graph
 
 
-def load(model: files.Source) -> onnx.ModelProto:
-    """A model with all its data, read if it is a path or bytes. Raises QuantizeError[BadModel], SourceError."""
-    if isinstance(model, bytes):
-        try:
-            model = onnx.load_model_from_string(model)
-        except Exception as error:
-            raise QuantizeError("BadModel", f"this is not an ONNX model: {error}") from error
-    return files.load(model)
+def _forget_shapes(model: onnx.ModelProto) -> None:
+    """What a file says of shapes that follow from others may be wrong; inference finds them again."""
+    del model.graph.value_info[:]
+    for info in model.graph.output:
+        if info.type.HasField("tensor_type"):
+            info.type.tensor_type.ClearField("shape")
+
+
+def _check_linear(graph: Graph, node: Node) -> None:
+    """Weights and bias go together: the first to trip over it may be far behind. Raises QuantizeError BadModel."""
+    weight, bias = graph.constants.get(node.input(1)), graph.constants.get(node.input(2))
+    if node.op not in ("Conv", "ConvTranspose") or weight is None:
+        return
+    if weight.ndim < 3 or 0 in weight.shape:
+        raise QuantizeError("BadModel", f"{node.op} with weights of {list(weight.shape)}", at=node.loc, hint=CHECK)
+    channels = weight.shape[0] if node.op == "Conv" else weight.shape[1] * int(node.get("group", 1))
+    if bias is not None and bias.shape != (channels,):
+        what = f"{node.op}: a bias of {list(bias.shape)} for {channels} output channels"
+        raise QuantizeError("BadModel", what, at=node.loc, hint=CHECK)
+
+
+def _check_by_onnx(model: onnx.ModelProto) -> None:
+    """Without the names and shapes on which onnx insists and ONNX Runtime does not."""
+    light = lightened(model)
+    del light.graph.value_info[:]
+    for info in (*light.graph.input, *light.graph.output):
+        if info.type.HasField("tensor_type") and not info.type.tensor_type.HasField("shape"):
+            info.type.tensor_type.shape.SetInParent()
+    if not light.graph.output:
+        raise SourceError("InvalidGraph", "the model has no outputs", hint=CHECK)
+    check_by_onnx(light)
 
 
 def _check_names(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> None:
@@ -73,7 +113,16 @@ def _check_names(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) ->
 
 
 def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
-    try:
-        return infer_shapes(model)
-    except Exception as error:
-        raise QuantizeError("BadModel", f"shape inference refuses the model: {str(error).strip()}") from error
+    """With shapes, all of which some tensor can have. Raises QuantizeError[BadModel, TensorTooLarge]."""
+    inferred = infer_shapes(model)
+    makers = {name: node for node in inferred.graph.node for name in node.output}
+    for info in (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output):
+        dims = [d.dim_value for d in info.type.tensor_type.shape.dim if d.HasField("dim_value")]
+        maker = makers.get(info.name)
+        at = Loc(nodes=(node_name(maker, 0),)) if maker is not None else Loc(detail=f"input '{info.name}'")
+        if min(dims, default=1) < 0:
+            raise QuantizeError("BadModel", f"tensor '{info.name}' would be {dims}", at=at, hint=CHECK)
+        if math.prod(dims) > LARGEST:
+            what = f"tensor '{info.name}' is {dims}: more than {LARGEST} elements"
+            raise QuantizeError("TensorTooLarge", what, at=at, hint="check the shapes the model computes")
+    return inferred

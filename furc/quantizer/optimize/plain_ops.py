@@ -1,7 +1,7 @@
 """Bring operators to the one form that later passes and the compiler know.
 
 Clip from 0 without upper bound becomes Relu; Gemm's alpha and beta go into its weights; division by a constant becomes
-multiplication; PRelu with one slope becomes LeakyRelu.
+multiplication; PRelu with one slope becomes LeakyRelu; Sum of two becomes Add.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ UNBOUNDED = 1e30  # exporters write the largest float for "no bound"
 
 
 def plain_ops(graph: Graph) -> None:
-    for rule in (_clip_to_relu, _plain_gemm, _div_to_mul, _prelu_to_leaky):
+    for rule in (_clip_to_relu, _plain_gemm, _div_to_mul, _prelu_to_leaky, _sum_to_add):
         rewrite(graph, rule)
     graph.remove_dead()
 
@@ -76,5 +76,13 @@ def _prelu_to_leaky(graph: Graph, node: Node) -> bool:
         return False
     node.op, node.inputs = "LeakyRelu", node.inputs[:1]
     node.set(alpha=float(slope.reshape(-1)[0]))
+    graph.changed()
+    return True
+
+
+def _sum_to_add(graph: Graph, node: Node) -> bool:
+    if node.op != "Sum" or len(node.inputs) != 2 or node.domain not in ("", "ai.onnx"):
+        return False
+    node.op = "Add"
     graph.changed()
     return True

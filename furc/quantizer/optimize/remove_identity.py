@@ -13,7 +13,21 @@ from furc.onnx.graph import Graph, Node, rewrite
 
 
 def remove_identity(graph: Graph) -> None:
+    rewrite(graph, _without_empty)
     rewrite(graph, _bypass)
+    graph.remove_dead()
+
+
+def _without_empty(graph: Graph, node: Node) -> bool:
+    """A Concat without operands that have no elements, such as the columns behind the classes of a detector."""
+    if node.op != "Concat" or len(node.inputs) < 2:
+        return False
+    kept = [name for name in node.inputs if 0 not in (graph.shape(name) or ())]
+    if not kept or len(kept) == len(node.inputs):
+        return False
+    node.inputs = kept
+    graph.changed()
+    return True
 
 
 def _bypass(graph: Graph, node: Node) -> bool:

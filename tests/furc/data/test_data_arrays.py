@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from furc.data.arrays import npz_bytes, read_array, read_arrays
 from furc.data.inputs import Input, random_inputs, read_inputs
-from isa.errors import SourceError
+from isa.errors import RunError, SourceError
 
 IMAGE = Input("images", "float32", (1, 3, 8, 8))
 
@@ -107,7 +107,8 @@ def test_a_header_that_promises_more_than_the_file_has(tmp_path: Path) -> None:
 
 def test_a_wrong_shape_is_told_by_its_shape_not_by_its_size(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.zeros((16, 3, 8, 8)))
-    assert read_inputs([IMAGE], {"images": tmp_path / "x.npy"})["images"].shape == (16, 3, 8, 8)
+    with pytest.raises(RunError, match=r"InputShape.*'images' is float64\[16, 3, 8, 8\]"):
+        read_inputs([IMAGE], {"images": tmp_path / "x.npy"})
 
 
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"PK", b"PK\x05\x06" + bytes(18), b"\x93NUMPY\x01\x00\xff\xff"])

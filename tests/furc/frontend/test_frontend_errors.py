@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, external_data_helper, helper
 from qdq_models import Qdq
 
+import furc
 from furc.frontend import load_onnx
 from isa.errors import FurcError, LowerError, SourceError
 
@@ -80,24 +81,37 @@ def test_model_with_the_vendors_ranges_must_have_them_all() -> None:
     assert error.name == "MissingRange"
 
 
-def test_dynamic_shape_is_refused_and_fixed_by_an_option() -> None:
+def with_open_input(*shape: int | str) -> tuple[onnx.ModelProto, str]:
     m = small()
-    m.inputs["x_2"] = ("float32", ("batch_size", 3, 8, 8))
+    m.inputs["x_2"] = ("float32", shape)
     del m.inputs[next(iter(m.inputs))]
     name = next(iter(m.inputs))
     for node in m.nodes:
         node.input[:] = [name if i.startswith("x_") else i for i in node.input]
-    model = m.model()
+    return m.model(), name
+
+
+def test_dynamic_shape_is_refused_and_fixed_by_an_option() -> None:
+    model, name = with_open_input("batch_size", 3, "height", 8)
     error = failure(model)
     assert str(error) == (
         f"error[DynamicShape]: m.onnx: the static shape of tensor '{name}' contains an unsupported dimension value: "
-        f'Some(DimParam("batch_size"))\n  hint: --input-shape {name}=1,3,8,8'
+        f'Some(DimParam("batch_size"))\n  hint: --input-shape {name}=1x3x640x8'
     )
     assert load_onnx(model, input_shapes={name: (2, 3, 8, 8)}).batch == 2
     assert failure(model, input_shapes={name: (2, 3, 8)}).name == "WrongShape"
-    assert failure(model, input_shapes={name: (2, 3, 9, 8)}).message == "axis 2 is 8 in the model, 9 was asked for"
+    assert failure(model, input_shapes={name: (2, 3, 8, 9)}).message == "axis 3 is 8 in the model, 9 was asked for"
     error = failure(model, input_shapes={name + "x": (1,)})
     assert (error.name, error.hint) == ("UnknownInput", f"did you mean '{name}'?")
+
+
+@pytest.mark.parametrize("extent", ["batch_size", -1])
+def test_an_open_batch_is_the_compilers_to_choose(extent: int | str) -> None:
+    """-1 is how some exporters write it."""
+    model, name = with_open_input(extent, 3, 8, 8)
+    assert load_onnx(model).inputs[0].type.shape == (1, 3, 8, 8)
+    assert load_onnx(model, input_shapes={name: (2, 3, 8, 8)}).batch == 2
+    assert furc.compile(model, batch_size=4).inputs[0].shape == (4, 3, 8, 8)
 
 
 def test_input_without_any_shape() -> None:

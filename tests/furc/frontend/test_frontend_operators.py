@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
-from qdq_models import Qdq, agree, mnemonics
+from onnx import TensorProto, helper, numpy_helper
+from qdq_models import Qdq, agree, mnemonics, runtime
 
 from furc.frontend import load_onnx
-from isa.errors import RunError
+from furc.quantizer import optimize_model
+from isa.errors import LowerError, RunError
 from isa.npu import target
 from passes.execute import execute
 from passes.ops.conv import Conv2d
@@ -315,3 +318,38 @@ def test_the_reference_executor_names_a_missing_input() -> None:
         execute(graph, {"y": np.zeros((1, 3), np.float32)}, target("warboy"))
     with pytest.raises(RunError, match=r"error\[WrongInput\]: input 'x_1': expected float32\[1, 3\], got float64\[3\]"):
         execute(graph, {"x_1": np.zeros(3)}, target("warboy"))
+
+
+@pytest.mark.parametrize("mode", ["SAME_UPPER", "SAME_LOWER"])
+@pytest.mark.parametrize("op", ["Conv", "MaxPool", "AveragePool"])
+def test_auto_pad_is_as_onnx_runtime_has_it_or_refused(op: str, mode: str) -> None:
+    """With a stride beyond the kernel ONNX Runtime crops, in most cases; in pools it forgets dilations."""
+    refused = []
+    for extent, kernel, stride, dilation in product((7, 8), (1, 2, 3), (1, 2, 3, 4), (1, 2)):
+        if dilation > 1 and (kernel == 1 or op != "MaxPool"):  # ONNX Runtime refuses those itself
+            continue
+        m = Qdq()
+        x = m.float_input(1, 3, extent, extent)
+        inputs = [x, m.weights(4, 3, kernel, kernel)] if op == "Conv" else [x]
+        window: dict[str, Any] = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "auto_pad": mode}
+        window |= {"dilations": [dilation] * 2} if dilation > 1 else {}
+        m.output(m.quantized(m.node(op, *inputs, **window), 0.02, 3))
+        try:
+            agree(m, within=op == "AveragePool")
+        except LowerError as error:
+            assert "auto_pad" in error.message and error.hint
+            refused.append((extent, kernel, stride, dilation))
+    assert (8, 1, 4, 1) in refused and (7, 3, 2, 1) not in refused and (8, 2, 2, 1) not in refused
+    assert all(dilation > 1 or stride >= kernel + 2 for _, kernel, stride, dilation in refused)
+
+
+def test_the_quantizer_leaves_auto_pad_alone_where_it_would_crop() -> None:
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, 8, 8])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    w = numpy_helper.from_array(np.ones((1, 1, 1, 1), np.float32), "w")
+    node = helper.make_node("Conv", ["x", "w"], ["y"], kernel_shape=[1, 1], strides=[4, 4], auto_pad="SAME_UPPER")
+    graph = helper.make_graph([node], "g", [x], [y], [w])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    feed = {"x": np.arange(64, dtype=np.float32).reshape(1, 1, 8, 8)}
+    before, after = (runtime(m, feed, optimized=False)["y"] for m in (model, optimize_model(model)))
+    assert before.reshape(-1).tolist() == after.reshape(-1).tolist() == [9, 13, 41, 45]

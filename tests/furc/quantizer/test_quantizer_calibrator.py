@@ -85,7 +85,10 @@ def test_infinity_inside_the_model_names_its_node() -> None:
     [
         ({"z": np.zeros((1, 3, 12, 12), np.float32)}, "sample 0 has the inputs z, the model takes x"),
         ([], "sample 0 has 0 arrays, the model takes x"),
-        ({"x": np.zeros((1, 3, 5, 5, 5), np.float32)}, "the model does not take x [1, 3, 5, 5, 5]"),
+        (
+            {"x": np.zeros((1, 3, 5, 5, 5), np.float32)},
+            "sample 0: input 'x' is [1, 3, 5, 5, 5], the model takes [1, 3, 12, 12]",
+        ),
     ],
 )
 def test_wrong_samples_say_what_the_model_takes(sample: object, message: str) -> None:

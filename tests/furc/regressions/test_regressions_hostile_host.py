@@ -56,24 +56,21 @@ def with_head(enf: Enf, graph: onnx.GraphProto) -> Enf:
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        (lambda e: with_step(e, 0, model=b"garbage"), "host step 'quantize': ONNX Runtime refuses it: "),
-        (lambda e: with_step(e, 0, model=b""), "host step 'quantize': ONNX Runtime refuses it: "),
-        (lambda e: with_step(e, 2, model=head_of(e).model), "host step 'dequantize': it has no input '"),
-        (
-            lambda e: with_step(e, 0, images=3),
-            "host step 'quantize': 'images' [1, 1, 8, 8] cannot be cut into 3 images",
-        ),
-        (head_with_a_file, "host step 'quantize': it takes constants from other files"),
-        (float_head, "tensor '"),
-        (lambda e: replace(e, outputs=(replace(e.outputs[0], shape=(3,)),)), "tensor '"),
-        (lambda e: replace(e, outputs=(replace(e.outputs[0], dtype="int8"),)), "tensor '"),
+        (lambda e: with_step(e, 0, model=b"garbage"), "'quantize': no ONNX model: "),
+        (lambda e: with_step(e, 0, model=b""), "'quantize': operator sets none, expected "),
+        (lambda e: with_step(e, 2, model=head_of(e).model), "'dequantize': it has no input '"),
+        (lambda e: with_step(e, 0, images=3), "'quantize': 'images' [1, 1, 8, 8] cannot be cut into 3 images"),
+        (head_with_a_file, "'quantize': initializer 'k': it takes constants from other files"),
+        (float_head, "'quantize': input 'images' has no fixed shape"),
+        (lambda e: replace(e, outputs=(replace(e.outputs[0], shape=(3,)),)), "'dequantize': output '"),
+        (lambda e: replace(e, outputs=(replace(e.outputs[0], dtype="int8"),)), "'dequantize': output '"),
         (
             lambda e: with_step(e, 1, inputs=(replace(e.npu_steps[0].inputs[0], shape=Shape4(1, 1, 1, 7)),)),
-            "tensor '",
+            "'quantize': output 'images.int8' is int8[1, 1, 8, 8], the file says int8 of 7 elements",
         ),
         (
             lambda e: replace(e, inputs=(replace(e.inputs[0], shape=(64,)),)),
-            "host step 'quantize': ONNX Runtime cannot run it: ",
+            "'quantize': input 'images' is float32[1, 1, 8, 8], the file says float32[64]",
         ),
     ],
 )
@@ -82,7 +79,7 @@ def test_a_hostile_host_step_is_an_enf_error(enf: Enf, change: Callable[[Enf], E
     [tensor] = hostile.inputs
     with pytest.raises(EnfError) as caught:
         furc.Session(hostile).run({tensor.name: np.zeros(tensor.shape, np.float32)})
-    assert caught.value.name == "BadEnf" and caught.value.message.startswith(what)
+    assert caught.value.name == "BadEnf" and caught.value.message.startswith(f"host step {what}")
     assert "\n" not in caught.value.message and caught.value.hint
 
 

@@ -1,0 +1,68 @@
+"""How an image becomes an input: the same options wherever a command takes images."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import click
+
+from furc.data.pixels import Pixels
+from isa.errors import ConfigError
+
+
+def pixel_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator: the options, handed over as one `pixels`."""
+
+    @functools.wraps(function)
+    def wrapped(
+        *,
+        resize: Literal["stretch", "letterbox", "crop"],
+        scale: float,
+        mean: str,
+        std: str,
+        channels: Literal["rgb", "bgr", "gray"],
+        **others: Any,
+    ) -> Any:
+        pixels = Pixels(
+            fit=resize,
+            scale=scale,
+            mean=_numbers(mean, "--mean"),
+            std=_numbers(std, "--std"),
+            channels=channels,
+        )
+        try:
+            return function(pixels=pixels, **others)
+        except ConfigError as error:
+            if error.name != "BadChannels":
+                raise
+            raise click.UsageError(error.message) from error  # --mean and --std against --channels
+
+    for option in reversed(list(_options())):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def _options() -> Iterator[Callable[[Callable[..., Any]], Callable[..., Any]]]:
+    yield click.option(
+        "--resize", type=click.Choice(("stretch", "letterbox", "crop")), default="stretch",
+        help="How an image comes to the input's rows and columns.",
+    )  # fmt: skip
+    yield click.option("--scale", type=float, default=1 / 255, help="Pixels, 0 to 255, are multiplied by this.",
+                       show_default="1/255")  # fmt: skip
+    yield click.option("--mean", default="0", metavar="M[,M,M]", help="Then subtracted; one number, or one a channel.")
+    yield click.option("--std", default="1", metavar="S[,S,S]", help="Then divided by; one number, or one a channel.")
+    yield click.option(
+        "--channels", type=click.Choice(("rgb", "bgr", "gray")), default="rgb", help="Order of the channels."
+    )
+
+
+def _numbers(text: str, option: str) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(word) for word in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"'{text}' is not one number or three", param_hint=f"'{option}'") from None
+    if option == "--std" and not all(numbers):
+        raise click.BadParameter("a standard deviation of 0", param_hint=f"'{option}'")
+    return numbers

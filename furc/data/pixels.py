@@ -1,0 +1,80 @@
+"""How an image becomes an input of a model: the same for calibration and for runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from furc.data.images import Preprocess
+from isa.errors import NOWHERE, ConfigError, Loc, SourceError
+
+IMAGE_AXES = 4
+LIKELY = (1, 3, 640, 640)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pixels:
+    """As in Preprocess; the size and the order of axes are the model's."""
+
+    fit: Literal["stretch", "letterbox", "crop"] = "stretch"
+    scale: float = 1 / 255
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    channels: Literal["rgb", "bgr", "gray"] = "rgb"
+
+
+USUAL = Pixels()
+
+
+def preprocess_for(
+    name: str, shape: Sequence[int], pixels: Pixels, dtype: str = "float32", at: Loc = NOWHERE
+) -> Preprocess:
+    """For an input [n, c, h, w] or [n, h, w, c], 0 where it is open. dtype: integers take pixels as they are.
+
+    Raises SourceError NotAnImageInput, ConfigError BadChannels.
+    """
+    last = len(shape) == IMAGE_AXES and shape[3] in (1, 3) and shape[1] not in (1, 3)
+    size = shape[1:3] if last else shape[2:4]
+    if len(shape) != IMAGE_AXES or min(size) < 1:
+        likely = "x".join(str(extent if extent > 0 else d) for extent, d in zip(shape, LIKELY, strict=False))
+        raise SourceError(
+            "NotAnImageInput", f"input '{name}' is {list(shape)}, images need four axes with known rows and columns",
+            at=at, hint=f"give --input-shape {name}={likely or '1x3x640x640'}, or an .npz",
+        )  # fmt: skip
+    channels = shape[3] if last else shape[1]
+    order = "gray" if channels == 1 else pixels.channels
+    _check_channels(name, channels, order, pixels, at)
+    if dtype != "float32":
+        _check_stored(name, dtype, pixels, at)
+    return Preprocess(
+        size=(int(size[0]), int(size[1])),
+        fit=pixels.fit,
+        scale=pixels.scale,
+        mean=pixels.mean,
+        std=pixels.std,
+        channels=order,
+        layout="nhwc" if last else "nchw",
+        dtype="float32" if dtype == "float32" else "uint8",
+    )
+
+
+def _check_channels(name: str, channels: int, order: str, pixels: Pixels, at: Loc) -> None:
+    wanted = 1 if order == "gray" else 3
+    if channels not in (0, wanted):
+        raise SourceError("NotAnImageInput", f"input '{name}' has {channels} channels, {order} images have {wanted}",
+                          at=at, hint="choose --channels, or give an .npz")  # fmt: skip
+    for what, numbers in (("mean", pixels.mean), ("std", pixels.std)):
+        if len(numbers) not in (1, wanted):
+            raise ConfigError("BadChannels", f"{what} has {len(numbers)} numbers for {wanted} channels",
+                              hint="give one number, or one a channel")  # fmt: skip
+
+
+def _check_stored(name: str, dtype: str, pixels: Pixels, at: Loc) -> None:
+    """Stored values are pixels; what they stand for was settled when the model was quantized."""
+    wrong = [f"--{what}" for what in ("scale", "mean", "std") if getattr(pixels, what) != getattr(USUAL, what)]
+    if wrong:
+        raise SourceError(
+            "NotAnImageInput", f"input '{name}' is {dtype}: it takes pixels as they are, {wrong[0]} would change them",
+            at=at, hint=f"leave out {', '.join(wrong)}: they belong to furc quantize",
+        )  # fmt: skip

@@ -1,0 +1,177 @@
+"""What the host's share of a binary may be: operators that end, on tensors whose sizes the file declares.
+
+The bytes come from a file. ONNX Runtime would run a loop of 2**62 trips, make a tensor of any size, and read any file
+that a constant names. Nothing of that is in what furc's own partition writes, so all of it is refused.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import AttributeProto, TensorProto, external_data_helper, helper
+
+from furc.isolated import Died, isolated
+from furc.onnx.soundness import NotValid, checked, node_name, tensors_of, walk
+from isa.enf import COMPILE_AGAIN, Enf, HostStep
+from isa.errors import EnfError, SourceError
+
+# Each takes time in proportion to the elements it reads and makes, and none has a body.
+ALLOWED = frozenset({
+    "Abs", "Add", "ArgMax", "ArgMin", "And", "BatchNormalization", "Cast", "Ceil", "Celu", "Clip", "Concat", "Constant",
+    "Cos", "DepthToSpace", "DequantizeLinear", "Div", "Elu", "Equal", "Erf", "Exp", "Expand", "Flatten", "Floor",
+    "Gather", "GatherElements", "Gelu", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "Hardmax", "Identity",
+    "InstanceNormalization", "LayerNormalization", "LeakyRelu", "Less", "LessOrEqual", "Log", "LogSoftmax",
+    "LpNormalization", "Max", "Mean", "Min", "Mish", "Mod", "Mul", "Neg", "Not", "Or", "PRelu", "Pad", "Pow",
+    "QuantizeLinear", "Reciprocal", "ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd",
+    "ReduceSum", "Relu", "Reshape", "Resize", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Slice", "Softmax", "Softplus",
+    "Softsign", "SpaceToDepth", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "Tile", "TopK", "Transpose",
+    "Unsqueeze", "Where", "Xor",
+})  # fmt: skip
+OLDEST_OPSET, NEWEST_OPSET = 11, 21
+LARGEST = 1 << 28  # elements of all tensors of a step together: a GiB where they are float32
+BESIDE_DECLARED = 32  # times the elements of its inputs and outputs, for what lies between them
+SMALL = 1 << 20  # elements that any step may use
+
+
+class Declared(NamedTuple):
+    """What the file says of a tensor at the edge of a step. shape: None where only the number of elements counts."""
+
+    dtype: str
+    elements: int
+    shape: tuple[int, ...] | None = None
+
+
+def check_host_models(enf: Enf) -> None:
+    """All host steps of a binary. Raises EnfError BadEnf."""
+    user = {t.name: Declared(t.dtype, math.prod(t.shape), t.shape) for t in (*enf.inputs, *enf.outputs)}
+    npu = {t.name: Declared("int8", t.shape.elements) for s in enf.npu_steps for t in (*s.inputs, *s.outputs)}
+    for step in enf.host_steps:
+        check_host_model(step.model, step.name, _of_one_image(step, {**npu, **user}))
+
+
+def _of_one_image(step: HostStep, declared: Mapping[str, Declared]) -> dict[str, Declared]:
+    """What the step's model sees, which is run once for each image. Raises EnfError BadEnf where it cannot be cut."""
+    if step.images == 1:
+        return dict(declared)
+    cut = {}
+    for name in (n for n in (*step.inputs, *step.outputs) if n in declared):
+        dtype, elements, shape = declared[name]
+        if elements % step.images or (shape is not None and (not shape or shape[0] % step.images)):
+            what = f"'{name}' {list(shape or (elements,))} cannot be cut into {step.images} images"
+            raise EnfError("BadEnf", f"host step '{step.name}': {what}", hint=COMPILE_AGAIN)
+        one = (shape[0] // step.images, *shape[1:]) if shape is not None else None
+        cut[name] = Declared(dtype, elements // step.images, one)
+    return cut
+
+
+def check_host_model(model: bytes, name: str, declared: Mapping[str, Declared]) -> None:
+    """Refuse what furc's partition does not write. name: of the step; declared: tensors at its edge, by name.
+
+    Raises EnfError BadEnf with the step and the node.
+    """
+    try:
+        wrong = next(_wrong(model, declared), None)
+    except SourceError as error:
+        wrong = f"{error.at}: {error.message}" if str(error.at) else error.message
+    if wrong is not None:
+        raise EnfError("BadEnf", f"host step '{name}': {wrong}", hint=COMPILE_AGAIN)
+
+
+def _wrong(data: bytes, declared: Mapping[str, Declared]) -> Iterator[str]:
+    try:
+        proto = onnx.ModelProto.FromString(data)
+    except (DecodeError, ValueError, RecursionError) as error:
+        yield f"no ONNX model: {error}"
+        return
+    yield from _constructs(proto)
+    yield from _files(proto)
+    checked(proto)
+    yield from _edges(proto.graph, declared)
+    yield from _sizes(proto)
+
+
+def _constructs(proto: onnx.ModelProto) -> Iterator[str]:
+    opsets = {entry.domain: entry.version for entry in proto.opset_import}
+    if not set(opsets) <= {"", "ai.onnx"} or not opsets:
+        yield f"operator sets {', '.join(map(repr, opsets)) or 'none'}, expected ONNX's own"
+    elif not all(OLDEST_OPSET <= version <= NEWEST_OPSET for version in opsets.values()):
+        yield f"opset {max(opsets.values())}, expected {OLDEST_OPSET} to {NEWEST_OPSET}"
+    if proto.functions:
+        yield f"it defines the function '{proto.functions[0].name}'"
+    if proto.training_info or proto.graph.sparse_initializer:
+        yield "it has training information or sparse constants"
+    for index, node in enumerate(proto.graph.node):
+        where = f"node '{node_name(node, index)}'"
+        if node.op_type not in ALLOWED or node.domain not in ("", "ai.onnx"):
+            yield f"{where}: a host step has no {node.domain or 'ONNX'} operator '{node.op_type}'"
+        for attribute in node.attribute:
+            if attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) or attribute.ref_attr_name:
+                yield f"{where}: its attribute '{attribute.name}' holds a graph"
+
+
+def _files(proto: onnx.ModelProto) -> Iterator[str]:
+    for placed in tensors_of(walk(proto, "")):
+        if external_data_helper.uses_external_data(placed.tensor) or placed.tensor.external_data:
+            yield f"{placed.at}: it takes constants from other files"
+
+
+def _edges(graph: onnx.GraphProto, declared: Mapping[str, Declared]) -> Iterator[str]:
+    """Inputs and outputs as the file declares them."""
+    for role, infos in (("input", graph.input), ("output", graph.output)):
+        for info in infos:
+            shape, kind = _shape(info), _dtype(info)
+            if shape is None or not kind:
+                yield f"{role} '{info.name}' has no fixed shape and type"
+                continue
+            said = declared.get(info.name)
+            if said is None:
+                continue
+            if kind != said.dtype or math.prod(shape) != said.elements or said.shape not in (None, shape):
+                wanted = list(said.shape) if said.shape is not None else f" of {said.elements} elements"
+                yield f"{role} '{info.name}' is {kind}{list(shape)}, the file says {said.dtype}{wanted}"
+
+
+def _sizes(proto: onnx.ModelProto) -> Iterator[str]:
+    """Every tensor has a size that is known now, and all together are no more than the edges explain."""
+    try:
+        data = isolated(
+            lambda: bytes(
+                onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True).SerializeToString()
+            )
+        )
+    except (*NotValid, Died) as error:
+        words = str(error).strip().splitlines() or [type(error).__name__]
+        yield f"its shapes cannot be told: {words[0]}"
+        return
+    graph = onnx.ModelProto.FromString(data).graph
+    edges = sum(math.prod(_shape(info) or (0,)) for info in (*graph.input, *graph.output))
+    shapes = {info.name: _shape(info) for info in (*graph.value_info, *graph.output)}
+    left = min(LARGEST, SMALL + BESIDE_DECLARED * edges) - edges
+    for index, node in enumerate(graph.node):
+        for made in filter(None, node.output):
+            shape = shapes.get(made)
+            if shape is None:
+                yield f"node '{node_name(node, index)}': nothing tells the size of '{made}'"
+                return
+            left -= math.prod(shape)
+    if left < 0:
+        yield f"its tensors take {-left} elements more than its inputs and outputs explain"
+
+
+def _shape(info: onnx.ValueInfoProto) -> tuple[int, ...] | None:
+    """None where an extent is open or negative."""
+    tensor = info.type.tensor_type
+    if not tensor.HasField("shape"):
+        return None
+    dims = tuple(int(d.dim_value) if d.HasField("dim_value") else -1 for d in tensor.shape.dim)
+    return None if min(dims, default=0) < 0 else dims
+
+
+def _dtype(info: onnx.ValueInfoProto) -> str:
+    kind = info.type.tensor_type.elem_type
+    known = kind in helper.get_all_tensor_dtypes() and kind != TensorProto.STRING
+    return str(helper.tensor_dtype_to_np_dtype(kind).name) if known else ""

@@ -1,0 +1,109 @@
+"""Images for furc run: the pixels that furc quantize makes of them, and messages about data that does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import Result
+from PIL import Image
+
+import furc.runtime.session
+from furc.data.images import preprocess_image
+from furc.quantizer import Preprocess
+
+Furc = Callable[..., Result]
+
+
+@pytest.fixture
+def fed(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What reaches the session."""
+    seen: list[dict[str, Any]] = []
+    run = furc.runtime.session.Session.run
+
+    def watched(self: Any, inputs: Any) -> Any:
+        seen.append(dict(inputs))
+        return run(self, inputs)
+
+    monkeypatch.setattr(furc.runtime.session.Session, "run", watched)
+    return seen
+
+
+def picture(seed: int = 0) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (20, 11, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("options", "how"),
+    [
+        ([], {}),
+        (["--resize", "letterbox"], {"fit": "letterbox"}),
+        (["--resize", "crop", "--scale", "0.5"], {"fit": "crop", "scale": 0.5}),
+        (["--mean", "0.4", "--std", "0.2"], {"mean": (0.4,), "std": (0.2,)}),
+    ],
+)
+def test_the_options_of_quantize_give_the_pixels_of_quantize(
+    furc: Furc, models: Path, fed: list[dict[str, Any]], options: list[str], how: dict[str, Any]
+) -> None:
+    picture().save("p.png")
+    furc("run", models / "model.enf", "--input", "images=p.png", *options)
+    assert np.array_equal(
+        fed[0]["images"], preprocess_image(picture(), Preprocess(size=(8, 8), channels="gray", **how))
+    )
+
+
+def test_a_uint8_input_takes_pixels_as_they_are(furc: Furc, models: Path, fed: list[dict[str, Any]]) -> None:
+    furc("compile", models / "uint8.onnx", "-o", "u.enf")
+    picture().save("p.png")
+    furc("run", "u.enf", "--input", "images=p.png", "--resize", "crop")
+    wanted = preprocess_image(picture(), Preprocess(size=(8, 8), channels="gray", fit="crop", dtype="uint8"))
+    assert np.array_equal(fed[0]["images"], wanted)
+    result = furc("run", "u.enf", "--input", "images=p.png", "--mean", "0.5", exits=1)
+    assert result.stderr.startswith(
+        "error[NotAnImageInput]: p.png: input 'images' is uint8: it takes pixels as they are"
+    )
+
+
+def test_a_directory_is_a_batch(furc: Furc, models: Path, fed: list[dict[str, Any]]) -> None:
+    furc("compile", models / "int8.onnx", "-b", 2, "-o", "two.enf")
+    Path("photos").mkdir()
+    for i in range(3):
+        picture(i).save(f"photos/{i}.png")
+    result = furc("run", "two.enf", "--input", "images=photos")
+    assert "photos: 3 images, the first 2 are run" in result.stderr
+    how = Preprocess(size=(8, 8), channels="gray")
+    assert np.array_equal(fed[0]["images"], np.concatenate([preprocess_image(picture(i), how) for i in range(2)]))
+    Path("photos/1.png").unlink()
+    Path("photos/2.png").unlink()
+    assert furc("run", "two.enf", "--input", "images=photos", exits=1).stderr.startswith("error[NoImages]: photos: 1 ")
+
+
+def test_an_empty_directory_holds_no_image(furc: Furc, models: Path) -> None:
+    Path("photos").mkdir()
+    result = furc("run", models / "model.enf", "--input", "images=photos", exits=1)
+    assert result.stderr.startswith("error[NoImages]: photos: there is no image here")
+
+
+@pytest.mark.parametrize(
+    ("shape", "hint"),
+    [
+        ((1, 1, 9, 8), "bring the data to this shape: rows and columns are the model's"),
+        ((2, 1, 8, 8), "a run takes 1: pass as many, or compile with --batch 2"),
+        ((1, 8, 8), "put the axis of the batch in front: a[None]"),
+    ],
+)
+def test_a_wrong_shape_is_told_what_helps(furc: Furc, models: Path, shape: tuple[int, ...], hint: str) -> None:
+    np.save("x.npy", np.zeros(shape, np.float32))
+    result = furc("run", models / "model.enf", "--input", "images=x.npy", exits=1)
+    assert result.stderr.startswith(f"error[InputShape]: x.npy: input 'images' is float32{list(shape)}, expected ")
+    assert result.stderr.rstrip().endswith(f"hint: {hint}")
+
+
+def test_a_float_image_for_a_uint8_input_is_told_to_multiply(furc: Furc, models: Path) -> None:
+    furc("compile", models / "uint8.onnx", "-o", "u.enf")
+    np.save("x.npy", np.full((1, 1, 8, 8), 0.7, np.float32))
+    result = furc("run", "u.enf", "--input", "images=x.npy", exits=1)
+    assert "hint: it holds [0, 1], stored values are pixels: (a * 255).round().astype('uint8')" in result.stderr

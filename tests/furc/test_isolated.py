@@ -1,0 +1,61 @@
+"""Work in a process of its own: its result, its errors, and its end."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from furc.isolated import Died, isolated
+
+
+def test_the_result_comes_back_whole() -> None:
+    assert isolated(lambda: bytes(3_000_000)) == bytes(3_000_000)
+
+
+def test_an_error_comes_back_as_itself() -> None:
+    with pytest.raises(ZeroDivisionError):
+        isolated(lambda: bytes(1 // 0))
+
+
+def test_an_abort_is_survived() -> None:
+    def abort() -> bytes:
+        os.abort()
+
+    with pytest.raises(Died):
+        isolated(abort)
+
+
+def test_what_does_not_end_is_ended() -> None:
+    def sleep() -> bytes:
+        time.sleep(60)
+        return b""
+
+    start = time.monotonic()
+    with pytest.raises(Died):
+        isolated(sleep, seconds=0.2)
+    assert time.monotonic() - start < 5
+
+
+def test_the_shape_inference_that_aborts_is_survived() -> None:
+    """onnx's own, of a Slice of an axis of -5: std::clamp with its bounds the wrong way round."""
+    ends = [numpy_helper.from_array(np.array([v]), name) for name, v in (("s", 0), ("e", 3), ("a", 1))]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, -5, 4])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    graph = helper.make_graph([helper.make_node("Slice", ["x", "s", "e", "a"], ["y"])], "g", [x], [y], ends)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    with contextlib.suppress(Died):  # a later onnx may do better
+        isolated(lambda: bytes(onnx.shape_inference.infer_shapes(model).SerializeToString()))
+
+
+def test_threads_that_fork_at_once_do_not_disturb_each_other() -> None:
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda i: isolated(lambda: bytes([i]) * 1000), range(40)))
+    assert results == [bytes([i]) * 1000 for i in range(40)] and gc.isenabled()
