@@ -1,4 +1,4 @@
-"""ONNX models from files and from memory, whole: with the data that lies in files beside them.
+"""ONNX models from files and from memory, whole: with the data that lies in files beside them. TFLite as ONNX.
 
 Tensors may keep their data outside wherever a tensor may stand: initializers, attributes of nodes (Constant), bodies of
 If and Loop, functions. All of them are read here, relative to the model's folder and never from anywhere else.
@@ -15,10 +15,12 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import AttributeProto, TensorProto, external_data_helper
 
+from furc.tflite.convert import to_onnx
+from furc.tflite.model import is_tflite
 from isa.errors import Loc, SourceError
 
 Source: TypeAlias = str | Path | bytes | onnx.ModelProto
-HINT = "pass a model in ONNX's binary form (.onnx)"
+HINT = "pass a model in ONNX's binary form (.onnx), or a TFLite model (.tflite)"
 _OF_TENSORS = (AttributeProto.TENSOR, AttributeProto.TENSORS)
 _OF_SPARSE_TENSORS = (AttributeProto.SPARSE_TENSOR, AttributeProto.SPARSE_TENSORS)
 _OF_GRAPHS = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
@@ -29,7 +31,7 @@ def load(model: Source, source: str = "") -> onnx.ModelProto:
     """A model with all its data: from a file, from bytes, or as it is where it is loaded already.
 
     source: the name that messages use, by default the path. Raises SourceError ModelNotFound, ModelUnreadable, NotOnnx,
-    ExternalDataMissing, ExternalDataUnreadable.
+    ExternalDataMissing, ExternalDataUnreadable, NotTflite; of a TFLite model LowerError too.
     """
     if isinstance(model, str | Path):
         return from_bytes(read_bytes(Path(model)), source or str(model), Path(model).parent)
@@ -58,6 +60,8 @@ def read_bytes(path: Path) -> bytes:
 
 def from_bytes(data: bytes, source: str, folder: Path | None) -> onnx.ModelProto:
     """The model in some bytes. folder: where its data files are; None where it came from no file."""
+    if is_tflite(data, source):
+        return to_onnx(data, source)
     try:
         model = onnx.ModelProto.FromString(data)
     except (DecodeError, ValueError, RecursionError) as error:
@@ -78,7 +82,7 @@ def load_external(model: onnx.ModelProto, folder: Path | None, source: str) -> N
 def data_files(path: Path) -> list[Path]:
     """The other files that a model file takes data from. Raises OSError, and ValueError where it cannot be told."""
     data = path.read_bytes()
-    if b"location" not in data:
+    if is_tflite(data, str(path)) or b"location" not in data:
         return []
     try:
         model = onnx.ModelProto.FromString(data)

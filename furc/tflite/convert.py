@@ -1,0 +1,50 @@
+"""A TFLite model as an ONNX model of the same operators: float stays float, 8 bits become QDQ form.
+
+So everything behind the frontend, from `furc quantize` to the host's segments, knows one kind of model.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import onnx
+
+from furc.tflite import convolution, elementwise, movement, pooling
+from furc.tflite.model import CUT, Model, first_line, read
+from furc.tflite.registry import HANDLERS
+from furc.tflite.writer import Writer
+from isa.errors import FurcError, LowerError
+
+FAMILIES = (convolution, elementwise, movement, pooling)  # importing them fills the registry
+_CONTRADICTIONS = (ArithmeticError, LookupError, ValueError, TypeError, AttributeError, MemoryError, struct.error)
+
+
+def to_onnx(data: bytes, source: str = "") -> onnx.ModelProto:
+    """Nodes are named by operator, its number in the file, and the tensor it makes.
+
+    Raises SourceError NotTflite, InvalidGraph; LowerError UnsupportedOperator, UnsupportedType, UnquantizedTensor.
+    """
+    model = read(data, source)
+    _check_known(model)
+    writer = Writer(model)
+    for operator in model.operators:
+        try:
+            writer.begin(operator)
+            HANDLERS[operator.op](writer, operator)
+        except FurcError:
+            raise
+        except _CONTRADICTIONS as error:
+            raise operator.invalid(f"options and tensors do not go together ({first_line(error)})") from error
+    return writer.proto()
+
+
+def _check_known(model: Model) -> None:
+    """Raise for all operators without a converter at once."""
+    unknown = [operator for operator in model.operators if operator.op not in HANDLERS]
+    if not unknown:
+        return
+    first, *others = unknown
+    raise LowerError(
+        "UnsupportedOperator", f"{first.op} has no counterpart among the operators that furc reads", at=first.loc,
+        hint=CUT, also=tuple(f"the same holds for '{other.name}'" for other in others[:20]),
+    )  # fmt: skip
