@@ -24,6 +24,11 @@ def to_onnx(data: bytes, source: str = "") -> onnx.ModelProto:
 
     Raises SourceError NotTflite, InvalidGraph; LowerError UnsupportedOperator, UnsupportedType, UnquantizedTensor.
     """
+    return converted(data, source).proto()
+
+
+def converted(data: bytes, source: str = "") -> Writer:
+    """The model as ONNX, and what became of each of its tensors."""
     model = read(data, source)
     _check_known(model)
     writer = Writer(model)
@@ -35,7 +40,7 @@ def to_onnx(data: bytes, source: str = "") -> onnx.ModelProto:
             raise
         except _CONTRADICTIONS as error:
             raise operator.invalid(f"options and tensors do not go together ({first_line(error)})") from error
-    return writer.proto()
+    return writer
 
 
 def _check_known(model: Model) -> None:

@@ -51,7 +51,7 @@ def _convolved(writer: Writer, node: Operator, perm: tuple[int, ...], group: int
         pads[0], pads[2] = pads[0] * len(turned), pads[2] * len(turned)
     bias = _bias(writer, node, scale)
     made = writer.emit(
-        "Conv", [x, _stored(writer, w, weights, scale, 0), *bias],
+        "Conv", [writer.on_grid(number, x), _stored(writer, w, weights, scale, 0), *bias],
         kernel_shape=kernel, strides=stride, dilations=dilation, pads=pads, group=group,
     )  # fmt: skip
     writer.result(node.outputs[0], fused(writer, node, made), image=True)
@@ -131,7 +131,7 @@ def transpose_conv(writer: Writer, node: Operator) -> None:
         operand = writer.emit("Concat", [operand] * len(parts), axis=1)
     bias = _bias(writer, node, scale, index=3)
     made = writer.emit(
-        "ConvTranspose", [operand, _stored(writer, w, weights, scale, 1), *bias],
+        "ConvTranspose", [writer.on_grid(number, operand), _stored(writer, w, weights, scale, 1), *bias],
         kernel_shape=kernel, strides=stride, output_padding=extra,
         pads=[t // 2 for t in total] + [t - t // 2 for t in total],
     )  # fmt: skip
@@ -158,7 +158,9 @@ def fully_connected(writer: Writer, node: Operator) -> None:
     if len(parts) > 1:
         operand = writer.emit("Concat", [operand] * len(parts), axis=1)
     bias = _bias(writer, node, scale)
-    made = writer.emit("Gemm", [operand, _stored(writer, w, weights, scale, 0), *bias], transB=1)
+    made = writer.emit(
+        "Gemm", [writer.on_grid(number, operand), _stored(writer, w, weights, scale, 0), *bias], transB=1
+    )
     made = fused(writer, node, made)
     if y.shape != (rows, w.shape[0]):
         made = writer.reshaped(made, y.shape)

@@ -7,6 +7,7 @@ reshapes need them, and nowhere else. Tensors of 8 bits are in QDQ form: what an
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ from isa.errors import Loc, LowerError
 
 OPSET, IR_VERSION = 14, 8
 TO_IMAGE, TO_PLAIN = (0, 3, 1, 2), (0, 2, 3, 1)
+QDQ = ("QuantizeLinear", "DequantizeLinear")
+AROUND = (*QDQ, "Transpose", "Reshape", "Concat", "Resize", "Slice", "Identity", "Flatten")  # what stands around others
 TYPES = {
     np.dtype(np.float32): TensorProto.FLOAT,
     np.dtype(np.uint8): TensorProto.UINT8,
@@ -32,6 +35,7 @@ class Writer:
     def __init__(self, model: Model) -> None:
         self.model = model
         self.makers = {output: operator for operator in model.operators for output in operator.outputs}
+        self.places: dict[str, tuple[int, bool]] = {}  # of an ONNX tensor: which of the file it is; as n, c, h, w
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, Array] = {}
         self._plain: dict[int, str] = {}
@@ -105,6 +109,11 @@ class Writer:
     def reshaped(self, name: str, shape: Sequence[int]) -> str:
         return self.emit("Reshape", [name, self.constant("shape", np.array(shape, np.int64))])
 
+    def on_grid(self, number: int, name: str) -> str:
+        """What holds a tensor's elements, moved: quantized again, so that integer kernels find integers before them."""
+        moved = any(node.output[0] == name and node.op_type != "DequantizeLinear" for node in self._nodes)
+        return self._through_q(self.tensor(number), name) if moved and self.tensor(number).quantized else name
+
     def constant(self, label: str, array: Array) -> str:
         name = self._fresh(f"{self._current}/{label}")
         self._constants[name] = np.ascontiguousarray(array).reshape(np.shape(array))
@@ -128,6 +137,9 @@ class Writer:
         last = self._nodes[-1] if self._nodes else None
         if last is not None and last.output[0] == name and name.startswith(self._current):
             name = last.output[0] = self._fresh(f"{tensor.name}/real" if number in self._labels else tensor.name)
+        self.places[name] = (number, image)
+        if number in self._labels:  # an int8 output of the graph has the model's own name
+            self.places[self._labels[number]] = (number, False)
         made = self._through_q(tensor, name) if tensor.dtype != np.float32 else name
         (self._image if image else self._plain)[number] = made
 
@@ -158,8 +170,10 @@ class Writer:
             if live.intersection(node.output):
                 kept.append(node)
                 live.update(node.input)
+        kept.reverse()
+        _named_apart(kept)
         graph = helper.make_graph(
-            kept[::-1], self.model.name or "model",
+            kept, self.model.name or "model",
             [self._info(number) for number in dict.fromkeys(self.model.inputs)],
             [self._info(number) for number in dict.fromkeys(self.model.outputs)],
             [numpy_helper.from_array(array, name) for name, array in self._constants.items() if name in live],
@@ -209,11 +223,11 @@ class Writer:
         return self.stored(label, array, tensor.scale, tensor.zero, axis)
 
     def _through_q(self, tensor: Tensor, name: str) -> str:
-        quantized = self.emit("QuantizeLinear", [name, *self._grid(tensor)], f"{tensor.name}/q")
+        quantized = self.emit("QuantizeLinear", [name, *self._grid(tensor)], f"{tensor.name}/quantized")
         return self._dequantized(tensor, quantized)
 
     def _dequantized(self, tensor: Tensor, name: str) -> str:
-        return self.emit("DequantizeLinear", [name, *self._grid(tensor)], f"{tensor.name}/dq")
+        return self.emit("DequantizeLinear", [name, *self._grid(tensor)], f"{tensor.name}/dequantized")
 
     def _grid(self, tensor: Tensor) -> list[str]:
         """Scale and zero point of an activation."""
@@ -240,3 +254,18 @@ class Writer:
             candidate = f"{name}_{number}"
         self._taken.add(candidate)
         return candidate
+
+
+def _named_apart(nodes: Sequence[onnx.NodeProto]) -> None:
+    """ONNX Runtime wants names to differ: the node that is the operator keeps its name, those around it add theirs."""
+    of_one: dict[str, list[onnx.NodeProto]] = {}
+    for node in nodes:
+        of_one.setdefault(node.name, []).append(node)
+    for operator, made in of_one.items():
+        own = [node for node in made if node.op_type not in QDQ]
+        main = next((node for node in own if node.op_type not in AROUND), (own or made)[-1])
+        seen: Counter[str] = Counter()
+        for node in made:
+            if node is not main:
+                node.name = f"{operator}/{node.op_type}" + (f"_{seen[node.op_type]}" if seen[node.op_type] else "")
+                seen[node.op_type] += 1
