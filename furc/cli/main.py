@@ -14,6 +14,7 @@ COMMANDS = {
     "run": Entry("furc.cli.commands.run", "Run a binary on data and print what it costs."),
     "profile": Entry("furc.cli.commands.profile", "Time a binary or a model: table, JSON, HTML or trace."),
     "verify": Entry("furc.cli.commands.verify", "Compare the NPU with ONNX Runtime or LiteRT, layer by layer."),
+    "explain": Entry("furc.cli.commands.explain", "From a node to instructions, memory and cycles, and back."),
     "compare": Entry("furc.cli.commands.compare", "The old name of verify."),
     "bench": Entry("furc.cli.commands.bench", "Latency and throughput of the device, speed of the simulator."),
     "litmus": Entry("furc.cli.commands.litmus", "Check that a float model makes it all the way."),
