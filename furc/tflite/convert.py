@@ -6,7 +6,9 @@ So everything behind the frontend, from `furc quantize` to the host's segments, 
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 
+import numpy as np
 import onnx
 
 from furc.tflite import convolution, elementwise, movement, pooling
@@ -29,7 +31,7 @@ def to_onnx(data: bytes, source: str = "") -> onnx.ModelProto:
 
 def converted(data: bytes, source: str = "") -> Writer:
     """The model as ONNX, and what became of each of its tensors."""
-    model = read(data, source)
+    model = _folded(read(data, source))
     _check_known(model)
     writer = Writer(model)
     for operator in model.operators:
@@ -41,6 +43,20 @@ def converted(data: bytes, source: str = "") -> Writer:
         except _CONTRADICTIONS as error:
             raise operator.invalid(f"options and tensors do not go together ({first_line(error)})") from error
     return writer
+
+
+def _folded(model: Model) -> Model:
+    """Weights kept as float16 or int8 in a float model stand behind a DEQUANTIZE: as the constants they are."""
+    tensors, kept = list(model.tensors), []
+    for operator in model.operators:
+        x = tensors[operator.inputs[0]] if operator.has_input(0) else None
+        y = tensors[operator.outputs[0]]
+        known = x is not None and x.data is not None and x.shape == y.shape and y.dtype == np.float32
+        if operator.op == "DEQUANTIZE" and x is not None and known and y.data is None:
+            tensors[operator.outputs[0]] = replace(y, data=x.real.astype(np.float32))
+        else:
+            kept.append(operator)
+    return replace(model, tensors=tuple(tensors), operators=tuple(kept))
 
 
 def _check_known(model: Model) -> None:

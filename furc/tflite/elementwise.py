@@ -103,10 +103,6 @@ def _operand(writer: Writer, node: Operator, index: int, image: bool) -> str:
 
 @operator("QUANTIZE", "DEQUANTIZE")
 def quantize(writer: Writer, node: Operator) -> None:
-    """The quantization of a tensor says it all; a constant, such as weights of 16 bits, becomes what it stands for."""
-    tensor, y = writer.tensor(node.inputs[0]), writer.tensor(node.outputs[0])
-    if tensor.data is not None and not y.quantized:
-        writer.result(node.outputs[0], writer.constant("real", tensor.real.astype(np.float32)))
-        return
+    """The quantization of the result says it all."""
     x, image = same_order(writer, node)
     writer.result(node.outputs[0], x, image=image)

@@ -15,6 +15,7 @@ from furc.quantizer.optimize.fold_pad import fold_pad
 from furc.quantizer.optimize.opset import convert_opset
 from furc.quantizer.optimize.plain_ops import plain_ops
 from furc.quantizer.optimize.remove_identity import remove_identity
+from furc.tflite.model import is_tflite
 from isa.errors import QuantizeError
 
 PASSES: tuple[Callable[[Graph], None], ...] = (
@@ -55,7 +56,7 @@ def optimize_graph(
 
 def load(model: files.Source) -> onnx.ModelProto:
     """A model with all its data, read if it is a path or bytes. Raises QuantizeError[BadModel], SourceError."""
-    if isinstance(model, bytes):
+    if isinstance(model, bytes) and not is_tflite(model):
         try:
             model = onnx.load_model_from_string(model)
         except Exception as error:
