@@ -12,10 +12,10 @@ import numpy as np
 import onnx
 
 from furc.tflite import convolution, elementwise, movement, pooling
-from furc.tflite.model import CUT, Model, first_line, read
+from furc.tflite.model import CUT, EXPORT, Model, first_line, read
 from furc.tflite.registry import HANDLERS
 from furc.tflite.writer import Writer
-from isa.errors import FurcError, LowerError
+from isa.errors import FurcError, Loc, LowerError, SourceError
 
 FAMILIES = (convolution, elementwise, movement, pooling)  # importing them fills the registry
 _CONTRADICTIONS = (ArithmeticError, LookupError, ValueError, TypeError, AttributeError, MemoryError, struct.error)
@@ -26,7 +26,12 @@ def to_onnx(data: bytes, source: str = "") -> onnx.ModelProto:
 
     Raises SourceError NotTflite, InvalidGraph; LowerError UnsupportedOperator, UnsupportedType, UnquantizedTensor.
     """
-    return converted(data, source).proto()
+    writer = converted(data, source)
+    try:
+        return writer.proto()
+    except _CONTRADICTIONS as error:
+        message = f"its outputs do not go together with what makes them ({first_line(error)})"
+        raise SourceError("InvalidGraph", message, at=Loc(source), hint=EXPORT) from error
 
 
 def converted(data: bytes, source: str = "") -> Writer:

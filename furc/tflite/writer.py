@@ -15,8 +15,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from furc.tflite.model import Array, Model, Operator, Tensor
-from isa.errors import Loc, LowerError
+from furc.tflite.model import EXPORT, Array, Model, Operator, Tensor
+from isa.errors import Loc, LowerError, SourceError
 
 OPSET, IR_VERSION = 14, 8
 TO_IMAGE, TO_PLAIN = (0, 3, 1, 2), (0, 2, 3, 1)
@@ -134,6 +134,11 @@ class Writer:
             message = f"'{tensor.name}' is computed as {tensor.dtype}, the NPU computes in int8"
             raise LowerError("UnsupportedType", message, at=Loc(self.model.source, (self._current,)),
                              hint="convert the model to full-integer int8")  # fmt: skip
+        if image and tensor.rank != 4:
+            raise SourceError(
+                "InvalidGraph", f"'{tensor.name}' is {list(tensor.shape)}, the operator makes an image of four axes",
+                at=Loc(self.model.source, (self._current,)), hint=EXPORT,
+            )  # fmt: skip
         last = self._nodes[-1] if self._nodes else None
         if last is not None and last.output[0] == name and name.startswith(self._current):
             name = last.output[0] = self._fresh(f"{tensor.name}/real" if number in self._labels else tensor.name)

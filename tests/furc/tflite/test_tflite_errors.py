@@ -81,3 +81,11 @@ def test_damage_anywhere_is_an_error_or_another_model() -> None:
             to_onnx(bytes(data[:cut]), "damaged.tflite")
         except FurcError as error:
             assert error.message
+
+
+def test_an_image_that_says_it_is_none_is_a_contradiction() -> None:
+    d = Drawing()
+    y = d.conv(d.input((1, 6, 5, 4)), 4)
+    d.graph.tensors[y].shape = [1, 120]
+    with pytest.raises(SourceError, match=r"^error\[InvalidGraph\]: node 'CONV_2D 0 t\d': 't\d' is \[1, 120\]"):
+        to_onnx(d.bytes(y))
