@@ -78,18 +78,21 @@ def _from_file(path: Path, name: str, tensor: Tensor | None) -> Array:
 
 
 def _image(path: Path, tensor: Tensor) -> Array:
-    """An image as [n, 3, h, w] or [n, 1, h, w]: stretched to h x w, RGB, floats divided by 255, one for every n."""
+    """An image as [n, 3 or 1, h, w] or [n, h, w, 3 or 1]: stretched, RGB, floats divided by 255, one for every n."""
     if not path.is_file():
         raise SourceError("ImageNotFound", "no such file", at=Loc(str(path)), hint="give an image, an .npy or an .npz")
-    if len(tensor.shape) != IMAGE_AXES or tensor.shape[1] not in (1, 3):
+    shape = tensor.shape
+    last = len(shape) == IMAGE_AXES and shape[3] in (1, 3) and shape[1] not in (1, 3)
+    if len(shape) != IMAGE_AXES or (shape[1] not in (1, 3) and not last):
         raise SourceError(
-            "NotAnImageInput", f"input '{tensor.name}' is {list(tensor.shape)}, an image is [n, 3 or 1, h, w]",
+            "NotAnImageInput", f"input '{tensor.name}' is {list(shape)}, an image is [n, 3 or 1, h, w]",
             at=Loc(str(path)), hint="give an .npy or .npz of that shape",
         )  # fmt: skip
-    n, channels, rows, columns = tensor.shape
+    n, channels, rows, columns = (shape[0], shape[3], *shape[1:3]) if last else shape
     how = Preprocess(
         size=(rows, columns),
         channels="rgb" if channels == 3 else "gray",
+        layout="nhwc" if last else "nchw",
         dtype="float32" if tensor.dtype == "float32" else "uint8",
     )
     pixels = preprocess_image(read_image(path), how)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -178,7 +179,7 @@ class Writer:
         kept.reverse()
         _named_apart(kept)
         graph = helper.make_graph(
-            kept, self.model.name or "model",
+            kept, self.model.name or Path(self.model.source).stem or "model",
             [self._info(number) for number in dict.fromkeys(self.model.inputs)],
             [self._info(number) for number in dict.fromkeys(self.model.outputs)],
             [numpy_helper.from_array(array, name) for name, array in self._constants.items() if name in live],

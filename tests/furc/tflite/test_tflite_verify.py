@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 from tflite_models import Drawing
 
 from furc.cli.main import cli
@@ -158,3 +159,10 @@ def test_the_command_writes_the_minimal_model(furc_command: Callable[..., Result
     assert told.exit_code == 1 and "node 'DEPTHWISE_CONV_2D 2" in told.stderr
     assert len(onnx.load(part).graph.node) == 6
     assert furc_command("verify", part).exit_code == 1
+
+
+def test_an_image_is_fed_with_its_channels_last(furc_command: Callable[..., Result], tmp_path: Path) -> None:
+    model, image = written(residual, "uint8", tmp_path / "net.tflite"), tmp_path / "cat.png"
+    Image.fromarray(np.arange(24 * 24 * 3, dtype=np.uint8).reshape(24, 24, 3)).save(image)
+    told = furc_command("verify", model, "--against", "litert", "--input", f"input0={image}")
+    assert told.exit_code == 0, told.stderr
