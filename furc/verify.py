@@ -25,6 +25,7 @@ from furc.data.inputs import inputs_of, read_inputs
 from furc.frontend import load_onnx
 from furc.frontend.onnx.model import in_qdq_form
 from furc.onnx.files import from_bytes, read_bytes
+from furc.onnx.graph import Graph as OnnxGraph
 from furc.onnx.graph import fixed_inputs
 from furc.onnx.oracle import Oracle
 from furc.quantizer.sqnr import Noise
@@ -36,10 +37,11 @@ from isa.errors import ConfigError, Loc
 from passes.dfg.fuse_tables import fuse_tables
 from passes.ir.graph import Graph
 from passes.ir.op import Op, Runs, Value
-from passes.ir.types import DType
+from passes.ir.types import DType, Quant, per_tensor
 from passes.options import CompileOptions
 
 Array = NDArray[Any]
+REQUANTIZED = ".requantized"  # what the frontend calls a float tensor that it brings onto another grid
 
 
 class Against(StrEnum):
@@ -63,6 +65,7 @@ class Checked:
     """One tensor. arrived: its error in the whole run; above: what operands brought of it; added: what the operator."""
 
     tensor: str
+    quant: Quant
     operator: str
     nodes: tuple[str, ...]
     elements: int
@@ -139,8 +142,9 @@ def verify(
     """
     model = in_qdq_form(model)
     graph = fuse_tables(load_onnx(model, input_shapes=input_shapes), options)
-    known = _reference(model, inputs)
-    known |= {_float_name(model, name): array for name, array in known.items()}  # an output has the integers' name
+    held, grids = _reference(model, inputs), _grids(model)
+    known = {(name, quant): held[integers] for integers, (name, quant) in grids.items() if integers in held}
+    known |= {(name, grids[name][1]): array for name, array in held.items() if name in grids}  # outputs: the integers'
     return Verification(Against.ONNXRUNTIME, _checked(graph, inputs, known, options, accelerate=accelerate))
 
 
@@ -154,18 +158,17 @@ def _reference(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> dict[str,
 def _checked(
     graph: Graph,
     inputs: Mapping[str, Array],
-    reference: Mapping[str, Array],
+    reference: Mapping[tuple[str, Quant], Array],
     options: CompileOptions,
     *,
     accelerate: bool = True,
 ) -> tuple[Checked, ...]:
     makers = {op.result: op for op in graph.ops if op.runs is not Runs.HOST and op.result.type.dtype is DType.I8}
-    known = {
-        value.name: reference[value.name].reshape(value.type.shape)
-        for op in graph.ops
-        for value in op.results
-        if value.name in reference and reference[value.name].size == value.type.elements
-    }
+    known: dict[str, Array] = {}
+    for value in (value for op in graph.ops for value in op.results if value.type.quant is not None):
+        found = reference.get((value.name.removesuffix(REQUANTIZED), value.type.q))
+        if found is not None and found.size == value.type.elements:
+            known[value.name] = found.reshape(value.type.shape)
     shown = [value for value in makers if value.name in known]
     alone, given = _each_alone(graph, known, shown)
     graph.outputs += [value for value in shown if value not in graph.outputs]
@@ -209,7 +212,7 @@ def _each_alone(
 def _row(op: Op, value: Value, whole: Array, single: Array, reference: Array) -> Checked:
     zero = value.type.q.z
     return Checked(
-        tensor=value.name, operator=op.mnemonic, nodes=op.loc.nodes, elements=reference.size,
+        tensor=value.name, quant=value.type.q, operator=op.mnemonic, nodes=op.loc.nodes, elements=reference.size,
         arrived=_error(whole, reference, zero), above=_error(whole, single, zero),
         added=_error(single, reference, zero),
     )  # fmt: skip
@@ -222,10 +225,20 @@ def _error(mine: Array, theirs: Array, zero: int) -> Error:
     return Error(int(np.count_nonzero(distance)), int(distance.max(initial=0)), noise.db)
 
 
-def _float_name(model: onnx.ModelProto, quantized: str) -> str:
-    """The float tensor whose quantized form this is: the input of its QuantizeLinear."""
-    maker = next((node for node in model.graph.node if quantized in node.output), None)
-    return quantized if maker is None else str(maker.input[0])
+def _grids(model: onnx.ModelProto) -> dict[str, tuple[str, Quant]]:
+    """Of every QuantizeLinear, by its output: the float tensor that it takes, and the grid as int8.
+
+    One float tensor may go onto several grids, and the NPU may have it on another one before.
+    """
+    graph, found = OnnxGraph(model), dict[str, tuple[str, Quant]]()
+    for node in graph.nodes:
+        scale, zero = (graph.constants.get(node.input(i)) for i in (1, 2))
+        if node.op != "QuantizeLinear" or scale is None or scale.size != 1:
+            continue
+        unsigned = zero is None or zero.dtype == np.uint8
+        at = (0 if zero is None else int(zero.reshape(-1)[0])) - (128 if unsigned else 0)
+        found[node.output] = node.inputs[0], per_tensor(float(scale.reshape(-1)[0]), at)
+    return found
 
 
 # --- the smallest model that still shows it -------------------------------------------------------------------
@@ -254,7 +267,9 @@ def minimal(
     if bad is None:
         return None
     reference = _reference(model, inputs)
-    target = next(name for name in reference if _float_name(model, name) == bad.tensor)
+    grids = _grids(model)
+    wanted = (bad.tensor.removesuffix(REQUANTIZED), bad.quant)
+    target = next(n for n in reference if n in grids and (grids[n] == wanted or (n, grids[n][1]) == wanted))
     for depth in _doubled(len(model.graph.node)):
         part, fed = _part(model, target, depth, reference, inputs)
         own = verify(part, fed, options)

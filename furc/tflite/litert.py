@@ -10,10 +10,11 @@ from furc.tflite.convert import converted
 from furc.tflite.model import Array
 from furc.tflite.writer import TO_IMAGE
 from isa.errors import ConfigError
+from passes.ir.types import Quant, per_tensor
 
 
-def litert_tensors(data: bytes, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """Every tensor of 8 bits that an operator makes, as int8 (uint8 minus 128) in the order of axes of the ONNX tensor.
+def litert_tensors(data: bytes, inputs: Mapping[str, Array]) -> dict[tuple[str, Quant], Array]:
+    """Every tensor of 8 bits that an operator makes, by name and grid, as int8 (uint8 minus 128), axes as in ONNX.
 
     LiteRT's reference kernels run: the numbers that TFLite's specification states. Raises ConfigError NoLitert.
     """
@@ -31,11 +32,14 @@ def litert_tensors(data: bytes, inputs: Mapping[str, Array]) -> dict[str, Array]
     for detail in interpreter.get_input_details():
         interpreter.set_tensor(detail["index"], inputs[detail["name"]])
     interpreter.invoke()
-    found: dict[str, Array] = {}
-    for name, (number, image) in converted(data).places.items():
-        array = interpreter.get_tensor(number)
+    writer = converted(data)
+    found: dict[tuple[str, Quant], Array] = {}
+    for name, (number, image) in writer.places.items():
+        tensor, array = writer.tensor(number), interpreter.get_tensor(number)
+        if not tensor.quantized:
+            continue
+        quant = per_tensor(float(tensor.scale[0]), int(tensor.zero[0]) - (128 if array.dtype == np.uint8 else 0))
         if array.dtype == np.uint8:
             array = array.view(np.int8) ^ np.int8(-128)
-        if array.dtype == np.int8:
-            found[name] = np.ascontiguousarray(array.transpose(TO_IMAGE) if image else array)
+        found[name, quant] = np.ascontiguousarray(array.transpose(TO_IMAGE) if image else array)
     return found

@@ -166,3 +166,14 @@ def test_an_image_is_fed_with_its_channels_last(furc_command: Callable[..., Resu
     Image.fromarray(np.arange(24 * 24 * 3, dtype=np.uint8).reshape(24, 24, 3)).save(image)
     told = furc_command("verify", model, "--against", "litert", "--input", f"input0={image}")
     assert told.exit_code == 0, told.stderr
+
+
+def test_a_tensor_that_is_brought_onto_another_grid_is_compared_on_that_grid(tmp_path: Path) -> None:
+    """The float tensor's name is then that of the value before."""
+    d = Drawing("int8")
+    a, b = d.input((1, 4, 4, 3), 0.05), d.input((1, 4, 4, 2), 0.05)
+    y = d.op("CONCATENATION", (a, b), (d.activation((1, 4, 4, 5), 0.09),), "ConcatenationOptions", axis=3)
+    model = tmp_path / "net.tflite"
+    model.write_bytes(d.bytes(d.conv(y, 4)))
+    found = verify_file(model, Request(target_npu="warboy"))
+    assert found.worst_arrived == 0 and "t2.requantized" in [row.tensor for row in found.tensors]
