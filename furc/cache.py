@@ -27,7 +27,7 @@ ABANDONED_SECONDS = 3600.0  # after which nobody can still be writing
 MOST_BYTES = 4 << 30  # the entries used longest ago go first
 _DIGEST_BYTES = 64  # hex digits of sha256
 _SOURCES = ("*.py", "*.lark", "*.toml")
-_COMPUTING = ("numpy", "onnx", "onnxruntime")  # their values are in binaries: folded constants, tables
+_COMPUTING = ("numpy", "onnx", "onnxruntime", "tflite")  # their values are in binaries: folded constants, tables
 _FLOORS = ("isa", "passes", "furc")
 
 

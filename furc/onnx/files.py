@@ -1,4 +1,5 @@
 """ONNX models from files and from memory, whole: with the data that lies in files beside them, and sound (`soundness`).
+TFLite models as ONNX.
 
 Tensors may keep their data outside wherever a tensor may stand: initializers, attributes of nodes (Constant), bodies of
 If and Loop, functions. All of them are read here, relative to the model's folder and never from anywhere else.
@@ -18,12 +19,13 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto, external_data_helper
 
 from furc.onnx.soundness import Placed, checked, tensors_of, walk
+from furc.tflite.convert import to_onnx
+from furc.tflite.model import is_tflite
 from isa.errors import FurcError, Loc, SourceError
 
 Source: TypeAlias = str | Path | bytes | onnx.ModelProto
-HINT = "pass a model in ONNX's binary form (.onnx)"
+HINT = "pass a model in ONNX's binary form (.onnx), or a TFLite model (.tflite)"
 TOGETHER = "keep the model and its data file together"
-TFLITE_MARK = slice(4, 8), b"TFL3"
 LONGEST_LOCATION = 255  # letters; no file system has longer names
 
 
@@ -31,7 +33,8 @@ def load(model: Source, source: str = "") -> onnx.ModelProto:
     """A sound model with all its data: from a file, from bytes, or a copy of one that is loaded already.
 
     source: the name that messages use, by default the path. Raises SourceError ModelNotFound, ModelUnreadable, NotOnnx,
-    TfliteModel, ExternalDataMissing, ExternalDataUnreadable, InvalidGraph, TensorTooLarge.
+    ExternalDataMissing, ExternalDataUnreadable, InvalidGraph, TensorTooLarge, NotTflite; of a TFLite model LowerError
+    too.
     """
     folder = None
     if isinstance(model, str | Path):
@@ -101,12 +104,8 @@ def outside(model: onnx.ModelProto, source: str = "") -> Iterator[Placed]:
 
 
 def _parsed(data: bytes, source: str) -> onnx.ModelProto:
-    part, mark = TFLITE_MARK
-    if data[part] == mark:
-        raise SourceError(
-            "TfliteModel", "this is a TFLite model, furc reads ONNX", at=Loc(source),
-            hint="convert it: python -m tf2onnx.convert --tflite MODEL.tflite --output MODEL.onnx --opset 13",
-        )  # fmt: skip
+    if is_tflite(data, source):
+        return to_onnx(data, source)
     try:
         model = onnx.ModelProto.FromString(data)
     except (DecodeError, ValueError, RecursionError) as error:

@@ -1,45 +1,10 @@
-"""furc compare: what the NPU computes against what ONNX Runtime computes, tensor by tensor."""
+"""furc compare: the old name of furc verify."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import copy
 
-import click
+from furc.cli.commands.verify import command as verify
 
-from furc.cli.command import command as declare
-from furc.cli.display import say, show
-from furc.cli.request import FILE, input_files, takes_request
-from furc.compare import compare_file
-from furc.report.tables import Column, Table, count, nodes
-from furc.request import Request
-
-
-@declare("compare", short_help="Compare the NPU with ONNX Runtime, tensor by tensor.")
-@click.argument("model", type=FILE)
-@click.option("--input", "inputs", multiple=True, metavar="NAME=FILE",
-              help="Data for an input: .npy, .npz or an image. Seeded noise where an input has none.")  # fmt: skip
-@click.option("--seed", type=int, default=0, help="Of the noise.")
-@click.option("--all", "everything", is_flag=True, help="List every tensor, not only those that differ.")
-@takes_request
-def command(request: Request, model: Path, inputs: tuple[str, ...], seed: int, everything: bool) -> None:
-    """Run quantized MODEL on the NPU and on ONNX Runtime, and compare every int8 tensor that the NPU makes.
-
-    ONNX Runtime runs its integer kernels for Conv and Gemm and the QDQ form for the rest; see docs/numerics.md.
-    """
-    rows = compare_file(model, request, input_files(inputs), seed)
-    shown = tuple(
-        (row.operator, row.tensor, nodes(row.nodes), count(row.elements), count(row.different), str(row.worst))
-        for row in rows
-        if everything or row.different
-    )
-    columns = (
-        Column("operator"), Column("tensor"), Column("onnx nodes"), Column("elements", right=True),
-        Column("different", right=True), Column("worst, LSB", right=True),
-    )  # fmt: skip
-    if shown:
-        show(Table(title="Tensors on the NPU against ONNX Runtime", columns=columns, rows=shown))
-    equal = sum(not row.different for row in rows)
-    elements, different = sum(row.elements for row in rows), sum(row.different for row in rows)
-    worst = max((row.worst for row in rows), default=0)
-    say(f"{equal} of {len(rows)} tensors equal ONNX Runtime bit for bit;")
-    say(f"{count(different)} of {count(elements)} elements differ, by at most {worst} LSB")
+command = copy.copy(verify)
+command.name, command.short_help = "compare", "The old name of verify."

@@ -1,0 +1,103 @@
+"""furc verify: what the NPU computes against a reference, tensor by tensor, operator by operator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from furc.cli.command import command as declare
+from furc.cli.display import saved, say, show
+from furc.cli.request import FILE, force_option, input_files, takes_request
+from furc.output import MODEL, Outputs
+from furc.report.tables import Column, Table, count, nodes
+from furc.request import Request
+from furc.verify import Against, Checked, Error, Verification, minimal, verify_file
+from isa.errors import Loc, RunError
+
+NAMES = {Against.ONNXRUNTIME: "ONNX Runtime", Against.LITERT: "LiteRT"}
+
+
+@declare("verify", short_help="Compare the NPU with ONNX Runtime or LiteRT, layer by layer.")
+@click.argument("model", type=FILE)
+@click.option("--against", type=click.Choice([a.value for a in Against]), default=Against.ONNXRUNTIME.value,
+              help="Whose numbers are right. litert: of a TFLite model, by LiteRT's reference kernels.")  # fmt: skip
+@click.option("--input", "inputs", multiple=True, metavar="NAME=FILE",
+              help="Data for an input: .npy, .npz or an image. Seeded noise where an input has none.")  # fmt: skip
+@click.option("--seed", type=int, default=0, help="Of the noise.")
+@click.option("--limit", type=click.IntRange(min=0), default=1, metavar="LSB", help="What an operator may add.")
+@click.option(
+    "--minimal",
+    "smallest",
+    type=FILE,
+    metavar="OUT.onnx",
+    help="Where an operator adds more (to ONNX Runtime's numbers), write the smallest part that shows it.",
+)
+@click.option("--all", "everything", is_flag=True, help="List every tensor, not only those that differ.")
+@takes_request
+@force_option
+def command(
+    request: Request, model: Path, against: str, inputs: tuple[str, ...], seed: int, limit: int, smallest: Path | None,
+    everything: bool, force: bool,
+) -> None:  # fmt: skip
+    """Run quantized MODEL on the NPU and on a reference, and compare every int8 tensor that the NPU makes.
+
+    "arrived" is the error in the whole run. Part of it came from above, with the operands; "added" is what the operator
+    does to the reference's own operands. Exit code 1 where an operator adds more than the limit. ONNX Runtime runs its
+    integer kernels for Conv and Gemm and the QDQ form for the rest; see docs/numerics.md.
+    """
+    outputs = Outputs((model,), force)
+    if smallest is not None:
+        outputs.check(smallest, MODEL)
+    files = input_files(inputs)
+    found = verify_file(model, request, files, seed, Against(against))
+    _show(found, everything)
+    bad = found.first_bad(limit)
+    if smallest is not None:
+        part = minimal(model, request, files, seed, limit)
+        if part is None:
+            say(f"no operator adds more than {limit} LSB: there is nothing to write")
+        else:
+            outputs.add(smallest, part[0].SerializeToString(), MODEL)
+            outputs.write()
+            saved(smallest, f", {len(part[0].graph.node)} nodes")
+    if bad is not None:
+        raise _too_bad(bad, model, limit, len(found.bad(limit)))
+
+
+def _show(found: Verification, everything: bool) -> None:
+    rows = tuple(_row(row) for row in found.tensors if everything or row.arrived.different or row.added.different)
+    columns = (
+        Column("operator"), Column("tensor"), Column("onnx nodes"), Column("elements", right=True),
+        Column("arrived: different", right=True), Column("LSB", right=True), Column("SQNR, dB", right=True),
+        Column("from above, LSB", right=True), Column("added: different", right=True), Column("LSB", right=True),
+    )  # fmt: skip
+    name = NAMES[found.against]
+    if rows:
+        show(Table(title=f"Tensors on the NPU against {name}", columns=columns, rows=rows))
+    equal = sum(not row.arrived.different for row in found.tensors)
+    elements = sum(row.elements for row in found.tensors)
+    different = sum(row.arrived.different for row in found.tensors)
+    say(f"{equal} of {len(found.tensors)} tensors equal {name} bit for bit;")
+    say(f"{count(different)} of {count(elements)} elements differ, by at most {found.worst_arrived} LSB;")
+    say(f"one operator adds at most {found.worst_added} LSB")
+
+
+def _row(row: Checked) -> tuple[str, ...]:
+    return (
+        row.operator, row.tensor, nodes(row.nodes), count(row.elements), *_cells(row.arrived),
+        f"{row.arrived.sqnr_db:.1f}", str(row.above.worst), *_cells(row.added),
+    )  # fmt: skip
+
+
+def _cells(error: Error) -> tuple[str, str]:
+    return count(error.different), str(error.worst)
+
+
+def _too_bad(bad: Checked, model: Path, limit: int, others: int) -> RunError:
+    message = f"{bad.operator} adds {bad.added.worst} LSB to '{bad.tensor}', in {bad.added.different} of {bad.elements}"
+    also = (f"{others} operators add more than {limit} LSB; this is the first",) if others > 1 else ()
+    return RunError(
+        "ResultsDiffer", message, at=Loc(str(model), bad.nodes), also=also,
+        hint="--minimal OUT.onnx writes the part that shows it; --limit says what is allowed",
+    )  # fmt: skip

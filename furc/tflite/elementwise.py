@@ -1,0 +1,108 @@
+"""Functions of one tensor, sums and products of two, and what is normalized along channels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from furc.tflite.activation import clipped, fused
+from furc.tflite.model import Operator
+from furc.tflite.registry import operator
+from furc.tflite.writer import TO_IMAGE, Writer
+
+UNARY = {
+    "LOGISTIC": "Sigmoid", "RELU": "Relu", "EXP": "Exp", "HARD_SWISH": "HardSwish", "SQRT": "Sqrt", "LOG": "Log",
+    "ABS": "Abs", "NEG": "Neg", "TANH": "Tanh",
+}  # fmt: skip
+BINARY = {"ADD": "Add", "MUL": "Mul", "SUB": "Sub", "DIV": "Div", "MAXIMUM": "Max", "MINIMUM": "Min"}
+
+
+def same_order(writer: Writer, node: Operator) -> tuple[str, bool]:
+    """The first operand in the order that it is in, and whether that is n, c, h, w."""
+    number = node.inputs[0]
+    image = writer.is_image(number)
+    return writer.image(number) if image else writer.plain(number), image
+
+
+@operator(*UNARY)
+def unary(writer: Writer, node: Operator) -> None:
+    x, image = same_order(writer, node)
+    if node.op == "TANH" and writer.tensor(node.inputs[0]).quantized:
+        made = _tanh(writer, x)
+    else:
+        made = writer.emit(UNARY[node.op], [x])
+    writer.result(node.outputs[0], made, image=image)
+
+
+def _tanh(writer: Writer, x: str) -> str:
+    """2 sigmoid(2 x) - 1: on int8 a table as any other, and each of its operators has one on the NPU."""
+    two, one = writer.constant("two", np.array(2, np.float32)), writer.constant("one", np.array(1, np.float32))
+    half = writer.emit("Sigmoid", [writer.emit("Mul", [x, two])])
+    return writer.emit("Sub", [writer.emit("Mul", [half, two]), one])
+
+
+@operator("RELU6", "RELU_N1_TO_1", "RELU_0_TO_1")
+def relu6(writer: Writer, node: Operator) -> None:
+    x, image = same_order(writer, node)
+    bounds = {"RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0), "RELU_0_TO_1": (0.0, 1.0)}
+    writer.result(node.outputs[0], clipped(writer, x, *bounds[node.op]), image=image)
+
+
+@operator("LEAKY_RELU")
+def leaky_relu(writer: Writer, node: Operator) -> None:
+    x, image = same_order(writer, node)
+    writer.result(node.outputs[0], writer.emit("LeakyRelu", [x], alpha=node.fraction("Alpha", 0.0)), image=image)
+
+
+@operator("SOFTMAX", "L2_NORMALIZATION", "LOG_SOFTMAX")
+def along_channels(writer: Writer, node: Operator) -> None:
+    """Along TFLite's last axis."""
+    x, image = same_order(writer, node)
+    if node.op == "SOFTMAX" and node.fraction("Beta", 1.0) != 1.0:
+        raise node.unsupported(f"SOFTMAX with beta {node.fraction('Beta', 1.0)} does not run on the NPU", "use 1")
+    name = {"SOFTMAX": "Softmax", "LOG_SOFTMAX": "LogSoftmax", "L2_NORMALIZATION": "LpNormalization"}[node.op]
+    writer.result(node.outputs[0], writer.emit(name, [x], axis=1 if image else -1), image=image)
+
+
+@operator(*BINARY)
+def binary(writer: Writer, node: Operator) -> None:
+    if len(node.inputs) != 2 or min(node.inputs) < 0:
+        raise node.invalid(f"{len(node.inputs)} operands, expected 2")
+    image = any(map(writer.is_image, node.inputs)) and writer.tensor(node.outputs[0]).rank == 4
+    operands = [_operand(writer, node, i, image) for i in (0, 1)]
+    negated = node.op == "SUB" and writer.tensor(node.inputs[1]).data is not None
+    made = writer.emit("Add" if negated else BINARY[node.op], operands)
+    writer.result(node.outputs[0], fused(writer, node, made) if node.op in FUSING else made, image=image)
+
+
+FUSING = ("ADD", "MUL", "SUB", "DIV")
+
+
+def _operand(writer: Writer, node: Operator, index: int, image: bool) -> str:
+    """One of two operands, in the common order; a constant that is subtracted comes negated."""
+    number = node.inputs[index]
+    tensor = writer.tensor(number)
+    if tensor.data is None:
+        if not image:
+            return writer.plain(number)
+        if tensor.rank == 4:
+            return writer.image(number)
+        shape = (1,) * (4 - tensor.rank) + tensor.shape
+        return writer.turned(writer.reshaped(writer.plain(number), shape), shape, TO_IMAGE)
+    array, zero = tensor.data if tensor.quantized else tensor.real, tensor.zero
+    if image:
+        array = array.reshape((1,) * (4 - array.ndim) + array.shape).transpose(TO_IMAGE)
+    if node.op == "SUB" and index == 1:
+        # ~q - ~z = z - q, and it stays within eight bits
+        array, zero = (~array, (~zero.astype(tensor.dtype))) if tensor.quantized else (-array, zero)
+    if not tensor.quantized:
+        return writer.constant("constant", array.astype(np.float32))
+    if tensor.scale.size > 1:
+        raise node.unsupported(f"the constant '{tensor.name}' has one scale a channel", "quantize it per tensor")
+    return writer.stored("constant", array, tensor.scale, zero, None)
+
+
+@operator("QUANTIZE", "DEQUANTIZE")
+def quantize(writer: Writer, node: Operator) -> None:
+    """The quantization of the result says it all."""
+    x, image = same_order(writer, node)
+    writer.result(node.outputs[0], x, image=image)

@@ -1,0 +1,45 @@
+"""What LiteRT computes for a TFLite model, under the names that the converted model gives the tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from furc.tflite.convert import converted
+from furc.tflite.model import Array
+from furc.tflite.writer import TO_IMAGE
+from isa.errors import ConfigError
+from passes.ir.types import Quant, per_tensor
+
+
+def litert_tensors(data: bytes, inputs: Mapping[str, Array]) -> dict[tuple[str, Quant], Array]:
+    """Every tensor of 8 bits that an operator makes, by name and grid, as int8 (uint8 minus 128), axes as in ONNX.
+
+    LiteRT's reference kernels run: the numbers that TFLite's specification states. Raises ConfigError NoLitert.
+    """
+    try:
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType  # a development dependency
+    except ImportError as error:
+        raise ConfigError("NoLitert", "LiteRT is not installed", hint="pip install ai-edge-litert") from error
+    interpreter = Interpreter(
+        model_content=data,
+        num_threads=1,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
+        experimental_preserve_all_tensors=True,
+    )
+    interpreter.allocate_tensors()
+    for detail in interpreter.get_input_details():
+        interpreter.set_tensor(detail["index"], inputs[detail["name"]])
+    interpreter.invoke()
+    writer = converted(data)
+    found: dict[tuple[str, Quant], Array] = {}
+    for name, (number, image) in writer.places.items():
+        tensor, array = writer.tensor(number), interpreter.get_tensor(number)
+        if not tensor.quantized:
+            continue
+        quant = per_tensor(float(tensor.scale[0]), int(tensor.zero[0]) - (128 if array.dtype == np.uint8 else 0))
+        if array.dtype == np.uint8:
+            array = array.view(np.int8) ^ np.int8(-128)
+        found[name, quant] = np.ascontiguousarray(array.transpose(TO_IMAGE) if image else array)
+    return found

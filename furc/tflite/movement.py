@@ -1,0 +1,178 @@
+"""Operators that only move elements."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from furc.tflite.activation import fused
+from furc.tflite.elementwise import same_order
+from furc.tflite.model import Operator
+from furc.tflite.registry import operator
+from furc.tflite.writer import TO_IMAGE, TO_PLAIN, Writer
+
+
+@operator("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
+def reshape(writer: Writer, node: Operator) -> None:
+    """The shape of the result says it all."""
+    x, y = writer.tensor(node.inputs[0]), writer.tensor(node.outputs[0])
+    if np.prod(x.shape, dtype=np.int64) != np.prod(y.shape, dtype=np.int64):
+        raise node.invalid(f"{list(x.shape)} does not fit into {list(y.shape)}")
+    writer.result(node.outputs[0], writer.reshaped(writer.plain(node.inputs[0]), y.shape))
+
+
+@operator("TRANSPOSE")
+def transpose(writer: Writer, node: Operator) -> None:
+    perm, number = writer.known_ints(node, 1), node.inputs[0]
+    x = writer.tensor(number)
+    if sorted(perm) != list(range(x.rank)):
+        raise node.invalid(f"{perm} is no order of {x.rank} axes")
+    if writer.is_image(number):
+        shape = [x.shape[axis] for axis in TO_IMAGE]
+        made = writer.turned(writer.image(number), shape, [TO_PLAIN[axis] for axis in perm])
+    else:
+        made = writer.turned(writer.plain(number), x.shape, perm)
+    writer.result(node.outputs[0], made)
+
+
+@operator("CONCATENATION")
+def concatenation(writer: Writer, node: Operator) -> None:
+    """The machine joins channels and rows: channels as n, c, h, w; columns where they are the rows of n, h, w, c."""
+    y = writer.tensor(node.outputs[0])
+    axis = _axis(node, node.option("Axis"), y.rank, False)
+    image = y.rank == 4 and (axis == 3 or (axis != 2 and any(map(writer.is_image, node.inputs))))
+    operands = [writer.image(i) if image else writer.plain(i) for i in node.inputs]
+    made = writer.emit("Concat", operands, axis=_axis(node, axis, y.rank, image))
+    writer.result(node.outputs[0], fused(writer, node, made), image=image)
+
+
+@operator("PACK")
+def pack(writer: Writer, node: Operator) -> None:
+    y = writer.tensor(node.outputs[0])
+    axis = _axis(node, node.option("Axis"), y.rank, False)
+    shape = [*y.shape[:axis], 1, *y.shape[axis + 1 :]]
+    parts = [writer.reshaped(writer.plain(number), shape) for number in node.inputs]
+    writer.result(node.outputs[0], writer.emit("Concat", parts, axis=axis))
+
+
+@operator("UNPACK")
+def unpack(writer: Writer, node: Operator) -> None:
+    x, rank = writer.plain(node.inputs[0]), writer.tensor(node.inputs[0]).rank
+    axis = _axis(node, node.option("Axis"), rank, False)
+    for index, number in enumerate(node.outputs):
+        part = _sliced(writer, x, {axis: slice(index, index + 1, 1)})
+        writer.result(number, writer.reshaped(part, writer.tensor(number).shape))
+
+
+@operator("SPLIT", "SPLIT_V")
+def split(writer: Writer, node: Operator) -> None:
+    """The axis is the first operand of SPLIT, the last of SPLIT_V."""
+    at, of = (0, 1) if node.op == "SPLIT" else (2, 0)
+    number = node.inputs[of]
+    image, rank = writer.is_image(number), writer.tensor(number).rank
+    x = writer.image(number) if image else writer.plain(number)
+    listed = writer.known_ints(node, at)[0]
+    own, axis = _axis(node, listed, rank, False), _axis(node, listed, rank, image)
+    first = 0
+    for output in node.outputs:
+        size = writer.tensor(output).shape[own]
+        writer.result(output, _sliced(writer, x, {axis: slice(first, first + size, 1)}), image=image)
+        first += size
+
+
+@operator("SLICE")
+def slice_(writer: Writer, node: Operator) -> None:
+    x, image = same_order(writer, node)
+    shape = writer.tensor(node.inputs[0]).shape
+    begin, size = writer.known_ints(node, 1), writer.known_ints(node, 2)
+    if not len(begin) == len(size) == len(shape):
+        raise node.invalid(f"begin {begin} and size {size} of {list(shape)}")
+    taken = {
+        _axis(node, axis, len(shape), image): slice(first, extent if count == -1 else first + count, 1)
+        for axis, (first, count, extent) in enumerate(zip(begin, size, shape, strict=True))
+    }
+    writer.result(node.outputs[0], _sliced(writer, x, taken), image=image)
+
+
+@operator("STRIDED_SLICE")
+def strided_slice(writer: Writer, node: Operator) -> None:
+    number, y = node.inputs[0], writer.tensor(node.outputs[0])
+    x = writer.tensor(number)
+    begin, end, step = (writer.known_ints(node, i) for i in (1, 2, 3))
+    if not len(begin) == len(end) == len(step) <= x.rank or 0 in step:
+        raise node.invalid(f"begin {begin}, end {end} and strides {step} of {list(x.shape)}")
+    if node.option("EllipsisMask") or node.option("NewAxisMask"):
+        raise node.unsupported("STRIDED_SLICE with an ellipsis or a new axis does not run on the NPU")
+    operand, image = same_order(writer, node)
+    taken, kept = {}, list(x.shape)
+    for axis, (first, last, stride) in enumerate(zip(begin, end, step, strict=True)):
+        low = None if node.option("BeginMask") >> axis & 1 else first
+        high = None if node.option("EndMask") >> axis & 1 else last
+        if node.option("ShrinkAxisMask") >> axis & 1:
+            low, stride = first % x.shape[axis], 1
+            high = low + 1
+        indices = range(*slice(low, high, stride).indices(x.shape[axis]))
+        if not indices:
+            raise node.invalid(f"nothing is left of axis {axis} of {list(x.shape)}")
+        stop = indices.stop if indices.stop >= 0 else -x.shape[axis] - 1  # ONNX counts from behind as well
+        taken[_axis(node, axis, x.rank, image)] = slice(indices.start, stop, indices.step)
+        kept[axis] = len(indices)
+    made = _sliced(writer, operand, taken)
+    if node.option("ShrinkAxisMask"):
+        if image:
+            made = writer.turned(made, [kept[axis] for axis in TO_IMAGE], TO_PLAIN)
+        made, image = writer.reshaped(made, y.shape), False
+    writer.result(node.outputs[0], made, image=image)
+
+
+def _sliced(writer: Writer, x: str, taken: dict[int, slice]) -> str:
+    columns = ([s.start for s in taken.values()], [s.stop for s in taken.values()], list(taken),
+               [s.step for s in taken.values()])  # fmt: skip
+    return writer.emit("Slice", [x, *(writer.constant("slice", np.array(c, np.int64)) for c in columns)])
+
+
+@operator("PAD", "PADV2")
+def pad(writer: Writer, node: Operator) -> None:
+    """PAD puts real zeros around, PADV2 a value."""
+    x, image = same_order(writer, node)
+    tensor, amounts = writer.tensor(node.inputs[0]), writer.known(node, 1)
+    if amounts.shape != (tensor.rank, 2):
+        raise node.invalid(f"amounts of {list(amounts.shape)} for {list(tensor.shape)}")
+    order = TO_IMAGE if image else range(tensor.rank)
+    before, after = ([int(amounts[axis, end]) for axis in order] for end in (0, 1))
+    value = np.array(0, np.float32)
+    if node.op == "PADV2":
+        writer.known(node, 2)
+        value = writer.tensor(node.inputs[2]).real.astype(np.float32).reshape(-1)[0].reshape(())
+    pads, fill = (writer.constant(*c) for c in (("pads", np.array(before + after, np.int64)), ("value", value)))
+    made = writer.emit("Pad", [x, pads, fill])
+    writer.result(node.outputs[0], made, image=image)
+
+
+@operator("RESIZE_NEAREST_NEIGHBOR", "RESIZE_BILINEAR")
+def resize(writer: Writer, node: Operator) -> None:
+    x, (height, width) = writer.image(node.inputs[0]), writer.known_ints(node, 1)
+    corners, halves = node.option("AlignCorners"), node.option("HalfPixelCenters")
+    n, _, _, c = writer.tensor(node.inputs[0]).shape
+    nearest = node.op == "RESIZE_NEAREST_NEIGHBOR"
+    half = "tf_half_pixel_for_nn" if nearest else "half_pixel"
+    made = writer.emit(
+        "Resize", [x, "", "", writer.constant("sizes", np.array([n, c, height, width], np.int64))],
+        mode="nearest" if nearest else "linear",
+        coordinate_transformation_mode="align_corners" if corners else half if halves else "asymmetric",
+        **({"nearest_mode": "round_prefer_ceil" if corners else "floor"} if nearest else {}),
+    )  # fmt: skip
+    writer.result(node.outputs[0], made, image=True)
+
+
+@operator("DEPTH_TO_SPACE", "SPACE_TO_DEPTH")
+def regroup(writer: Writer, node: Operator) -> None:
+    op = "DepthToSpace" if node.op == "DEPTH_TO_SPACE" else "SpaceToDepth"
+    made = writer.emit(op, [writer.image(node.inputs[0])], blocksize=node.option("BlockSize", 1))
+    writer.result(node.outputs[0], made, image=True)
+
+
+def _axis(node: Operator, axis: int, rank: int, image: bool) -> int:
+    """A possibly negative axis of TFLite as 0 .. rank - 1, in the order that the operand is in."""
+    if not -rank <= axis < rank:
+        raise node.invalid(f"axis {axis} of a tensor of rank {rank}")
+    return TO_IMAGE.index(axis % rank) if image else axis % rank

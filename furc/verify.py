@@ -1,0 +1,345 @@
+"""Where the NPU's numbers leave those of a reference: tensor by tensor, operator by operator.
+
+Every int8 tensor that is left after fusion is made an output of the program, so that the NPU itself stores it: that is
+the error as it arrives. A second program runs every operator alone, on the reference's own operands: that is what the
+operator adds; the rest came from above.
+
+found = verify_file("model_int8.onnx")
+found.first_bad(1)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from furc.compiler import compile_graph
+from furc.data.inputs import inputs_of, read_inputs
+from furc.frontend import load_onnx
+from furc.frontend.onnx.model import in_qdq_form
+from furc.onnx.files import load, read_bytes
+from furc.onnx.graph import Graph as OnnxGraph
+from furc.onnx.graph import fixed_inputs
+from furc.onnx.oracle import Oracle
+from furc.quantizer.sqnr import Noise
+from furc.request import Request
+from furc.runtime.session import Session
+from furc.tflite.litert import litert_tensors
+from furc.tflite.model import is_tflite
+from isa.errors import ConfigError, Loc
+from passes.dfg.fuse_tables import fuse_tables
+from passes.ir.graph import Graph
+from passes.ir.op import Op, Runs, Value
+from passes.ir.types import DType, Quant, per_tensor
+from passes.options import CompileOptions
+
+Array = NDArray[Any]
+REQUANTIZED = ".requantized"  # what the frontend calls a float tensor that it brings onto another grid
+
+
+class Against(StrEnum):
+    """Whose numbers are right."""
+
+    ONNXRUNTIME = "onnxruntime"
+    LITERT = "litert"
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """different: elements that are not equal; worst: largest difference in LSB; sqnr_db: 120 where there is none."""
+
+    different: int
+    worst: int
+    sqnr_db: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """One tensor. arrived: its error in the whole run; above: what operands brought of it; added: what the operator."""
+
+    tensor: str
+    quant: Quant
+    operator: str
+    nodes: tuple[str, ...]
+    elements: int
+    arrived: Error
+    above: Error
+    added: Error
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """All tensors that both sides know, in execution order."""
+
+    against: Against
+    tensors: tuple[Checked, ...]
+
+    def bad(self, limit: int) -> list[Checked]:
+        """Operators that add more than so many LSB."""
+        return [row for row in self.tensors if row.added.worst > limit]
+
+    def first_bad(self, limit: int) -> Checked | None:
+        return next(iter(self.bad(limit)), None)
+
+    @property
+    def worst_added(self) -> int:
+        return max((row.added.worst for row in self.tensors), default=0)
+
+    @property
+    def worst_arrived(self) -> int:
+        return max((row.arrived.worst for row in self.tensors), default=0)
+
+
+def verify_file(
+    path: Path | str,
+    request: Request | None = None,
+    files: Mapping[str, Path] | None = None,
+    seed: int = 0,
+    against: Against = Against.ONNXRUNTIME,
+) -> Verification:
+    """`verify` for a model in a file. files: data by input name, seeded noise for all inputs where there are none.
+
+    Raises FurcError.
+    """
+    asked, data = request or Request(), read_bytes(Path(path))
+    model, inputs = _read(path, asked, files or {}, seed)
+    options = asked.options(batch=1)
+    if against is Against.ONNXRUNTIME:
+        return verify(model, inputs, options, input_shapes=asked.input_shapes)
+    if not is_tflite(data, str(path)):
+        raise ConfigError("NotTflite", "LiteRT runs TFLite models only", at=Loc(str(path)),
+                          hint="--against onnxruntime")  # fmt: skip
+    graph = load_onnx(model, input_shapes=asked.input_shapes, source=str(path))  # not fused: LiteRT rounds in between
+    return Verification(against, _checked(graph, inputs, litert_tensors(data, inputs), options))
+
+
+def _read(
+    path: Path | str, asked: Request, files: Mapping[str, Path], seed: int
+) -> tuple[onnx.ModelProto, dict[str, Array]]:
+    model = load(path)
+    graph = load_onnx(model, input_shapes=asked.input_shapes, source=str(path))
+    return model, read_inputs(inputs_of(graph.inputs), files, seed)
+
+
+def verify(
+    model: onnx.ModelProto,
+    inputs: Mapping[str, Array],
+    options: CompileOptions,
+    *,
+    accelerate: bool = True,
+    input_shapes: Mapping[str, tuple[int, ...]] | None = None,
+) -> Verification:
+    """Against ONNX Runtime: integer kernels for Conv and Gemm, the QDQ form for the rest (docs/numerics.md).
+
+    model: quantized (QDQ, or float with calibrated ranges); inputs: one array an input, batch 1.
+    """
+    model = in_qdq_form(model)
+    graph = fuse_tables(load_onnx(model, input_shapes=input_shapes), options)
+    held, grids = _reference(model, inputs), _grids(model)
+    known = {(name, quant): held[integers] for integers, (name, quant) in grids.items() if integers in held}
+    known |= {(name, grids[name][1]): array for name, array in held.items() if name in grids}  # outputs: the integers'
+    return Verification(Against.ONNXRUNTIME, _checked(graph, inputs, known, options, accelerate=accelerate))
+
+
+def _reference(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Every quantized activation, by its ONNX name, as int8."""
+    oracle = Oracle(model)
+    values = oracle.run(inputs)
+    return {name: values[name] for name in oracle.tensors}
+
+
+def _checked(
+    graph: Graph,
+    inputs: Mapping[str, Array],
+    reference: Mapping[tuple[str, Quant], Array],
+    options: CompileOptions,
+    *,
+    accelerate: bool = True,
+) -> tuple[Checked, ...]:
+    makers = {op.result: op for op in graph.ops if op.runs is not Runs.HOST and op.result.type.dtype is DType.I8}
+    known: dict[str, Array] = {}
+    for value in (value for op in graph.ops for value in op.results if value.type.quant is not None):
+        found = reference.get((value.name.removesuffix(REQUANTIZED), value.type.q))
+        if found is not None and found.size == value.type.elements:
+            known[value.name] = found.reshape(value.type.shape)
+    shown = [value for value in makers if value.name in known]
+    alone, given = _each_alone(graph, known, shown)
+    graph.outputs += [value for value in shown if value not in graph.outputs]
+    whole = _run(graph, inputs, options, accelerate)
+    single = _run(alone, {**inputs, **given}, options, accelerate) if shown else {}
+    return tuple(_row(makers[v], v, whole[v.name], single[v.name], known[v.name]) for v in shown)
+
+
+def _run(graph: Graph, inputs: Mapping[str, Array], options: CompileOptions, accelerate: bool) -> dict[str, Array]:
+    taken = {value.name for value in graph.inputs}
+    session = Session(compile_graph(graph, options).enf, npu=options.npu, accelerate=accelerate)
+    return session.run({name: array for name, array in inputs.items() if name in taken})
+
+
+def _each_alone(
+    graph: Graph, known: Mapping[str, Array], shown: Sequence[Value]
+) -> tuple[Graph, dict[str, Array]]:  # fmt: skip
+    """A graph in which whoever reads a known tensor reads a new input that holds the reference's; those inputs."""
+    alone = Graph(name=graph.name, level=graph.level, source=graph.source, batch=graph.batch)
+    own = {value: Value(value.name, value.type) for value in (*graph.inputs, *graph.constants)}  # passes change types
+    alone.constants = {own[value]: array for value, array in graph.constants.items()}
+    read: dict[Value, Value] = dict(own)
+    made: dict[Value, Value] = {}
+    given: dict[str, Array] = {}
+    for op in graph.ops:
+        results = tuple(Value(value.name, value.type) for value in op.results)
+        alone.ops.append(op.on(lambda value: read.get(value, value), results))
+        for old, new in zip(op.results, results, strict=True):
+            made[old] = read[old] = new
+            if old.name in known and old.type.dtype is DType.I8 and graph.users().get(old):
+                read[old] = Value(f"{old.name}.given", old.type)
+                given[read[old].name] = known[old.name]
+    alone.outputs = [made[value] for value in shown]
+    alone.remove_dead()
+    users = alone.users()
+    sources = [*(own[value] for value in graph.inputs), *(value for value in read.values() if value.name in given)]
+    alone.inputs = [value for value in sources if users.get(value)]
+    return alone, given
+
+
+def _row(op: Op, value: Value, whole: Array, single: Array, reference: Array) -> Checked:
+    zero = value.type.q.z
+    return Checked(
+        tensor=value.name, quant=value.type.q, operator=op.mnemonic, nodes=op.loc.nodes, elements=reference.size,
+        arrived=_error(whole, reference, zero), above=_error(whole, single, zero),
+        added=_error(single, reference, zero),
+    )  # fmt: skip
+
+
+def _error(mine: Array, theirs: Array, zero: int) -> Error:
+    mine, theirs = mine.astype(np.int32).reshape(-1), theirs.astype(np.int32).reshape(-1)
+    distance, noise = np.abs(mine - theirs), Noise()
+    noise.add((theirs - zero).astype(np.float32), (mine - zero).astype(np.float32))
+    return Error(int(np.count_nonzero(distance)), int(distance.max(initial=0)), noise.db)
+
+
+def _grids(model: onnx.ModelProto) -> dict[str, tuple[str, Quant]]:
+    """Of every QuantizeLinear, by its output: the float tensor that it takes, and the grid as int8.
+
+    One float tensor may go onto several grids, and the NPU may have it on another one before.
+    """
+    graph, found = OnnxGraph(model), dict[str, tuple[str, Quant]]()
+    for node in graph.nodes:
+        scale, zero = (graph.constants.get(node.input(i)) for i in (1, 2))
+        if node.op != "QuantizeLinear" or scale is None or scale.size != 1:
+            continue
+        unsigned = zero is None or zero.dtype == np.uint8
+        at = (0 if zero is None else int(zero.reshape(-1)[0])) - (128 if unsigned else 0)
+        found[node.output] = node.inputs[0], per_tensor(float(scale.reshape(-1)[0]), at)
+    return found
+
+
+# --- the smallest model that still shows it -------------------------------------------------------------------
+
+
+def minimal(
+    path: Path | str,
+    request: Request | None = None,
+    files: Mapping[str, Path] | None = None,
+    seed: int = 0,
+    limit: int = 1,
+) -> tuple[onnx.ModelProto, Verification] | None:
+    """The smallest part of a model in which an operator adds more than `limit` LSB; None where none does.
+
+    By ONNX Runtime's numbers. It starts as that operator between its quantized operands and its result; where it is
+    right there, alone, on the reference's own operands, the operators above it are taken in, twice as many each time.
+    Raises FurcError.
+    """
+    asked = request or Request()
+    model, inputs = _read(path, read_bytes(Path(path)), asked, files or {}, seed)
+    model, options = in_qdq_form(model), asked.options(batch=1)
+    if asked.input_shapes:
+        model = fixed_inputs(model, asked.input_shapes)
+    found = verify(model, inputs, options)
+    bad = found.first_bad(limit)
+    if bad is None:
+        return None
+    reference = _reference(model, inputs)
+    grids = _grids(model)
+    wanted = (bad.tensor.removesuffix(REQUANTIZED), bad.quant)
+    target = next(n for n in reference if n in grids and (grids[n] == wanted or (n, grids[n][1]) == wanted))
+    for depth in _doubled(len(model.graph.node)):
+        part, fed = _part(model, target, depth, reference, inputs)
+        own = verify(part, fed, options)
+        if own.first_bad(limit) is not None:
+            return part, own
+    return model, found
+
+
+def _doubled(end: int) -> Iterable[int]:
+    depth = 1
+    while depth < end:
+        yield depth
+        depth *= 2
+
+
+def _part(
+    model: onnx.ModelProto, target: str, depth: int, reference: Mapping[str, Array], inputs: Mapping[str, Array]
+) -> tuple[onnx.ModelProto, dict[str, Array]]:
+    """What makes a quantized tensor from those that are `depth` quantized tensors above it, and what those hold."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    fed: dict[str, Array] = {}
+    nodes: set[str] = set()
+    stack = [(target, depth)]
+    deepest: dict[str, int] = {}
+    while stack:
+        name, left = stack.pop()
+        if deepest.get(name, -1) >= left or not name:
+            continue
+        deepest[name] = left
+        if name in reference and left == 0:
+            continue
+        maker = makers.get(name)
+        if maker is not None:
+            nodes.update(maker.output)
+            stack += [(above, left - (name in reference)) for above in maker.input]
+    unsigned = {q.output[0] for q in model.graph.node if q.op_type == "QuantizeLinear" and _is_unsigned(model, q)}
+    for name in deepest:
+        if name in inputs:
+            fed[name] = inputs[name]
+        elif name in reference and not nodes.intersection({name}):
+            fed[name] = (reference[name].view(np.uint8) ^ 0x80) if name in unsigned else reference[name]
+    kinds = {name: onnx.TensorProto.UINT8 if name in unsigned else onnx.TensorProto.INT8 for name in reference}
+    made = onnx.helper.make_tensor_value_info(target, kinds[target], reference[target].shape)
+    return _extracted(model, nodes, made, fed, kinds), fed
+
+
+def _is_unsigned(model: onnx.ModelProto, node: onnx.NodeProto) -> bool:
+    if len(node.input) < 3 or not node.input[2]:
+        return True
+    zero = next((i for i in model.graph.initializer if i.name == node.input[2]), None)
+    return zero is None or int(zero.data_type) == onnx.TensorProto.UINT8
+
+
+def _extracted(
+    model: onnx.ModelProto,
+    made: set[str],
+    output: onnx.ValueInfoProto,
+    fed: Mapping[str, Array],
+    kinds: Mapping[str, int],
+) -> onnx.ModelProto:
+    """A model of the nodes that make these tensors."""
+    nodes = [node for node in model.graph.node if made.intersection(node.output)]
+    read = {name for node in nodes for name in node.input}
+    of_file = {info.name: info for info in model.graph.input}
+    info = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        nodes, "minimal",
+        [of_file[n] if n in of_file else info(n, kinds[n], array.shape) for n, array in fed.items() if n in read],
+        [output],
+        [initializer for initializer in model.graph.initializer if initializer.name in read],
+    )  # fmt: skip
+    return onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version,
+                                  producer_name="furc")  # fmt: skip

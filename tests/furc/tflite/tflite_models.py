@@ -1,0 +1,175 @@
+"""TFLite models drawn for tests, with the object classes of the schema that LiteRT ships; and LiteRT to run them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+KINDS = {"float32": 0, "int32": 2, "uint8": 3, "int64": 4, "float16": 1, "int8": 9}
+
+
+class Drawing:
+    """One model in the making; tensors are numbers. dtype: of activations, int8, uint8 or float32."""
+
+    def __init__(self, dtype: str = "int8", seed: int = 0) -> None:
+        self.dtype, self.random = dtype, np.random.default_rng(seed)
+        self.graph = schema.SubGraphT()
+        self.graph.tensors, self.graph.operators, self.graph.inputs, self.graph.outputs = [], [], [], []
+        self.model = schema.ModelT()
+        self.model.version, self.model.subgraphs, self.model.operatorCodes = 3, [self.graph], []
+        self.model.buffers = [schema.BufferT()]
+
+    def tensor(
+        self,
+        shape: Sequence[int],
+        scale: float | Array | None = None,
+        zero: int = 0,
+        dtype: str = "",
+        data: Array | None = None,
+        axis: int = 0,
+        name: str = "",
+    ) -> int:
+        made = schema.TensorT()
+        made.name, made.shape = name or f"t{len(self.graph.tensors)}", list(shape)
+        made.type = KINDS[dtype or self.dtype]
+        if scale is not None and made.type in (KINDS["int8"], KINDS["uint8"], KINDS["int32"]):
+            made.quantization = schema.QuantizationParametersT()
+            made.quantization.scale = list(np.atleast_1d(np.asarray(scale, np.float32)))
+            made.quantization.zeroPoint = [zero] * len(made.quantization.scale)
+            made.quantization.quantizedDimension = axis
+        if data is not None:
+            buffer = schema.BufferT()
+            buffer.data = np.frombuffer(np.ascontiguousarray(data).tobytes(), np.uint8)
+            self.model.buffers.append(buffer)
+            made.buffer = len(self.model.buffers) - 1
+        self.graph.tensors.append(made)
+        return len(self.graph.tensors) - 1
+
+    def ints(self, *values: object) -> int:
+        array = np.array(values, np.int32)
+        return self.tensor(array.shape, dtype="int32", data=array)
+
+    def scalar(self, value: int) -> int:
+        return self.tensor((), dtype="int32", data=np.array(value, np.int32))
+
+    def activation(self, shape: Sequence[int], scale: float = 0.05, zero: int | None = None, name: str = "") -> int:
+        """zero: as int8."""
+        at = 3 if zero is None else zero
+        return self.tensor(shape, scale, at + 128 if self.dtype == "uint8" else at, name=name)
+
+    def input(self, shape: Sequence[int], scale: float = 0.05, zero: int | None = None) -> int:
+        self.graph.inputs.append(self.activation(shape, scale, zero, f"input{len(self.graph.inputs)}"))
+        return int(self.graph.inputs[-1])
+
+    def op(self, code: str, inputs: Sequence[int], outputs: Sequence[int], kind: str = "", **options: Any) -> int:
+        """kind: of its options, in the schema's CamelCase."""
+        number = getattr(schema.BuiltinOperator, code)
+        codes = [c.builtinCode for c in self.model.operatorCodes]
+        if number not in codes:
+            entry = schema.OperatorCodeT()
+            entry.builtinCode, entry.deprecatedBuiltinCode, entry.version = (
+                number,
+                min(number, 127),
+                VERSIONS.get(code, 1),
+            )
+            self.model.operatorCodes.append(entry)
+            codes.append(number)
+        made = schema.OperatorT()
+        made.opcodeIndex, made.inputs, made.outputs = codes.index(number), list(inputs), list(outputs)
+        if kind:
+            made.builtinOptions = getattr(schema, f"{kind}T")()
+            made.builtinOptionsType = getattr(schema.BuiltinOptions, kind)
+            for name, value in options.items():
+                assert hasattr(made.builtinOptions, name), f"{kind} has no {name}"
+                setattr(made.builtinOptions, name, value)
+        self.graph.operators.append(made)
+        return int(outputs[0])
+
+    def weights(self, shape: Sequence[int], channels: int, axis: int, zero: int | None = None) -> tuple[int, Array]:
+        """Per channel int8, or uint8 with one zero point where it is given; their scales."""
+        if self.dtype == "float32":
+            data = self.random.normal(0, 0.3, shape).astype(np.float32)
+            return self.tensor(shape, data=data), np.ones(channels, np.float32)
+        if self.dtype == "uint8":
+            stored = self.random.integers(0, 256, shape).astype(np.uint8)
+            return self.tensor(shape, 0.01, zero if zero is not None else 120, data=stored), np.full(
+                1, 0.01, np.float32
+            )
+        scale = self.random.uniform(0.005, 0.02, channels).astype(np.float32)
+        stored = self.random.integers(-127, 128, shape).astype(np.int8)
+        return self.tensor(shape, scale, 0, data=stored, axis=axis), scale
+
+    def bias(self, channels: int, scale: Array) -> int:
+        if self.dtype == "float32":
+            return self.tensor((channels,), data=self.random.normal(0, 0.3, channels).astype(np.float32))
+        return self.tensor(
+            (channels,), scale, dtype="int32", data=self.random.integers(-500, 500, channels).astype(np.int32)
+        )
+
+    def conv(
+        self, x: int, channels: int, kernel: int = 3, stride: int = 1, *, depthwise: bool = False, dilation: int = 1,
+        padding: int = 0, activation: int = 0, scale: float = 0.2, zero: int | None = None,
+    ) -> int:  # fmt: skip
+        """A convolution with bias; depthwise: channels out of as many or a divisor of them."""
+        n, h, w, c = self.graph.tensors[x].shape
+        shape = (1, kernel, kernel, channels) if depthwise else (channels, kernel, kernel, c)
+        weights, own = self.weights(shape, channels, 3 if depthwise else 0, zero)
+        span = (kernel - 1) * dilation + 1
+        out = [-(-s // stride) if padding == 0 else (s - span) // stride + 1 for s in (h, w)]
+        of_x = 1.0 if self.dtype == "float32" else self.graph.tensors[x].quantization.scale[0]
+        y = self.activation((n, *out, channels), scale)
+        more = {"depthMultiplier": channels // c} if depthwise else {}
+        bias = self.bias(channels, np.float32(of_x) * own)
+        return self.op(
+            "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D", (x, weights, bias), (y,),
+            "DepthwiseConv2DOptions" if depthwise else "Conv2DOptions",
+            strideH=stride, strideW=stride, dilationHFactor=dilation, dilationWFactor=dilation, padding=padding,
+            fusedActivationFunction=activation, **more,
+        )  # fmt: skip
+
+    def bytes(self, *outputs: int) -> bytes:
+        self.graph.outputs = list(outputs)
+        builder = flatbuffers.Builder(1024)
+        builder.Finish(self.model.Pack(builder), b"TFL3")
+        return bytes(builder.Output())
+
+
+VERSIONS = {
+    "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "TRANSPOSE_CONV": 3, "FULLY_CONNECTED": 4, "ADD": 2, "MUL": 2, "SUB": 2,
+    "MAX_POOL_2D": 2, "AVERAGE_POOL_2D": 2, "MEAN": 2, "CONCATENATION": 2, "PAD": 2, "PADV2": 2, "STRIDED_SLICE": 2,
+    "SLICE": 2, "SPLIT": 2, "TRANSPOSE": 2, "LOGISTIC": 2, "TANH": 2, "RELU": 2, "RELU6": 2, "QUANTIZE": 2,
+    "RESIZE_NEAREST_NEIGHBOR": 2, "SPACE_TO_DEPTH": 2, "PACK": 2, "UNPACK": 2, "DEQUANTIZE": 2,
+    "SOFTMAX": 2,
+}  # fmt: skip
+
+
+def data_for(model: bytes, seed: int = 0) -> dict[str, Array]:
+    """Random data for every input, by name."""
+    random, found = np.random.default_rng(seed), {}
+    for detail in Interpreter(model_content=model).get_input_details():
+        kind, shape = np.dtype(detail["dtype"]), detail["shape"]
+        if kind == np.float32:
+            found[detail["name"]] = random.normal(0, 1, shape).astype(np.float32)
+        else:
+            limits = np.iinfo(kind)
+            found[detail["name"]] = random.integers(limits.min, limits.max + 1, shape).astype(kind)
+    return found
+
+
+def litert(model: bytes, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """What LiteRT's reference kernels give."""
+    interpreter = Interpreter(
+        model_content=model, num_threads=1, experimental_op_resolver_type=OpResolverType.BUILTIN_REF
+    )
+    interpreter.allocate_tensors()
+    for detail in interpreter.get_input_details():
+        interpreter.set_tensor(detail["index"], inputs[detail["name"]])
+    interpreter.invoke()
+    return {d["name"]: interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()}
