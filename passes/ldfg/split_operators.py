@@ -181,7 +181,7 @@ class _Splitting:
         need = smallest_bytes(piece.shape(shape.w), self.npu, self.slices)
         for field, value in _activation_fields(op):
             if self._dram_box(value) is not None:
-                box = op.needs(field.name, piece)
+                box = op.needs_of(field.name, value, piece)
                 need += smallest_bytes(box.shape(value.type.shape4.w), self.npu, self.slices)
         return need + self._constants(op, piece.shape(shape.w))
 
@@ -191,8 +191,14 @@ class _Splitting:
         shape = piece.shape(op.result.type.shape4.w)
         result = Value(name, replace(op.result.type, shape=tuple(shape), place=None))
         changes: dict[str, Any] = {"results": (result,), **op.piece(piece), **self._constant_rows(op, piece, at)}
-        for field, value in _activation_fields(op):
-            changes[field.name] = self._boxed(op, value, op.needs(field.name, piece), f"{name}.{field.name}")
+        for field in op_fields(type(op)):
+            if field.role is Role.ACTIVATION:
+                boxes = {v: op.needs_of(field.name, v, piece) for v in op.held(field)}
+                taken = [self._boxed(op, v, box, f"{name}.{field.name}") for v, box in boxes.items()]
+                held = dict(zip(boxes, taken, strict=True))
+                changes[field.name] = (
+                    tuple(held[v] for v in op.held(field)) if field.kind == "many" else next(iter(taken), None)
+                )
         self.ops.append(replace(op, **changes))
         return result
 

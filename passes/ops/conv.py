@@ -19,11 +19,12 @@ from isa.operands import SramRange
 from passes.analysis import weight_tiles
 from passes.analysis.weight_tiles import PackedTile, WeightTile
 from passes.ir.attributes import Clamp, Kernel, Pair
-from passes.ir.op import LOW, Activation, Array, Constant, Level, Lowering, Op, Packed, Read, Site, op
-from passes.ir.types import DType, InSram, Quant, per_tensor
+from passes.ir.op import LOW, Activation, Array, Constant, Level, Lowering, Op, Packed, Read, Site, Value, op
+from passes.ir.types import MOST_IMAGES, DType, InSram, Quant, per_tensor
 from passes.ops.base import four_axes, int8, quantized, table_rule, whole
 from passes.ops.elementwise import TABLE_BYTES
 from passes.ops.pool import sliding
+from passes.ops.turned import over_channels, turned, turned_back
 
 CHANNELS, ROWS = 1, 2
 
@@ -75,20 +76,23 @@ class Contraction(Op):
         return numerics.requantize(sums, scale, y.z, self.clamp.lo, self.clamp.hi)
 
     def _contract(self, low: Lowering, weights: Array, quant: Quant, **attributes: Any) -> None:
-        """Lower to the contraction of the machine. weights [o, c / group, kh, kw]."""
+        """Lower to the contraction of the machine. weights [o, c / group, kh, kw].
+
+        x, made: what it reads and makes where those are not operand and result themselves."""
+        x, made = attributes.pop("x", None), attributes.pop("made", self.result)
         channels, name, table = weights.shape[0], self.result.name, attributes.pop("table", None)
         mid: Quant = attributes.pop("mid", self.result.type.q)
         group, own = attributes.get("group", 1), weights.shape[1] == 1
         cls = LowLevelDepthwiseConv2d if group > 1 and own and group == channels else LowLevelConv2d
         bias = low.array(self.bias) if self.bias is not None else np.zeros(channels, np.int32)
         lowered = cls(
-            results=(low.result(self.result),), loc=self.loc, x=low.value(self.x),
+            results=(low.result(made),), loc=self.loc, x=low.value(self.x) if x is None else x,
             w=low.constant(f"{name}.w", weights), bias=low.constant(f"{name}.bias", bias),
             multiplier=low.constant(f"{name}.multiplier", multiplier(self.x.type.q, quant, mid, channels)),
             table=low.value(table) if table is not None else None, lookup=table is not None, channels=channels,
             zero=mid.z, clamp=self.clamp, **attributes,
         )  # fmt: skip
-        low.emit(lowered, self.result)
+        low.emit(lowered, made)
 
 
 @op("conv2d", levels=(Level.DFG,))
@@ -217,7 +221,16 @@ class Gemm(Contraction):
         return (self._requantized(self._sums(x, w, Kernel(), (1, 1), 1, read), self.w.type.q)[:, :, 0, 0],)
 
     def lower(self, low: Lowering) -> None:
-        self._contract(low, low.array(self.w)[:, :, None, None], self.w.type.q)
+        """Rows are images where the machine addresses so many, else rows of one image."""
+        weights, rows = low.array(self.w)[:, :, None, None], self.x.type.shape[0]
+        if rows <= MOST_IMAGES:
+            self._contract(low, weights, self.w.type.q)
+            return
+        how, (channels, _) = turned(self.x.type.shape, (1,)), self.w.type.shape
+        x = over_channels(low, self.x, how, self.loc)
+        y = Value(low.fresh(f"{self.result.name}.turned"), self.result.type.shaped((1, channels, rows, 1)))
+        self._contract(low, weights, self.w.type.q, x=x, made=y)
+        turned_back(low, y, (channels, rows), how, self.result, self.loc)
 
 
 def _grouped(channels: int, per_group: int, made: int, group: int) -> Iterator[str]:

@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from isa import instructions as isa
-from isa.errors import LowerError, RunError
+from isa.errors import RunError
 from isa.instructions import MOVE_AXES, Instruction
 from isa.layout import Box, Shape4
 from isa.npu import NpuConfig
 from passes.ir.op import LOW, Activation, Array, Buffer, Level, Lowering, Op, Read, Runs, Site, Value, op
 from passes.ir.strides import View
-from passes.ir.types import InDram
+from passes.ir.types import MOST_IMAGES, InDram
 from passes.ops.base import alike, broadcast, four_axes, leaves, whole
 
 KINDS = ("Transpose", "Reshape", "Slice", "Expand", "Concat")
@@ -345,10 +345,40 @@ class Pad(Movement):
         return (np.pad(read(self.x), around, constant_values=self.value),)
 
     def lower(self, low: Lowering) -> None:
-        if self.x.type.rank != 4 or self.before[0] or self.after[0]:
-            what = f"Pad of {self.x.type.rank} axes" if self.x.type.rank != 4 else "Pad along the batch axis"
-            raise LowerError("UnsupportedPad", what, at=self.loc, hint="pad channels, rows and columns of [n, c, h, w]")
-        super().lower(low)
+        """Channels, rows and columns as they are; other axes two at a time, each with what is behind it as one axis."""
+        x, shape = self.x, self.x.type.shape
+        four = len(shape) == 4 and shape[0] <= MOST_IMAGES
+        if four and not (self.before[0] or self.after[0]):
+            super().lower(low)
+            return
+        padded = [axis for axis in range(len(shape)) if self.before[axis] or self.after[axis]]
+        for axes in (padded[at : at + 2] for at in range(0, len(padded), 2)):
+            x = self._padded(low, x, axes)
+        Reshape(results=self.results, loc=self.loc, x=x, to=self.result.type.shape).lower(low)
+
+    def _padded(self, low: Lowering, x: Value, axes: list[int]) -> Value:
+        """x with one or two of its axes padded."""
+        shape, first, last = x.type.shape, axes[0], axes[-1]
+        lead, behind = math.prod(shape[:first]), math.prod(shape[last + 1 :])
+        units = (1, 0)  # elements of rows and columns that one step of the axes is
+        extents = (shape[first], behind)
+        if first != last:
+            between = math.prod(shape[first + 1 : last])
+            units, extents = (between, behind), (shape[first] * between, shape[last] * behind)
+        four = Value(low.fresh(f"{x.name}.parts"), x.type.shaped((1, lead, *extents)))
+        Reshape(results=(four,), loc=self.loc, x=x, to=four.type.shape).lower(low)
+        before, after = (
+            (0, 0, amounts[first] * units[0], amounts[last] * units[1]) for amounts in (self.before, self.after)
+        )
+        grown = tuple(b + d + a for b, d, a in zip(before, four.type.shape, after, strict=True))
+        made = Value(low.fresh(f"{x.name}.padded"), x.type.shaped(grown))
+        Pad(results=(made,), loc=self.loc, x=four, before=before, after=after, value=self.value).lower(low)
+        whole_axes = tuple(
+            d + self.before[axis] + self.after[axis] if axis in axes else d for axis, d in enumerate(shape)
+        )
+        result = Value(low.fresh(f"{x.name}.padded"), x.type.shaped(whole_axes))
+        Reshape(results=(result,), loc=self.loc, x=made, to=whole_axes).lower(low)
+        return result
 
     def needs(self, operand: str, piece: Box) -> Box:
         return whole(self.x)

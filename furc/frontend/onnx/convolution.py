@@ -10,14 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from furc.frontend.entries import Constant, Entry, Pending, QuantizedConstant
+from furc.frontend.onnx.elementwise import operand
 from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.registry import OnnxContext, operator
 from furc.frontend.onnx.windows import auto_pad, lifted, lowered_shape, read_window
 from isa.errors import LowerError
 from passes.ir.attributes import Kernel
 from passes.ir.op import Array, Value
-from passes.ir.types import DType, Quant, TensorType, float32
+from passes.ir.types import MOST_IMAGES, DType, Quant, TensorType, float32
+from passes.ops.base import broadcast
 from passes.ops.conv import Conv2d, ConvTranspose2d, Gemm
+from passes.ops.matmul import MatMul
 
 INT32 = np.iinfo(np.int32)
 SCALE_TOLERANCE = 2.0**-20  # what rounding of sx * sw in float32 may explain
@@ -203,11 +206,53 @@ def gemm(context: OnnxContext, node: Node) -> Entry:
 
 @operator("MatMul")
 def matmul(context: OnnxContext, node: Node) -> Entry:
+    """With a constant matrix on the right a Gemm, else the product of two activations."""
+    right = context.entry(node, 1)
+    if not isinstance(right, Constant) and not (isinstance(right, QuantizedConstant) and len(right.shape) == 2):
+        return _activations(context, node)
     weights = read_weights(context, node, 1, axis=1)
-    if weights.stored.ndim != 2:
-        shape = list(weights.stored.shape)
-        raise node.unsupported(f"MatMul with weights of {shape} does not run on the NPU, only with a matrix")
     return _product(context, node, weights, weights.stored.T, bias_index=2)
+
+
+def _activations(context: OnnxContext, node: Node) -> Entry:
+    """As numpy.matmul: a vector is a row on the left, a column on the right; axes before the last two broadcast."""
+    a, b = operand(context, node, 0), operand(context, node, 1)
+    if not a.type.shape or not b.type.shape:
+        raise node.invalid("MatMul of a scalar")
+    left = a.type.shape if a.type.rank > 1 else (1, *a.type.shape)
+    right = b.type.shape if b.type.rank > 1 else (*b.type.shape, 1)
+    batch = broadcast(left[:-2], right[:-2])
+    if -1 in batch or left[-1] != right[-2]:
+        raise node.invalid(f"{list(a.type.shape)} times {list(b.type.shape)} does not go together")
+    rows, columns = (left[-2],) * (a.type.rank > 1), (right[-1],) * (b.type.rank > 1)
+    values = [_on_four_axes(context, node, v, s, batch) for v, s in ((a, left), (b, right))]
+    inner = (*_two_batches(batch), left[-2], right[-1])
+    fields = {"a": values[0], "b": values[1]}
+    return Pending(op=MatMul, fields=fields, inner=inner, shape=(*batch, *rows, *columns), loc=node.loc)
+
+
+def _two_batches(batch: tuple[int, ...]) -> tuple[int, int]:
+    """Axes before the last two as images and channels: the first is images where the machine has so many."""
+    first = batch[0] if batch and batch[0] <= MOST_IMAGES else 1
+    return first, math.prod(batch) // first
+
+
+def _on_four_axes(
+    context: OnnxContext, node: Node, x: Value, shape: tuple[int, ...], batch: tuple[int, ...]
+) -> Value:  # fmt: skip
+    """x [..., rows, columns] as [n, c, rows, columns]; repeated where axes that become one differ."""
+    n, _ = _two_batches(batch)
+    own = (1,) * (len(batch) - (len(shape) - 2)) + shape[:-2]
+    x = context.builder.reshape(x, (*own, *shape[-2:]), f"{x.name}.aligned", node.loc)
+    merged = own if n == 1 else own[1:]
+    wanted = batch if n == 1 else batch[1:]
+    if merged != wanted and math.prod(merged) != 1:
+        lead = () if n == 1 else own[:1]
+        x = context.builder.expand(x, (*lead, *wanted, *shape[-2:]), f"{x.name}.repeated", node.loc)
+        merged = wanted
+    images = 1 if n == 1 else own[0]
+    to = (images, math.prod(merged), *shape[-2:])
+    return context.builder.reshape(x, to, f"{x.name}.matrices", node.loc)
 
 
 def _product(context: OnnxContext, node: Node, weights: Weights, stored: Array, bias_index: int) -> Entry:

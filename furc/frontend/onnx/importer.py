@@ -20,7 +20,7 @@ from furc.frontend.entries import (
     Stored,
     Unary,
 )
-from furc.frontend.onnx import convolution, elementwise, movement, pooling, quantization, resize
+from furc.frontend.onnx import convolution, elementwise, movement, pooling, quantization, reductions, resize
 from furc.frontend.onnx.folding import FOLDABLE_MOVES, evaluate, foldable
 from furc.frontend.onnx.model import Model
 from furc.frontend.onnx.node import Node
@@ -35,7 +35,15 @@ from passes.ir.types import DType, Quant, TensorType
 from passes.ops.host import Dequantize, Recast
 from passes.ops.move import Reshape
 
-FAMILIES = (convolution, elementwise, movement, pooling, quantization, resize)  # importing them fills the registry
+FAMILIES = (
+    convolution,
+    elementwise,
+    movement,
+    pooling,
+    quantization,
+    reductions,
+    resize,
+)  # importing them fills the registry
 SHAPE_READERS = ("Shape", "Size")
 OWN_DOMAINS = ("", "ai.onnx")
 EXPORT = "export the model again; onnx.checker.check_model(path, full_check=True) may say more"
