@@ -208,7 +208,7 @@ class Context(ABC, Generic[N]):
         return f"{tensor}.int8" if isinstance(self.env[tensor], GraphInput) else tensor
 
     def _complete_op(self, entry: Pending, quant: Quant, name: str) -> Value:
-        reshaped = entry.inner != entry.shape
+        reshaped = entry.inner != entry.shape or bool(entry.perm)
         type = TensorType(entry.inner, DType.I8, quant)
         value = self.builder.add(
             entry.op,
@@ -218,4 +218,7 @@ class Context(ABC, Generic[N]):
             **entry.fields,
             clamp=entry.bounds.stored(quant),
         )
+        if entry.perm:
+            value = self.builder.reshape(value, entry.laid, f"{name}.laid", entry.loc)
+            value = self.builder.transpose(value, entry.perm, f"{name}.ordered", entry.loc)
         return self.builder.reshape(value, entry.shape, name, entry.loc)

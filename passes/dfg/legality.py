@@ -71,10 +71,12 @@ class Node(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """A condition of an operator. broken: the sentence that says how a node breaks it, None where it does not."""
+    """A condition of an operator. broken: the sentence that says how a node breaks it, None where it does not, or
+    where only its operands tell; says: words that every refusal for this reason has, wherever it is found."""
 
     condition: str
     broken: Callable[[Node], str | None]
+    says: str
     remedy: str
     fails: Outcome = Outcome.HOST
     source: str = DOCUMENTED
@@ -157,7 +159,8 @@ def _dilation(node: Node) -> str | None:
 def _spatial(node: Node) -> str | None:
     x = node.shape()
     axes = len(x) - 2 if x is not None else 2
-    return None if axes in (1, 2) else f"{node.op} over {axes} axes does not run on the NPU, only over 1 or 2"
+    limit = 2 if node.op in ("ConvTranspose", "GlobalAveragePool") else 3
+    return None if 1 <= axes <= limit else f"{node.op} over {axes} axes does not run on the NPU, only over 1 to {limit}"
 
 
 def _window(node: Node) -> str | None:
@@ -209,13 +212,23 @@ def _mode(node: Node) -> str | None:
 
 
 def _counted(node: Node) -> str | None:
-    both = node.integer("ceil_mode", 0) and node.integer("count_include_pad", 0) and any(node.integers("pads"))
-    return "AveragePool that counts padding and rounds its size up does not run on the NPU" if both else None
+    pads, x = any(node.integers("pads")), node.shape()
+    up, counts = node.integer("ceil_mode", 0), node.integer("count_include_pad", 0)
+    if up and counts and pads:
+        return "AveragePool that counts padding and rounds its size up does not run on the NPU"
+    if x is not None and len(x) == 5 and pads and not counts:
+        return "AveragePool over 3 axes that leaves padding out of the mean does not run on the NPU"
+    return None
 
 
 def _rank(node: Node) -> str | None:
     rank = max((len(shape) for shape in node.shapes if shape is not None), default=0)
     return None if rank <= MOVE_AXES else f"{node.op} of {rank} axes, the machine has {MOVE_AXES} loops"
+
+
+def _elsewhere(node: Node) -> str | None:
+    """Seen by who reads the model: it takes operands or results to tell."""
+    return None
 
 
 def _interpolation(node: Node) -> str | None:
@@ -224,37 +237,80 @@ def _interpolation(node: Node) -> str | None:
 
 
 GROUPS = Rule(
-    condition=f"group <= {MAX_GROUPS}, or depthwise", broken=_groups, remedy="use fewer groups or a depthwise Conv"
+    condition=f"group <= {MAX_GROUPS}, or depthwise",
+    says="groups, Warboy takes at most",
+    broken=_groups,
+    remedy="use fewer groups or a depthwise Conv",
 )
-DILATION = Rule(condition=f"dilation <= {MAX_DILATION}", broken=_dilation, remedy="use a smaller dilation")
+DILATION = Rule(
+    condition=f"dilation <= {MAX_DILATION}", says="dilation ", broken=_dilation, remedy="use a smaller dilation"
+)
 SPATIAL = Rule(
-    condition="over 1 or 2 spatial axes",
+    condition="over 1 to 3 spatial axes, ConvTranspose 1 or 2",
+    says="axes does not run on the NPU, only over",
     broken=_spatial,
-    remedy="fold the third axis into the channels",
+    remedy="fold an axis into the channels",
     source=ENCODED,
 )
 WINDOW = Rule(
-    condition=f"stride <= {MAX_STRIDE}, kernel <= {MAX_KERNEL}, padding <= {MAX_PAD}", broken=_window,
+    condition=f"stride <= {MAX_STRIDE}, kernel <= {MAX_KERNEL}, padding <= {MAX_PAD}",
+    says="the machine takes at most", broken=_window,
     remedy="use a smaller window", source=ENCODED,
 )  # fmt: skip
-IMAGES = Rule(condition=f"batch <= {MAX_IMAGES}", broken=_images, remedy="use a smaller batch", source=ENCODED)
+IMAGES = Rule(
+    condition=f"batch <= {MAX_IMAGES}",
+    says="the machine addresses",
+    broken=_images,
+    remedy="use a smaller batch",
+    source=ENCODED,
+)
 BATCH = Rule(
-    condition=f"batch <= {MAX_SOFTMAX_BATCH}", broken=_batch,
+    condition=f"batch <= {MAX_SOFTMAX_BATCH}", says="with large batch (", broken=_batch,
     remedy="cut the model before this node and run the rest on the host, or use a smaller batch",
 )  # fmt: skip
-ORDER = Rule(condition="p = 2", broken=_order, remedy="use p = 2, or " + CUT)
+ORDER = Rule(condition="p = 2", says="Warboy accelerates p = 2", broken=_order, remedy="use p = 2, or " + CUT)
 EXTENTS = Rule(
-    condition=f"over at most {MAX_EXTENT} elements", broken=_extents, remedy="pool before it", source=ENCODED
+    condition=f"over at most {MAX_EXTENT} elements",
+    says="elements, the machine takes at most",
+    broken=_extents,
+    remedy="pool before it",
+    source=ENCODED,
 )
-MODE = Rule(condition="mode constant", broken=_mode, remedy="pad with a constant", source="furc: no other mode")
+MODE = Rule(
+    condition="mode constant",
+    says="Pad with mode",
+    broken=_mode,
+    remedy="pad with a constant",
+    source="furc: no other mode",
+)
 COUNTED = Rule(
-    condition="not both ceil_mode and count_include_pad over padding", broken=_counted,
+    condition="not both ceil_mode and count_include_pad over padding; over 3 axes padding counts", says="AveragePool ", broken=_counted,
     remedy="set ceil_mode to 0 and state the pads", source="furc: no instruction divides so",
 )  # fmt: skip
-RANK = Rule(condition=f"at most {MOVE_AXES} axes", broken=_rank, remedy="split it into simpler ones", source=ENCODED)
-INTERPOLATION = Rule(condition="mode nearest or linear", broken=_interpolation, remedy=CUT, source=WIDER)
+RANK = Rule(
+    condition=f"at most {MOVE_AXES} axes",
+    says="loops",
+    broken=_rank,
+    remedy="split it into simpler ones",
+    source=ENCODED,
+)
+INTERPOLATION = Rule(
+    condition="mode nearest or linear", says="is not accelerated", broken=_interpolation, remedy=CUT, source=WIDER
+)
 
-CONV, POOL = (GROUPS, DILATION, SPATIAL, WINDOW, IMAGES), (SPATIAL, WINDOW, IMAGES)
+INDICES = Rule(
+    condition="without the indices of its maxima", broken=_elsewhere, says="with the indices of its maxima",
+    remedy=CUT, source="furc: results are int8",
+)  # fmt: skip
+BIAS = Rule(
+    condition="a constant bias, one number a channel", broken=_elsewhere, says="bias",
+    remedy="add what varies by an Add behind it", source="furc: weight registers hold one bias a channel",
+)  # fmt: skip
+WEIGHTS = Rule(
+    condition="constant symmetric int8 weights", broken=_elsewhere, says="weights",
+    remedy="quantize per output channel or per tensor", source="Warboy's MAC array; MatMul multiplies activations",
+)  # fmt: skip
+CONV, POOL = (GROUPS, DILATION, SPATIAL, WINDOW, IMAGES, WEIGHTS, BIAS), (SPATIAL, WINDOW, IMAGES)
 TABLE = "a table of 256 entries"
 MOVE = "a move, or a view without one"
 
@@ -270,11 +326,11 @@ def _rows() -> Iterator[Operator]:
     yield Operator(name="Exp", how=TABLE)
     yield Operator(name="Expand", how=MOVE, rules=(RANK,))
     yield Operator(name="Flatten", how=MOVE)
-    yield Operator(name="Gemm", how="a contraction")
+    yield Operator(name="Gemm", how="a contraction", rules=(WEIGHTS, BIAS))
     yield Operator(name="LpNormalization", how="one pass over channels for the norm, one to divide",
                    rules=(ORDER, BATCH, EXTENTS))  # fmt: skip
     yield Operator(name="MatMul", how="a contraction, or the product of two activations")
-    yield Operator(name="MaxPool", how="pooling", rules=POOL)
+    yield Operator(name="MaxPool", how="pooling", rules=(*POOL, INDICES))
     yield Operator(name="Mean", how="a sum rounded once", rules=(RANK,))
     yield Operator(name="Mul", how="a multiplication; by a number, a table", rules=(RANK,))
     yield Operator(name="Pad", how="a pad, two for more than two axes", rules=(MODE,))
@@ -323,6 +379,40 @@ HINTS = {
     "HardSigmoid": "export it as Mul, Add and Clip, or replace it by Sigmoid",
     "GlobalMaxPool": "export it as a MaxPool with the kernel as large as the image",
 }
+
+
+class Condition(NamedTuple):
+    """What holds of every operator, by the name of the error that says where it does not."""
+
+    error: str
+    condition: str
+    remedy: str
+
+
+EVERYWHERE = (
+    Condition("UnquantizedTensor", "its float tensors are quantized", "furc quantize MODEL"),
+    Condition("AsymmetricWeights", "weights are symmetric", "quantize again with symmetric int8 weights"),
+    Condition("EmptyTensor", "its tensors have elements", "use a larger input"),
+    Condition("WrongShape", "its tensors have elements", "use a larger input"),
+    Condition("TensorTooLarge", "its tensors have less than 2^31 elements", "use a smaller input"),
+    Condition("TooManyAxes", f"a movement has at most {MOVE_AXES} loops", "split it into simpler ones"),
+    Condition("OutOfSram", "a piece of it fits SRAM", "use a smaller input, or warboy-2pe"),
+    Condition("OutOfDram", "the model fits DRAM", "use a smaller batch"),
+    Condition("BatchNotPossible", "it has a batch axis", "compile with the batch of the model"),
+)
+
+
+def named(error: str, message: str) -> str | None:
+    """The condition of the table that a refusal is about; None where the table does not name it."""
+    if error != "UnsupportedOperator":
+        return next((c.condition for c in EVERYWHERE if c.error == error), None)
+    if "cannot be accelerated yet" in message:
+        return "is in the operator set"
+    rows = sorted(OPERATORS.values(), key=lambda row: row.name not in message)  # first those that it mentions
+    rules = [(row, rule) for row in rows for rule in row.rules]
+    return next((f"{row.name}: {rule.condition}" for row, rule in rules if rule.says in message), None)
+
+
 OPERATORS: dict[str, Operator] = {row.name: row for row in _rows()}
 ACCELERATED_28 = tuple(row.name for row in OPERATORS.values() if row.since is OperatorSet.SEED28)
 assert len(ACCELERATED_28) == 28

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -9,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from isa import instructions as isa
-from isa.errors import LowerError
 from isa.execute import numerics
 from isa.execute.numerics import Float32, Int8, Int32
 from isa.instructions import NO_SRAM, Instruction
@@ -23,6 +23,7 @@ from passes.ir.op import LOW, Activation, Array, Constant, Level, Lowering, Op, 
 from passes.ir.types import MOST_IMAGES, DType, InSram, Quant, per_tensor
 from passes.ops.base import four_axes, int8, quantized, table_rule, whole
 from passes.ops.elementwise import TABLE_BYTES
+from passes.ops.move import Pad, Reshape
 from passes.ops.pool import sliding
 from passes.ops.turned import over_channels, turned, turned_back
 
@@ -174,14 +175,31 @@ class ConvTranspose2d(Contraction):
         return (self._requantized(sums, self._forward_quant()),)
 
     def lower(self, low: Lowering) -> None:
-        (up, across) = self.kernel.stride
-        if up != across:
-            raise LowerError(
-                "UnsupportedConvTranspose", f"strides {self.kernel.stride} differ", at=self.loc,
-                hint="use equal strides",
-            )  # fmt: skip
+        """The machine puts zeros between elements alike on both axes: what one axis has more is padded before."""
+        (sh, sw), kernel = self.kernel.stride, self._forward()
+        up = math.gcd(sh, sw)
+        x, more = self._spread(low, (sh // up, sw // up))
+        top, left, bottom, right = kernel.pads
+        kernel = replace(kernel, pads=(top, left, bottom - more[0] * up, right - more[1] * up))
         weights = np.ascontiguousarray(self._flipped(low.array(self.w)))
-        self._contract(low, weights, self._forward_quant(), kernel=self._forward(), group=self.group, up=up)
+        self._contract(low, weights, self._forward_quant(), x=x, kernel=kernel, group=self.group, up=up)
+
+    def _spread(self, low: Lowering, factors: Pair) -> tuple[Value, Pair]:
+        """x with its zero point between rows and columns, and how many rows and columns that leaves behind the last."""
+        if factors == (1, 1):
+            return low.value(self.x), (0, 0)
+        n, c, h, w = self.x.type.shape
+        (rows, columns), zero = factors, self.x.type.q.z
+        apart = Value(low.fresh(f"{self.x.name}.apart"), self.x.type.shaped((n, c, h, 1, w, 1)))
+        Reshape(results=(apart,), loc=self.loc, x=self.x, to=apart.type.shape).lower(low)
+        padded = Value(low.fresh(f"{self.x.name}.spread"), self.x.type.shaped((n, c, h, rows, w, columns)))
+        Pad(
+            results=(padded,), loc=self.loc, x=apart, before=(0,) * 6, after=(0, 0, 0, rows - 1, 0, columns - 1),
+            value=zero,
+        ).lower(low)  # fmt: skip
+        wide = Value(low.fresh(f"{self.x.name}.wide"), self.x.type.shaped((n, c, h * rows, w * columns)))
+        Reshape(results=(wide,), loc=self.loc, x=padded, to=wide.type.shape).lower(low)
+        return low.value(wide), (rows - 1, columns - 1)
 
     def _forward(self) -> Kernel:
         """The kernel of the convolution it is, over the input with zeros between its elements."""

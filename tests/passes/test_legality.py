@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from furc.operators import page
 from passes.dfg.legality import ACCELERATED_28, OPERATORS, Outcome, accelerated, verdict
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
@@ -14,7 +19,7 @@ from passes.dfg.legality import ACCELERATED_28, OPERATORS, Outcome, accelerated,
         ("LpNormalization", {"p": 1}, [(1, 4)], "LpNormalization with p 1: Warboy accelerates p = 2"),
         ("Conv", {"group": 129}, [(1, 258, 1, 1), (129, 2, 1, 1)], "Conv with 129 groups, Warboy takes at most 128"),
         ("Conv", {"dilations": [13, 1]}, [(1, 3, 9, 9)], "Conv with dilation 13, Warboy takes at most 12"),
-        ("MaxPool", {"kernel_shape": [1, 1, 1]}, [(1, 2, 4, 4, 4)], "MaxPool over 3 axes does not run on the NPU, "),
+        ("ConvTranspose", {}, [(1, 2, 4, 4, 4)], "ConvTranspose over 3 axes does not run on the NPU, only over 1 to 2"),
         ("Pad", {"mode": b"reflect"}, [(1, 2)], "Pad with mode reflect does not run on the NPU"),
         ("LogSoftmax", {}, [(1, 2)], "'LogSoftmax' cannot be accelerated yet"),
     ],
@@ -48,3 +53,7 @@ def test_every_rule_has_a_remedy_and_a_source() -> None:
     for row in OPERATORS.values():
         assert row.how and row.source
         assert all(rule.remedy and rule.source and rule.condition for rule in row.rules), row.name
+
+
+def test_the_page_of_operators_is_up_to_date() -> None:
+    assert (ROOT / "docs" / "operators.md").read_text(encoding="utf-8") == page()

@@ -13,7 +13,7 @@ from furc.frontend.entries import Constant, Entry, Pending, QuantizedConstant
 from furc.frontend.onnx.elementwise import operand
 from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.registry import OnnxContext, operator
-from furc.frontend.onnx.windows import auto_pad, lifted, lowered_shape, read_window
+from furc.frontend.onnx.windows import auto_pad, lifted, lowered_shape, read_window, read_windows
 from isa.errors import LowerError
 from passes.ir.attributes import Kernel
 from passes.ir.op import Array, Value
@@ -22,6 +22,7 @@ from passes.ops.base import broadcast
 from passes.ops.conv import Conv2d, ConvTranspose2d, Gemm
 from passes.ops.matmul import MatMul
 
+VOLUME = 5  # axes of [n, c, d, h, w]
 INT32 = np.iinfo(np.int32)
 SCALE_TOLERANCE = 2.0**-20  # what rounding of sx * sw in float32 may explain
 SYMMETRIC = "quantize again with symmetric int8 weights: furc quantize, or weight_type=QuantType.QInt8 in onnxruntime"
@@ -75,6 +76,9 @@ def read_bias(context: OnnxContext, node: Node, index: int, x: Value, weights: W
     shape = entry.shape
     if math.prod(shape) not in (1, channels) or (shape and shape[-1] not in (1, channels)):
         raise node.unsupported(f"a bias of {list(shape)} for {channels} output channels does not run on the NPU")
+    beta = node.number("beta", 1.0)
+    if beta != 1.0:
+        entry = Constant(entry.array * np.float32(beta))
     stored = np.broadcast_to(_bias_integers(entry, scale), (channels,)).astype(np.int32)
     scales = tuple(float32(s) for s in scale)
     quant = Quant(scales, (0,) * channels, 0) if len(weights.scale) > 1 else Quant(scales[:1], (0,))
@@ -96,6 +100,9 @@ def _bias_integers(entry: Constant | QuantizedConstant, scale: NDArray[np.float3
 @operator("Conv")
 def conv(context: OnnxContext, node: Node) -> Entry:
     original = context.activation(node)
+    if original.type.rank == VOLUME:
+        volume_weights = read_weights(context, node, 1, axis=0)
+        return contract_volume(context, node, original, volume_weights, node.integer("group", 1))
     x = lifted(context.builder, node, original)
     weights = read_weights(context, node, 1, axis=0)
     kernel = weights.stored.shape[2:]
@@ -117,6 +124,43 @@ def conv(context: OnnxContext, node: Node) -> Entry:
         shape=lowered_shape(inner, original.type.rank),
         loc=node.loc,
     )
+
+
+def contract_volume(context: OnnxContext, node: Node, x: Value, weights: Weights, group: int) -> Pending:
+    """Over three axes as over two: each plane of the result is an image, the planes its kernel sees are channels."""
+    builder = context.builder
+    if weights.stored.ndim != VOLUME:
+        raise node.invalid(f"weights of {list(weights.stored.shape)} for {list(x.type.shape)}")
+    channels, per_group, kd, *_ = weights.stored.shape
+    _check_groups(node, group, x.type.shape[1], per_group * group, channels)
+    depth, plane = read_windows(node, x.type.shape[2:], weights.stored.shape[2:])
+    pads = (0, 0, depth.pads[0], 0, 0), (0, 0, depth.pads[2], 0, 0)
+    x = builder.pad(x, *pads, x.type.q.z, f"{node.output}.padded", node.loc)
+    n, c, d, h, w = x.type.shape
+    planes = (d - (kd - 1) * depth.dilation[0] - 1) // depth.stride[0] + 1
+    if planes < 1:
+        raise node.invalid(f"a kernel over {kd} of {d} planes")
+    taps = []
+    for tap in range(kd):
+        first = tap * depth.dilation[0]
+        seen = range(first, first + (planes - 1) * depth.stride[0] + 1, depth.stride[0])
+        taken = [range(n), range(c), seen, range(h), range(w)]
+        part = builder.slice(x, taken, f"{node.output}.tap", node.loc)
+        taps.append(builder.reshape(part, (n * c, 1, planes, h * w), f"{node.output}.tap", node.loc))
+    x = builder.concat(taps, 1, f"{node.output}.taps", node.loc)
+    x = builder.reshape(x, (n, c * kd, planes, h * w), f"{node.output}.seen", node.loc)
+    x = builder.transpose(x, (0, 2, 1, 3), f"{node.output}.turned", node.loc)
+    x = builder.reshape(x, (n * planes, c * kd, h, w), f"{node.output}.images", node.loc)
+    stored = weights.stored.reshape(channels, per_group * kd, *plane.size)
+    fields = {
+        "x": x, "w": weights.value(context, stored, 0), "bias": read_bias(context, node, 2, x, weights, channels),
+        "kernel": plane, "group": group,
+    }  # fmt: skip
+    rows, columns = plane.slides(h, w)
+    inner, outer = (n * planes, channels, rows, columns), (n, channels, planes, rows, columns)
+    return Pending(
+        op=Conv2d, fields=fields, inner=inner, shape=outer, loc=node.loc, laid=(n, planes, channels, rows * columns), perm=(0, 2, 1, 3),
+    )  # fmt: skip
 
 
 def _check_groups(node: Node, group: int, have: int, need: int, out: int) -> None:
@@ -184,24 +228,29 @@ def _transposed_pads(
         return node.integers("pads", [0] * 2 * axes)
     wanted = wanted or [size * s for size, s in zip(spatial, stride, strict=True)]
     total = [span - want for span, want in zip(spans, wanted, strict=True)]
-    if min(total) < 0:
-        raise node.unsupported(f"it makes {spans}, output_shape asks for {wanted}", "state output_padding instead")
+    if min(total) < 0:  # what is missing is padded behind
+        return [max(0, t) // 2 for t in total] + [t - max(0, t) // 2 for t in total]
     less, more = [t // 2 for t in total], [t - t // 2 for t in total]
     return less + more if mode == "SAME_UPPER" else more + less
 
 
 @operator("Gemm")
 def gemm(context: OnnxContext, node: Node) -> Entry:
-    if node.integer("transA", 0):
-        raise node.unsupported("Gemm with transA does not run on the NPU", "put a Transpose before it")
-    scaled = [name for name in ("alpha", "beta") if node.number(name, 1.0) != 1.0]
-    if scaled and not (scaled == ["beta"] and not node.has_input(2)):
-        raise node.unsupported(
-            f"Gemm with {scaled[0]} other than 1 does not run on the NPU", "fold it into the weights"
-        )
+    """alpha goes into the scale of the weights, beta into the bias."""
     transposed = bool(node.integer("transB", 0))
-    weights = read_weights(context, node, 1, axis=0 if transposed else 1)
-    return _product(context, node, weights, weights.stored if transposed else weights.stored.T, bias_index=2)
+    weights = _scaled(read_weights(context, node, 1, axis=0 if transposed else 1), node)
+    stored = weights.stored if transposed else weights.stored.T
+    return _product(context, node, weights, stored, bias_index=2, turn=bool(node.integer("transA", 0)))
+
+
+def _scaled(weights: Weights, node: Node) -> Weights:
+    alpha = node.number("alpha", 1.0)
+    if alpha == 1.0:
+        return weights
+    stored = weights.stored if alpha > 0 else -np.maximum(weights.stored, -127)
+    if alpha == 0 or (alpha < 0 and weights.stored.min(initial=0) < -127):
+        raise node.unsupported(f"Gemm with alpha {alpha:g} does not run on the NPU", "fold it into the weights")
+    return weights._replace(stored=stored, scale=weights.scale * np.float32(abs(alpha)))
 
 
 @operator("MatMul")
@@ -255,9 +304,13 @@ def _on_four_axes(
     return context.builder.reshape(x, to, f"{x.name}.matrices", node.loc)
 
 
-def _product(context: OnnxContext, node: Node, weights: Weights, stored: Array, bias_index: int) -> Entry:
-    """x [..., k] times stored [o, k] transposed: every axis but the last becomes rows of a Gemm."""
+def _product(
+    context: OnnxContext, node: Node, weights: Weights, stored: Array, bias_index: int, *, turn: bool = False
+) -> Entry:
+    """x [..., k] times stored [o, k] transposed: axes but the last become rows of a Gemm. turn: x is [k, rows]."""
     x = context.activation(node)
+    if turn:
+        x = context.builder.transpose(x, (1, 0), f"{node.output}.turned", node.loc)
     shape, (out, inner) = x.type.shape, stored.shape
     if not shape or shape[-1] != inner:
         raise node.invalid(f"{list(shape)} times {list(weights.stored.shape)} does not go together")

@@ -165,8 +165,8 @@ def with_operator(op: str, *shape: int, **attributes: Any) -> onnx.ModelProto:
         (with_operator("LogSoftmax"), "'LogSoftmax' cannot be accelerated yet"),
         (with_operator("Tanh"), "'Tanh' cannot be accelerated yet"),
         (
-            with_operator("MaxPool", 1, 2, 4, 4, 4, kernel_shape=[1, 1, 1]),
-            "MaxPool over 3 axes does not run on the NPU",
+            with_operator("MaxPool", 1, 2, 4, 4, 4, 4, kernel_shape=[1, 1, 1, 1]),
+            "MaxPool over 4 axes does not run on the NPU",
         ),
     ],
 )
