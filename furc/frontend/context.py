@@ -29,6 +29,7 @@ from furc.frontend.entries import (
     Unary,
 )
 from isa.errors import FurcError, Loc, LowerError
+from passes.dfg.legality import OperatorSet
 from passes.ir.graph import Graph
 from passes.ir.op import Array, Value
 from passes.ir.types import DType, Quant, TensorType
@@ -68,7 +69,11 @@ N = TypeVar("N", bound=SourceNode)
 
 
 class Context(ABC, Generic[N]):
-    """The environment of one model. Every tensor of it maps to an Entry."""
+    """The environment of one model. Every tensor of it maps to an Entry.
+
+    operator_set: which list of operators the NPU takes (passes/dfg/legality.py)."""
+
+    operator_set: str = OperatorSet.SEED28
 
     def __init__(self, graph: Graph, nodes: Sequence[N], outputs: Sequence[str]) -> None:
         self.graph = graph

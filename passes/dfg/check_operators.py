@@ -29,12 +29,13 @@ ONNX_NAMES: dict[type[Op], str] = {
 def check_operators(graph: Graph, options: CompileOptions) -> Graph:
     """Raise for the first operator that the NPU cannot take."""
     for op in graph.ops:
-        for problem, hint in _problems(op):
+        for problem, hint in problems_of(op):
             raise LowerError("UnsupportedOperator", problem, at=op.loc, hint=hint)
     return graph
 
 
-def _problems(op: Op) -> Iterator[tuple[str, str]]:
+def problems_of(op: Op) -> Iterator[tuple[str, str]]:
+    """Why the NPU cannot take an op, each with what to do about it."""
     node = _as_node(op)
     if node is not None:
         yield from ((finding.problem, finding.remedy) for finding in verdict(*node))

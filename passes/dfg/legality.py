@@ -284,7 +284,8 @@ MODE = Rule(
     source="furc: no other mode",
 )
 COUNTED = Rule(
-    condition="not both ceil_mode and count_include_pad over padding; over 3 axes padding counts", says="AveragePool ", broken=_counted,
+    condition="not both ceil_mode and count_include_pad over padding; over 3 axes padding counts",
+    says="AveragePool ", broken=_counted,
     remedy="set ceil_mode to 0 and state the pads", source="furc: no instruction divides so",
 )  # fmt: skip
 RANK = Rule(
@@ -363,7 +364,7 @@ def _rows() -> Iterator[Operator]:
         ("Resize", "nearest neighbours by whole factors: a move", ()),
         ("SpaceToDepth", MOVE, ()),
         ("Squeeze", MOVE, ()),
-        ("Sub", "of a number, a table; of two tensors, an addition", (RANK,)),
+        ("Sub", "of a number, a table; of two tensors an addition, in the wider set", (RANK,)),
         ("Sum", "an addition, or a sum rounded once", (RANK,)),
         ("Tile", MOVE, ()),
         ("Upsample", "nearest neighbours by whole factors: a move", ()),
@@ -378,6 +379,8 @@ HINTS = {
     "HardSwish": "export it as Add, Clip, Mul and Mul, or replace it by Relu",
     "HardSigmoid": "export it as Mul, Add and Clip, or replace it by Sigmoid",
     "GlobalMaxPool": "export it as a MaxPool with the kernel as large as the image",
+    "Resize": "use nearest neighbours and integer factors, or cut the model before this node",
+    "Upsample": "use nearest neighbours and integer factors, or cut the model before this node",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import ClassVar
 
@@ -96,6 +96,18 @@ class Add(Binary):
 
     instruction = isa.Add
     kind = "add"
+
+
+@op("sub", levels=(Level.DFG, *LOW), vendor="LowLevelSub")
+@dataclass(eq=False, kw_only=True)
+class Sub(Binary):
+    """a - b, requantized: an addition of b with a negative scale."""
+
+    instruction = isa.Add
+    kind = "add"
+
+    def scales(self) -> BinaryScales:
+        return replace(super().scales(), sb=-self.b.type.q.s)
 
 
 @op("mul", levels=(Level.DFG, *LOW), vendor="LowLevelMul")

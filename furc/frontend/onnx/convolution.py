@@ -159,7 +159,8 @@ def contract_volume(context: OnnxContext, node: Node, x: Value, weights: Weights
     rows, columns = plane.slides(h, w)
     inner, outer = (n * planes, channels, rows, columns), (n, channels, planes, rows, columns)
     return Pending(
-        op=Conv2d, fields=fields, inner=inner, shape=outer, loc=node.loc, laid=(n, planes, channels, rows * columns), perm=(0, 2, 1, 3),
+        op=Conv2d, fields=fields, inner=inner, shape=outer, loc=node.loc,
+        laid=(n, planes, channels, rows * columns), perm=(0, 2, 1, 3),
     )  # fmt: skip
 
 

@@ -9,10 +9,11 @@ from furc.frontend.entries import Constant, Entry, Pending, Quantized, Quantized
 from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.refusals import refusal
 from furc.frontend.onnx.registry import OnnxContext, operator
+from passes.dfg.legality import OperatorSet, accelerated
 from passes.ir.op import Array, Op, Value
 from passes.ir.types import DType, TensorType, per_tensor
 from passes.ops.base import broadcast
-from passes.ops.elementwise import Add, Max, Min, Mul, Sum
+from passes.ops.elementwise import Add, Max, Min, Mul, Sub, Sum
 
 BINARY: dict[str, type[Op]] = {"Add": Add, "Mul": Mul, "Max": Max, "Min": Min}
 
@@ -20,6 +21,27 @@ BINARY: dict[str, type[Op]] = {"Add": Add, "Mul": Mul, "Max": Max, "Min": Min}
 @operator("Exp", "Sigmoid", "Softplus")
 def unary(context: OnnxContext, node: Node) -> Entry:
     return _function(context, node, {})
+
+
+@operator("Elu", "Erf", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Sqrt", "Tanh")
+def wider_unary(context: OnnxContext, node: Node) -> Entry:
+    """Tables as well, for the set that has them."""
+    return _function(context, _accelerated(context, node), {})
+
+
+@operator("Pow")
+def power(context: OnnxContext, node: Node) -> Entry:
+    exponent = _number_at(context, _accelerated(context, node), 1)
+    if exponent is None:
+        raise node.unsupported("Pow by an exponent that varies does not run on the NPU", "raise it to a constant power")
+    return _function(context, node, {1: exponent})
+
+
+def _accelerated(context: OnnxContext, node: Node) -> Node:
+    """The node, where the operator set has it. Raises LowerError else."""
+    if not accelerated(node.op, context.operator_set):
+        raise refusal(node)
+    return node
 
 
 @operator("Relu", moves=True)
@@ -88,7 +110,10 @@ def _compared(context: OnnxContext, node: Node) -> Entry:
 def binary(context: OnnxContext, node: Node) -> Entry:
     if len(node.inputs) != 2:
         raise node.invalid(f"{len(node.inputs)} inputs, expected 2")
-    if node.op not in BINARY and not any(_number_at(context, node, index) is not None for index in (0, 1)):
+    number = any(_number_at(context, node, index) is not None for index in (0, 1))
+    if node.op == "Sub" and context.operator_set == OperatorSet.SDK010:
+        return _of_two(context, node, Sub)
+    if node.op not in BINARY and not number:
         raise refusal(node)
     return _of_two(context, node, BINARY.get(node.op, Add))
 

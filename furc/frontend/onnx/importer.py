@@ -28,6 +28,7 @@ from furc.frontend.onnx.quantization import DEQUANTIZE, QUANTIZE, activation_qua
 from furc.frontend.onnx.refusals import refusal
 from furc.frontend.onnx.registry import HANDLERS, MOVES
 from isa.errors import FurcError, Loc, LowerError, SourceError
+from passes.dfg.legality import OperatorSet
 from passes.ir.graph import Graph
 from passes.ir.levels import broken_rules, verify
 from passes.ir.op import Level, Op, Value
@@ -49,9 +50,11 @@ OWN_DOMAINS = ("", "ai.onnx")
 EXPORT = "export the model again; onnx.checker.check_model(path, full_check=True) may say more"
 
 
-def import_model(model: Model) -> Graph:
+def import_model(model: Model, operator_set: str = OperatorSet.SEED28) -> Graph:
     """The dfg graph of a checked model. Raises SourceError or LowerError naming the node."""
-    return Importer(model).run()
+    importer = Importer(model)
+    importer.operator_set = operator_set
+    return importer.run()
 
 
 def _model_name(model: Model) -> str:

@@ -4,18 +4,9 @@ from __future__ import annotations
 
 from furc.frontend.onnx.node import CUT, Node
 from isa.errors import LowerError
+from passes.dfg.legality import HINTS
 
 Q_OPERATOR = ("QLinear", "QGemm", "ConvInteger", "MatMulInteger", "DynamicQuantize")
-HINTS = {
-    "BatchNormalization": "fold it into the Conv before quantizing, as furc quantize does",
-    "Tanh": "replace it by an operator of the NPU, such as Sigmoid, or cut the model before this node",
-    "LeakyRelu": "replace it by Relu and train or quantize again, or cut the model before this node",
-    "HardSwish": "export it as Add, Clip, Mul and Mul, or replace it by Relu",
-    "HardSigmoid": "export it as Mul, Add and Clip, or replace it by Sigmoid",
-    "GlobalMaxPool": "export it as a MaxPool with the kernel as large as the image",
-    "Upsample": "use nearest neighbours and integer factors, or cut the model before this node",
-    "Resize": "use nearest neighbours and integer factors, or cut the model before this node",
-}
 
 
 def refusal(node: Node, shape: tuple[int, ...] | None = None) -> LowerError:
