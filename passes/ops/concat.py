@@ -121,6 +121,16 @@ class LowLevelConcat(Joined):
             yield value, tuple(at if axis == self.axis else 0 for axis in range(3))
             at += value.type.shape4[self.axis]
 
+    def nested(self, makers: Mapping[Value, Op]) -> Iterator[tuple[Value, tuple[int, ...]]]:
+        """The same with what early concatenations in DRAM join instead of what they make: it goes there at once."""
+        for value, at in self.parts():
+            maker = makers.get(value)
+            if isinstance(maker, LowLevelConcat) and maker.early:
+                for inner, more in maker.nested(makers):
+                    yield inner, tuple(a + b for a, b in zip(at, more, strict=True))
+            else:
+                yield value, at
+
     def instructions(self, at: Site) -> Iterator[Instruction]:
         """What the moves of its parts will be; parts in DRAM are stored, which takes no tensor unit."""
         if self._in_dram:

@@ -61,7 +61,7 @@ class Binary(Op):
         low.emit(self.on({self.a: a, self.b: b}.__getitem__, (low.result(self.result),)), self.result)
 
     def cut_axes(self) -> tuple[int, ...]:
-        return 0, 2
+        return 0, 2, 1
 
     def needs(self, operand: str, piece: Box) -> Box:
         return broadcast_box(getattr(self, operand), self.result, piece)
@@ -226,7 +226,7 @@ class Table(Op):
         return (numerics.lookup(read(self.x), read(self.table)),)
 
     def cut_axes(self) -> tuple[int, ...]:
-        return 0, 2
+        return 0, 2, 1
 
     def needs(self, operand: str, piece: Box) -> Box:
         return piece

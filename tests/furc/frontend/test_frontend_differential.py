@@ -98,7 +98,8 @@ def window(d: Made, axes: int) -> tuple[list[int], dict[str, Any]]:
     pads = [d.whole(0, k - 1) for k in kernel] + [d.whole(0, k - 1) for k in kernel]
     stride = [d.whole(1, 3) for _ in range(axes)]
     same = {  # ONNX Runtime refuses strides that would make padding negative
-        "auto_pad": d.one("SAME_UPPER", "SAME_LOWER"), "dilations": [1] * axes, "strides": list(map(min, stride, kernel)),
+        "auto_pad": d.one("SAME_UPPER", "SAME_LOWER"), "dilations": [1] * axes,
+        "strides": list(map(min, stride, kernel)),
     }  # fmt: skip
     more: dict[str, Any] = {"strides": stride, "dilations": dilation}
     more |= d.one({"pads": pads}, same, {"auto_pad": "VALID"})
