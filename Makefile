@@ -24,6 +24,8 @@ docs: $(STAMP)  ## regenerate what docs/ derives from the code
 	$(BIN)/python -m isa.documentation timing > docs/timing.md
 	$(BIN)/python -m isa.documentation enf > docs/enf.md
 	$(BIN)/python tests/passes/ir_documentation.py  # docs/ir.md
+	$(BIN)/python -m furc.operators > docs/operators.md
+	$(BIN)/python -W ignore tests/conformance/conformance_page.py  # docs/conformance.md, half a minute
 
 bench: $(STAMP)  ## speed and memory, and the fidelity table
 	$(BIN)/python -m pytest benchmarks

@@ -6,9 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from furc.machine import DEFAULT_TARGET
+from furc.operators import operator_rows
 from furc.version import __version__
 from isa import enf as enf_file
 from isa import npu as npus
+from passes.dfg.legality import OperatorSet
 
 
 def binary_facts(path: Path | str) -> dict[str, object]:
@@ -45,6 +47,11 @@ def machines() -> dict[str, str]:
             f"configuration {npu.fingerprint()}"
         )
     return found
+
+
+def operators_of(operator_set: str = OperatorSet.SEED28) -> dict[str, list[object]]:
+    """Every operator of a set, and those rewritten into them: what it becomes, conditions, what to do, source."""
+    return operator_rows(operator_set)
 
 
 def constants_of(target_npu: str = DEFAULT_TARGET) -> dict[str, list[object]]:

@@ -258,7 +258,7 @@ def minimal(
     Raises FurcError.
     """
     asked = request or Request()
-    model, inputs = _read(path, read_bytes(Path(path)), asked, files or {}, seed)
+    model, inputs = _read(path, asked, files or {}, seed)
     model, options = in_qdq_form(model), asked.options(batch=1)
     if asked.input_shapes:
         model = fixed_inputs(model, asked.input_shapes)

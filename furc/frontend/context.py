@@ -29,6 +29,7 @@ from furc.frontend.entries import (
     Unary,
 )
 from isa.errors import FurcError, Loc, LowerError
+from passes.dfg.legality import OperatorSet
 from passes.ir.graph import Graph
 from passes.ir.op import Array, Value
 from passes.ir.types import DType, Quant, TensorType
@@ -68,7 +69,11 @@ N = TypeVar("N", bound=SourceNode)
 
 
 class Context(ABC, Generic[N]):
-    """The environment of one model. Every tensor of it maps to an Entry."""
+    """The environment of one model. Every tensor of it maps to an Entry.
+
+    operator_set: which list of operators the NPU takes (passes/dfg/legality.py)."""
+
+    operator_set: str = OperatorSet.SEED28
 
     def __init__(self, graph: Graph, nodes: Sequence[N], outputs: Sequence[str]) -> None:
         self.graph = graph
@@ -208,7 +213,7 @@ class Context(ABC, Generic[N]):
         return f"{tensor}.int8" if isinstance(self.env[tensor], GraphInput) else tensor
 
     def _complete_op(self, entry: Pending, quant: Quant, name: str) -> Value:
-        reshaped = entry.inner != entry.shape
+        reshaped = entry.inner != entry.shape or bool(entry.perm)
         type = TensorType(entry.inner, DType.I8, quant)
         value = self.builder.add(
             entry.op,
@@ -218,4 +223,7 @@ class Context(ABC, Generic[N]):
             **entry.fields,
             clamp=entry.bounds.stored(quant),
         )
+        if entry.perm:
+            value = self.builder.reshape(value, entry.laid, f"{name}.laid", entry.loc)
+            value = self.builder.transpose(value, entry.perm, f"{name}.ordered", entry.loc)
         return self.builder.reshape(value, entry.shape, name, entry.loc)

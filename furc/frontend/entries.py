@@ -109,7 +109,8 @@ class Bounds:
 class Pending:
     """The float result of an operator that requantizes; the QuantizeLinear after it completes the op.
 
-    inner: the shape the op makes; shape: what the model sees, a reshape of it.
+    inner: the shape the op makes; shape: what the model sees, a reshape of it. laid, perm: where its axes are in
+    another order, the shape they are taken apart to, and that order.
     """
 
     op: type[Op]
@@ -118,6 +119,8 @@ class Pending:
     shape: Shape
     loc: Loc
     bounds: Bounds = Bounds()
+    laid: Shape = ()
+    perm: tuple[int, ...] = ()
 
     def clamped(self, lo: float, hi: float, loc: Loc) -> Pending:
         return replace(self, bounds=self.bounds.then(lo, hi), loc=self.loc.merged(loc))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from furc.frontend.onnx.importer import import_model
 from furc.frontend.onnx.model import read_model
 from furc.onnx.files import Source
+from passes.dfg.legality import OperatorSet
 from passes.ir.graph import Graph
 
 
@@ -15,10 +16,12 @@ def load_onnx(
     *,
     input_shapes: Mapping[str, tuple[int, ...]] | None = None,
     source: str = "",
+    operator_set: str = OperatorSet.SEED28,
 ) -> Graph:
     """The dfg graph of a quantized ONNX model: a file, its bytes, or a loaded model.
 
     input_shapes: what dynamic axes become. source: the name messages use, by default the path.
+    operator_set: which list of operators the NPU takes.
     Raises SourceError where the model cannot be read, LowerError where it does not fit the NPU.
     """
-    return import_model(read_model(path_or_model, input_shapes or {}, source))
+    return import_model(read_model(path_or_model, input_shapes or {}, source), operator_set)

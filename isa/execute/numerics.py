@@ -118,10 +118,55 @@ class BinaryScales:
     hi: int = INT8_HIGH
 
 
-def binary(kind: Literal["add", "mul"], a: Int8, b: Int8, s: BinaryScales) -> Int8:
-    """Dequantize both, add or multiply in float32, quantize. Axes of extent 1 are repeated."""
+BinaryKind = Literal["add", "mul", "max", "min"]
+_BINARY = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
+
+
+def binary(kind: BinaryKind, a: Int8, b: Int8, s: BinaryScales) -> Int8:
+    """Dequantize both, add, multiply or compare in float32, quantize. Axes of extent 1 are repeated."""
     left, right = dequantize(a, s.sa, s.za), dequantize(b, s.sb, s.zb)
-    return quantize(left + right if kind == "add" else left * right, s.sy, s.zy, s.lo, s.hi)
+    return quantize(_BINARY[kind](left, right), s.sy, s.zy, s.lo, s.hi)
+
+
+def multiply_matrices(a: Int8, b: Int8, s: BinaryScales) -> Int8:
+    """a [n, c, h, k] times b [n, c, k, w], exact in int32, requantized. n and c of extent 1 are repeated.
+
+    rint(float32(sum((a - za) * (b - zb))) * float32(float32(sa * sb) / sy)) + zy."""
+    left, right = a.astype(np.float64) - s.za, b.astype(np.float64) - s.zb  # exact: sums stay below 2^53
+    total = np.matmul(left, right).astype(np.int64).astype(np.int32)
+    multiplier = np.float32(s.sa) * np.float32(s.sb) / np.float32(s.sy)
+    result: Int8 = np.clip(np.rint(total.astype(np.float32) * multiplier) + np.float32(s.zy), s.lo, s.hi)
+    return result.astype(np.int8)
+
+
+EXPONENTIAL_BITS = 30  # of the fraction of exp(x - max): sums over 2^33 channels stay exact in int64
+
+
+def softmax(x: Int8, *, sx: float, sy: float, zy: int, lo: int = INT8_LOW, hi: int = INT8_HIGH) -> Int8:
+    """exp((x - max) * sx) over its sum along axis 1, requantized. x [n, c, h, w].
+
+    The exponentials are one table of 256 fixed-point numbers, so the sum does not depend on its order."""
+    steps = np.arange(256, dtype=np.float64) * np.float64(np.float32(sx))
+    table = np.rint(np.exp(-steps) * 2.0**EXPONENTIAL_BITS).astype(np.int64)
+    wide = x.astype(np.int16)
+    exponentials = table[wide.max(axis=1, keepdims=True) - wide]
+    share = (exponentials / exponentials.sum(axis=1, keepdims=True)).astype(np.float32)
+    return quantize(share, sy, zy, lo, hi)
+
+
+def l2_normalize(x: Int8, *, zx: int, sy: float, zy: int, lo: int = INT8_LOW, hi: int = INT8_HIGH) -> Int8:
+    """(x - zx) / sqrt(sum of (x - zx)^2 along axis 1), requantized; the scale of x cancels. All zeros stay zero."""
+    centred = x.astype(np.int64) - zx
+    norm = np.sqrt((centred * centred).sum(axis=1, keepdims=True).astype(np.float64))
+    share = centred / np.where(norm == 0, 1.0, norm)
+    return quantize(share.astype(np.float32), sy, zy, lo, hi)
+
+
+def l2_norm(x: Int8, *, sx: float, zx: int, sy: float, zy: int, lo: int = INT8_LOW, hi: int = INT8_HIGH) -> Int8:
+    """sqrt(sum of (x - zx)^2 along axis 1) * sx, requantized: the extent of axis 1 becomes 1."""
+    centred = x.astype(np.int64) - zx
+    norm = np.sqrt((centred * centred).sum(axis=1, keepdims=True).astype(np.float64)).astype(np.float32)
+    return quantize(norm * np.float32(sx), sy, zy, lo, hi)
 
 
 def lookup(x: Int8, table: Int8) -> Int8:

@@ -5,10 +5,12 @@ layout, shape and box, works on all slices at once, and covers one weight tile o
 """
 
 from isa.instructions.base import BY_MNEMONIC, BY_OPCODE, NO_SRAM, Instruction, Spec, Unit
+from isa.instructions.channels import L2Norm, L2Normalize, Softmax
 from isa.instructions.control import End, Jump
 from isa.instructions.conv import Conv
 from isa.instructions.dma import Load, LoadProgram, LoadWeights, Store
-from isa.instructions.elementwise import Add, Binary, Mul, Table
+from isa.instructions.elementwise import Accumulate, Add, Binary, Max, Min, Mul, Table, partial_sums
+from isa.instructions.matmul import MatMul
 from isa.instructions.move import MOVE_AXES, Move, Pad
 from isa.instructions.pool import AveragePool, MaxPool
 from isa.instructions.sliding import Sliding
@@ -22,6 +24,7 @@ __all__ = [
     "MOVE_AXES",
     "NO_SRAM",
     "TABLE",
+    "Accumulate",
     "Add",
     "AveragePool",
     "Binary",
@@ -29,18 +32,25 @@ __all__ = [
     "End",
     "Instruction",
     "Jump",
+    "L2Norm",
+    "L2Normalize",
     "Load",
     "LoadProgram",
     "LoadTable",
     "LoadWeights",
+    "MatMul",
+    "Max",
     "MaxPool",
+    "Min",
     "Move",
     "Mul",
     "Pad",
     "Preload",
     "Sliding",
+    "Softmax",
     "Spec",
     "Store",
     "Table",
     "Unit",
+    "partial_sums",
 ]

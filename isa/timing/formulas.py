@@ -121,6 +121,37 @@ def elementwise_cycles(elements: float, operands: int, lookups: bool, npu: NpuCo
     return tensor_cost(exec_overhead(npu), 0.0, operands * elements / npu.te_io_bytes_per_cycle, vector)
 
 
+def accumulate_cycles(elements: float, kept_bytes: int, npu: NpuConfig) -> Cost:
+    """One more term of a sum of tensors. kept_bytes: of partial sums that each element is read from and written to,
+    through the same port as those of a convolution."""
+    vector = max(elements / npu.vector_lanes, elements * kept_bytes / npu.te_io_bytes_per_cycle)
+    return tensor_cost(exec_overhead(npu), 0.0, elements / npu.te_io_bytes_per_cycle, vector)
+
+
+def across_channels_cycles(elements: float, passes: int, columns: int, lookups: bool, npu: NpuConfig) -> Cost:
+    """Softmax and norms over channels, `elements` in the busiest slice, read once a pass. Assumed, like elementwise
+    work: no trace of these is public. columns: slices that share the channels of a pixel; a pass ends when each has
+    handed its part to the next, hop by hop. lookups: exponentials come from tables."""
+    overhead = exec_overhead(npu) + passes * (columns - 1) * npu.slice_hop_cycles
+    vector = passes * elements / npu.vector_lanes + (elements / npu.table_ports if lookups else 0.0)
+    return tensor_cost(overhead, 0.0, passes * elements / npu.te_io_bytes_per_cycle, vector)
+
+
+def matmul_cycles(products: int, rows: int, depth: int, width: int, npu: NpuConfig) -> Cost:
+    """`products` matrix products in the busiest slice, [rows, depth] times [depth, width]. Assumed by analogy with
+    conv_cycles: mac_width columns and mac_height rows at a time, a step of depth each cycle. The right operand takes
+    the place of weights, but lies in SRAM, spread over all slices: it comes through the slice network at the rate of
+    the tensor unit's input, once for all rows that a slice makes of it, as the left operand does by its fetch unit.
+    Fetching and contracting take turns."""
+    blocks = -(-width // npu.mac_width)
+    mac = float(products * -(-rows // npu.mac_height) * blocks * depth)
+    right = products * depth * width / npu.te_io_bytes_per_cycle
+    left = products * rows * depth * blocks / npu.te_io_bytes_per_cycle
+    vector = products * rows * width / npu.vector_lanes
+    overhead = exec_overhead(npu, CONV_COMMANDS)
+    return Cost(overhead + max(mac + left + right, vector), overhead, mac, left + right, vector)
+
+
 def pool_cycles(elements: float, kernel: tuple[int, int], stride_w: int, npu: NpuConfig) -> Cost:
     """Pooling `elements` results in the busiest slice: the shift register serves a kernel row, lanes take the taps."""
     kh, kw = kernel

@@ -31,6 +31,10 @@ def insert_commands(graph: Graph, options: CompileOptions) -> Graph:
     return graph
 
 
+def _joins_in_dram(op: Op) -> bool:
+    return isinstance(op, LowLevelConcat) and op.early and isinstance(op.result.type.place, InDram)
+
+
 class _Commands:
     def __init__(self, graph: Graph, npu: NpuConfig) -> None:
         self.graph, self.npu, self.names = graph, npu, Names(graph.names())
@@ -64,9 +68,12 @@ class _Commands:
 
     def _parts_in_dram(self) -> dict[Value, list[tuple[LowLevelConcat, tuple[int, ...]]]]:
         parts: dict[Value, list[tuple[LowLevelConcat, tuple[int, ...]]]] = {}
+        makers, users = self.graph.producers(), self.graph.users()
+        joined = {v: op for v, op in makers.items() if users.get(v) and all(map(_joins_in_dram, users[v]))}
         for op in self.graph.ops:
-            if isinstance(op, LowLevelConcat) and op.early:
-                for value, at in op.parts():
+            absorbed = isinstance(op, LowLevelConcat) and op.result in joined and op.result not in self.graph.outputs
+            if isinstance(op, LowLevelConcat) and op.early and not absorbed:
+                for value, at in op.nested(joined):
                     parts.setdefault(value, []).append((op, at))
                     self.missing[op] = self.missing.get(op, 0) + 1
         return parts

@@ -118,6 +118,7 @@ class Lowering(Protocol):
     def constant(self, hint: str, array: Array, like: TensorType | None = None) -> Value: ...
     def move(self, op: Op, x: Value, change: Callable[[Any], Any], *, keeps_order: bool = False) -> None: ...
     def expanded(self, old: Value, shape: tuple[int, ...], loc: Loc) -> Value: ...
+    def fresh(self, hint: str) -> str: ...
 
 
 @dataclass(eq=False, kw_only=True)
@@ -182,6 +183,10 @@ class Op:
     def needs(self, operand: str, piece: Box) -> Box:
         """The box of an operand that a piece of the result needs."""
         raise NotImplementedError
+
+    def needs_of(self, operand: str, value: Value, piece: Box) -> Box:
+        """The box of one of several values that a field holds; as of a field that holds one."""
+        return self.needs(operand, piece)
 
     def piece(self, piece: Box) -> dict[str, Any]:
         """The attributes that change where the op makes a piece of the result."""

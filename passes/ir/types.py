@@ -135,9 +135,21 @@ class TensorType:
         return replace(self, shape=shape)
 
 
+MOST_IMAGES, MOST_CHANNELS = 1 << 5, 1 << 16  # that a window of the machine addresses
+
+
 @lru_cache(maxsize=1 << 14)
 def to_shape4(shape: tuple[int, ...]) -> Shape4:
-    """[n], [n, c], [n, c, w] -> [n, c, 1, w], [n, c, h, w]; axes beyond four are folded into c."""
+    """[n], [n, c], [n, c, w] -> [n, c, 1, w], [n, c, h, w]; axes beyond four are folded into c.
+
+    More images than the machine addresses become channels: what computes on images has other rules against that."""
+    n, c, h, w = _shape4(shape)
+    if n <= MOST_IMAGES:
+        return Shape4(n, c, h, w)
+    return Shape4(1, n * c, h, w) if n * c <= MOST_CHANNELS else Shape4(1, n, c * h, w)
+
+
+def _shape4(shape: tuple[int, ...]) -> Shape4:
     if len(shape) <= 2:
         n, c = (*shape, 1, 1)[:2]
         return Shape4(n, c, 1, 1)

@@ -107,7 +107,9 @@ class _Assignment:
                 source = op.activations()[0]
                 source.type = source.type.at(InDram(op.result.type.layout.kind))
             elif op.runs is Runs.NPU and isinstance(op.result.type.place, InDram):
-                op.result.type = op.result.type.at(InDram(op.activations()[0].type.layout.kind))
+                first = op.activations()[0].type
+                order = first.place.order if isinstance(first.place, InDram) else first.layout.kind
+                op.result.type = op.result.type.at(InDram(order))
 
 
 def _parts(whole: int) -> int:

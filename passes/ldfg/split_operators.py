@@ -1,4 +1,4 @@
-"""Split operators whose operands and result do not fit SRAM together, along N, H or C.
+"""Split operators whose operands and result do not fit SRAM together, along N, H or C, or along two of them.
 
 before:
     %y = LowLevelConv2d(x=%x, ...) {kernel=(size=[3,3], pads=[1,1,1,1]), channels=8}
@@ -49,19 +49,23 @@ class _Splitting:
         self.slices = options.layout_slices
         self.aliases, self.producers = Aliases(graph), graph.producers()
         self.ops: list[Op] = []
+        self.tiles: set[Value] = set()  # that are in tiles themselves
 
     def run(self) -> Graph:
         self._place_in_dram()
         for op in self.graph.ops:
-            in_dram = any(isinstance(r.type.place, InDram) for r in op.results)
-            fits = op.runs is Runs.HOST or in_dram or self._need(op) <= WHOLE_SHARE * self.npu.sram_bytes_per_slice
-            if fits:
-                self.ops.append(op)
-            else:
-                self._split(op)
+            self._add(op)
         self.graph.ops = self._with_loads()
         self.graph.remove_dead()
         return self.graph
+
+    def _add(self, op: Op) -> None:
+        """Append an op, in tiles where it does not fit."""
+        in_dram = any(isinstance(r.type.place, InDram) for r in op.results)
+        if op.runs is Runs.HOST or in_dram or self._need(op) <= WHOLE_SHARE * self.npu.sram_bytes_per_slice:
+            self.ops.append(op)
+        else:
+            self._split(op)
 
     def _place_in_dram(self) -> None:
         """What the host makes for the NPU, and channel concatenations."""
@@ -84,7 +88,7 @@ class _Splitting:
             if op.runs is Runs.NPU:  # a slice of a DRAM tensor is itself a load
                 for value in op.activations():
                     in_dram = isinstance(value.type.place, InDram) or value in self.graph.constants
-                    if in_dram and value not in loaded:
+                    if in_dram and value not in loaded and value not in self.tiles:
                         loaded[value] = self._load(value, ops, op)
                 op.substitute(loaded)
             elif isinstance(op, LowLevelSlice) and op.x in self.graph.constants:
@@ -94,6 +98,8 @@ class _Splitting:
 
     def _parts(self, value: Value, op: LowLevelConcat, ops: list[Op]) -> list[Value]:
         """A part of a concatenation, in pieces where it lies in DRAM because it does not fit SRAM."""
+        if value in self.tiles:
+            return [value]  # its own tiles go there at once
         shape, axis = value.type.shape4, op.axis
         room = TILE_SHARE * self.npu.sram_bytes_per_slice
         if not isinstance(value.type.place, InDram) or smallest_bytes(shape, self.npu, self.slices) <= room:
@@ -152,16 +158,17 @@ class _Splitting:
             op.result.type = op.result.type.at(InDram(LayoutKind.HCHCW))
             self.ops.append(op)
             return
-        axis, pieces = self._choose(op)
+        axis, pieces, fits = self._choose(op)
         shape = op.result.type.shape4
         size = -(-shape[axis] // pieces)
         starts = range(0, shape[axis], size)
-        tiles = [self._tile(op, _cut(shape, axis, at, min(size, shape[axis] - at)), at) for at in starts]
+        tiles = [self._tile(op, _cut(shape, axis, at, min(size, shape[axis] - at)), at, fits) for at in starts]
         op.result.type = op.result.type.at(InDram(LayoutKind.HCHCW))
         self.ops.append(LowLevelConcat(results=(op.result,), loc=op.loc, inputs=tuple(tiles), axis=axis, early=True))
 
-    def _choose(self, op: Op) -> tuple[int, int]:
-        """Axis and number of tiles: the axes in the op's own order."""
+    def _choose(self, op: Op) -> tuple[int, int, bool]:
+        """Axis and number of tiles: the axes in the op's own order. Halves that do not fit yet where no axis alone is
+        enough."""
         shape = op.result.type.shape4
         limit = TILE_SHARE * self.npu.sram_bytes_per_slice
         resident = sum(self._bytes(v) for v in self._resident(op))
@@ -169,8 +176,11 @@ class _Splitting:
             for axis in op.cut_axes():
                 for pieces in range(2, shape[axis] + 1):
                     if resident + self._tile_need(op, axis, -(-shape[axis] // pieces)) <= share:
-                        return axis, pieces
-        raise self._too_large(op)
+                        return axis, pieces, True
+        axes = [axis for axis in op.cut_axes() if shape[axis] > 1]
+        if len(axes) < 2:
+            raise self._too_large(op)
+        return axes[0], 2, False
 
     def _resident(self, op: Op) -> list[Value]:
         """Operands that lie in SRAM whole whatever the tiles are."""
@@ -183,19 +193,30 @@ class _Splitting:
         need = smallest_bytes(piece.shape(shape.w), self.npu, self.slices)
         for field, value in _activation_fields(op):
             if self._dram_box(value) is not None:
-                box = op.needs(field.name, piece)
+                box = op.needs_of(field.name, value, piece)
                 need += smallest_bytes(box.shape(value.type.shape4.w), self.npu, self.slices)
         return need + self._constants(op, piece.shape(shape.w))
 
-    def _tile(self, op: Op, piece: Box, at: int) -> Value:
-        """Emit one tile: boxes of the operands, then the op on them."""
+    def _tile(self, op: Op, piece: Box, at: int, fits: bool) -> Value:
+        """Emit one tile: boxes of the operands, then the op on them; in tiles of its own where it does not fit yet."""
         name = self.names.fresh(f"{op.result.name}.{at}")
         shape = piece.shape(op.result.type.shape4.w)
         result = Value(name, replace(op.result.type, shape=tuple(shape), place=None))
         changes: dict[str, Any] = {"results": (result,), **op.piece(piece), **self._constant_rows(op, piece, at)}
-        for field, value in _activation_fields(op):
-            changes[field.name] = self._boxed(op, value, op.needs(field.name, piece), f"{name}.{field.name}")
-        self.ops.append(replace(op, **changes))
+        for field in op_fields(type(op)):
+            if field.role is Role.ACTIVATION:
+                boxes = {v: op.needs_of(field.name, v, piece) for v in op.held(field)}
+                taken = [self._boxed(op, v, box, f"{name}.{field.name}") for v, box in boxes.items()]
+                held = dict(zip(boxes, taken, strict=True))
+                changes[field.name] = (
+                    tuple(held[v] for v in op.held(field)) if field.kind == "many" else next(iter(taken), None)
+                )
+        made = replace(op, **changes)
+        if fits:
+            self.ops.append(made)
+        else:
+            self._split(made)
+            self.tiles.add(result)
         return result
 
     def _boxed(self, op: Op, value: Value, box: Box, name: str) -> Value:
@@ -206,7 +227,8 @@ class _Splitting:
         elif shape == value.type.shape4:
             return value
         result = Value(self.names.fresh(name), TensorType(tuple(shape), value.type.dtype, value.type.quant))
-        self.ops.append(LowLevelSlice(results=(result,), loc=op.loc, x=value, box=box))
+        self.producers[result] = LowLevelSlice(results=(result,), loc=op.loc, x=value, box=box)
+        self.ops.append(self.producers[result])
         return result
 
     def _constant_rows(self, op: Op, piece: Box, at: int) -> dict[str, Value]:

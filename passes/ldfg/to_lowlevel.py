@@ -8,7 +8,7 @@ after:
     %y = LowLevelMove(x=%x) {kind="Expand", view=(start=0, sizes=[32,2,4,2], steps=[4,0,1,0]), shape=[1,8,8,8]}
 
 dfg -> ldfg. Needs: supported operators. Keeps: every output value, bit for bit.
-Raises LowerError where a movement needs more than six loops or a concatenation runs along W."""
+Raises LowerError where a movement needs more than six loops."""
 
 from __future__ import annotations
 
@@ -126,6 +126,10 @@ class _Lowering:
             base, changed = x, change(row_major(x.type.shape))
         assert changed is not None, "a movement of a row-major tensor is a view"
         self.views[op.result] = (base, changed, op)
+
+    def fresh(self, hint: str) -> str:
+        """A name that nothing has."""
+        return self.names.fresh(hint)
 
     def expanded(self, old: Value, shape: tuple[int, ...], loc: Loc) -> Value:
         """A value with leading axes of extent 1 up to the rank of a shape, and repeated up to its extents."""

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from isa import instructions as isa
-from isa.errors import LowerError
 from isa.instructions import Instruction
 from isa.layout import Box
 from isa.npu import NpuConfig
 from passes.ir.op import Activation, Array, Level, Lowering, Op, Read, Site, Value, op
 from passes.ir.strides import View
-from passes.ir.types import InDram
+from passes.ir.types import MOST_IMAGES, InDram
 from passes.ops.base import alike, whole
-from passes.ops.move import LowLevelMove
+from passes.ops.move import LowLevelMove, Reshape
+
+ROWS = 2
 
 
 @dataclass(eq=False, kw_only=True)
@@ -62,16 +64,29 @@ class Concat(Joined):
         return super().grown(axes, factor)
 
     def lower(self, low: Lowering) -> None:
-        rank, axis = self.result.type.rank, self.axis
-        if rank > 4 or (rank, axis) in ((4, 3), (3, 2)):
-            raise LowerError(
-                "UnsupportedConcat", f"Concat of {rank} axes along axis {axis}", at=self.loc,
-                hint="Warboy concatenates along channels and height; cut the model before this node",
-            )  # fmt: skip
-        inputs = tuple(low.value(v) for v in self.inputs)
-        low.emit(
-            LowLevelConcat(results=(low.result(self.result),), loc=self.loc, inputs=inputs, axis=axis), self.result
-        )
+        """Along channels and rows as it is; along other axes as rows of [1, what is before, axis, what is behind]."""
+        shape, axis = self.result.type.shape, self.axis
+        wide = len(shape) > 4 or (len(shape), axis) in ((4, 3), (3, 2)) or shape[0] > MOST_IMAGES
+        if not wide:
+            inputs = tuple(low.value(v) for v in self.inputs)
+            made = LowLevelConcat(results=(low.result(self.result),), loc=self.loc, inputs=inputs, axis=axis)
+            low.emit(made, self.result)
+            return
+        four = Value(low.fresh(f"{self.result.name}.rows"), self.result.type.shaped(_as_rows(shape, axis)))
+        parts = {value: self._part(low, value) for value in dict.fromkeys(self.inputs)}
+        inputs = tuple(parts[value] for value in self.inputs)
+        low.emit(LowLevelConcat(results=(low.result(four),), loc=self.loc, inputs=inputs, axis=ROWS), four)
+        Reshape(results=self.results, loc=self.loc, x=four, to=shape).lower(low)
+
+    def _part(self, low: Lowering, value: Value) -> Value:
+        to = _as_rows(value.type.shape, self.axis)
+        part = Value(low.fresh(f"{value.name}.rows"), value.type.shaped(to))
+        Reshape(results=(part,), loc=self.loc, x=value, to=to).lower(low)
+        return low.value(part)
+
+
+def _as_rows(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    return 1, math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
 
 
 @op("LowLevelConcat", levels=(Level.LDFG,))
@@ -105,6 +120,16 @@ class LowLevelConcat(Joined):
         for value in self.inputs:
             yield value, tuple(at if axis == self.axis else 0 for axis in range(3))
             at += value.type.shape4[self.axis]
+
+    def nested(self, makers: Mapping[Value, Op]) -> Iterator[tuple[Value, tuple[int, ...]]]:
+        """The same with what early concatenations in DRAM join instead of what they make: it goes there at once."""
+        for value, at in self.parts():
+            maker = makers.get(value)
+            if isinstance(maker, LowLevelConcat) and maker.early:
+                for inner, more in maker.nested(makers):
+                    yield inner, tuple(a + b for a, b in zip(at, more, strict=True))
+            else:
+                yield value, at
 
     def instructions(self, at: Site) -> Iterator[Instruction]:
         """What the moves of its parts will be; parts in DRAM are stored, which takes no tensor unit."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -9,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from isa import instructions as isa
-from isa.errors import LowerError
 from isa.execute import numerics
 from isa.execute.numerics import Float32, Int8, Int32
 from isa.instructions import NO_SRAM, Instruction
@@ -19,11 +19,13 @@ from isa.operands import SramRange
 from passes.analysis import weight_tiles
 from passes.analysis.weight_tiles import PackedTile, WeightTile
 from passes.ir.attributes import Clamp, Kernel, Pair
-from passes.ir.op import LOW, Activation, Array, Constant, Level, Lowering, Op, Packed, Read, Site, op
-from passes.ir.types import DType, InSram, Quant, per_tensor
+from passes.ir.op import LOW, Activation, Array, Constant, Level, Lowering, Op, Packed, Read, Site, Value, op
+from passes.ir.types import MOST_IMAGES, DType, InSram, Quant, per_tensor
 from passes.ops.base import four_axes, int8, quantized, table_rule, whole
 from passes.ops.elementwise import TABLE_BYTES
+from passes.ops.move import Pad, Reshape
 from passes.ops.pool import sliding
+from passes.ops.turned import over_channels, turned, turned_back
 
 CHANNELS, ROWS = 1, 2
 
@@ -75,20 +77,23 @@ class Contraction(Op):
         return numerics.requantize(sums, scale, y.z, self.clamp.lo, self.clamp.hi)
 
     def _contract(self, low: Lowering, weights: Array, quant: Quant, **attributes: Any) -> None:
-        """Lower to the contraction of the machine. weights [o, c / group, kh, kw]."""
+        """Lower to the contraction of the machine. weights [o, c / group, kh, kw].
+
+        x, made: what it reads and makes where those are not operand and result themselves."""
+        x, made = attributes.pop("x", None), attributes.pop("made", self.result)
         channels, name, table = weights.shape[0], self.result.name, attributes.pop("table", None)
         mid: Quant = attributes.pop("mid", self.result.type.q)
         group, own = attributes.get("group", 1), weights.shape[1] == 1
         cls = LowLevelDepthwiseConv2d if group > 1 and own and group == channels else LowLevelConv2d
         bias = low.array(self.bias) if self.bias is not None else np.zeros(channels, np.int32)
         lowered = cls(
-            results=(low.result(self.result),), loc=self.loc, x=low.value(self.x),
+            results=(low.result(made),), loc=self.loc, x=low.value(self.x) if x is None else x,
             w=low.constant(f"{name}.w", weights), bias=low.constant(f"{name}.bias", bias),
             multiplier=low.constant(f"{name}.multiplier", multiplier(self.x.type.q, quant, mid, channels)),
             table=low.value(table) if table is not None else None, lookup=table is not None, channels=channels,
             zero=mid.z, clamp=self.clamp, **attributes,
         )  # fmt: skip
-        low.emit(lowered, self.result)
+        low.emit(lowered, made)
 
 
 @op("conv2d", levels=(Level.DFG,))
@@ -170,14 +175,31 @@ class ConvTranspose2d(Contraction):
         return (self._requantized(sums, self._forward_quant()),)
 
     def lower(self, low: Lowering) -> None:
-        (up, across) = self.kernel.stride
-        if up != across:
-            raise LowerError(
-                "UnsupportedConvTranspose", f"strides {self.kernel.stride} differ", at=self.loc,
-                hint="use equal strides",
-            )  # fmt: skip
+        """The machine puts zeros between elements alike on both axes: what one axis has more is padded before."""
+        (sh, sw), kernel = self.kernel.stride, self._forward()
+        up = math.gcd(sh, sw)
+        x, more = self._spread(low, (sh // up, sw // up))
+        top, left, bottom, right = kernel.pads
+        kernel = replace(kernel, pads=(top, left, bottom - more[0] * up, right - more[1] * up))
         weights = np.ascontiguousarray(self._flipped(low.array(self.w)))
-        self._contract(low, weights, self._forward_quant(), kernel=self._forward(), group=self.group, up=up)
+        self._contract(low, weights, self._forward_quant(), x=x, kernel=kernel, group=self.group, up=up)
+
+    def _spread(self, low: Lowering, factors: Pair) -> tuple[Value, Pair]:
+        """x with its zero point between rows and columns, and how many rows and columns that leaves behind the last."""
+        if factors == (1, 1):
+            return low.value(self.x), (0, 0)
+        n, c, h, w = self.x.type.shape
+        (rows, columns), zero = factors, self.x.type.q.z
+        apart = Value(low.fresh(f"{self.x.name}.apart"), self.x.type.shaped((n, c, h, 1, w, 1)))
+        Reshape(results=(apart,), loc=self.loc, x=self.x, to=apart.type.shape).lower(low)
+        padded = Value(low.fresh(f"{self.x.name}.spread"), self.x.type.shaped((n, c, h, rows, w, columns)))
+        Pad(
+            results=(padded,), loc=self.loc, x=apart, before=(0,) * 6, after=(0, 0, 0, rows - 1, 0, columns - 1),
+            value=zero,
+        ).lower(low)  # fmt: skip
+        wide = Value(low.fresh(f"{self.x.name}.wide"), self.x.type.shaped((n, c, h * rows, w * columns)))
+        Reshape(results=(wide,), loc=self.loc, x=padded, to=wide.type.shape).lower(low)
+        return low.value(wide), (rows - 1, columns - 1)
 
     def _forward(self) -> Kernel:
         """The kernel of the convolution it is, over the input with zeros between its elements."""
@@ -217,7 +239,16 @@ class Gemm(Contraction):
         return (self._requantized(self._sums(x, w, Kernel(), (1, 1), 1, read), self.w.type.q)[:, :, 0, 0],)
 
     def lower(self, low: Lowering) -> None:
-        self._contract(low, low.array(self.w)[:, :, None, None], self.w.type.q)
+        """Rows are images where the machine addresses so many, else rows of one image."""
+        weights, rows = low.array(self.w)[:, :, None, None], self.x.type.shape[0]
+        if rows <= MOST_IMAGES:
+            self._contract(low, weights, self.w.type.q)
+            return
+        how, (channels, _) = turned(self.x.type.shape, (1,)), self.w.type.shape
+        x = over_channels(low, self.x, how, self.loc)
+        y = Value(low.fresh(f"{self.result.name}.turned"), self.result.type.shaped((1, channels, rows, 1)))
+        self._contract(low, weights, self.w.type.q, x=x, made=y)
+        turned_back(low, y, (channels, rows), how, self.result, self.loc)
 
 
 def _grouped(channels: int, per_group: int, made: int, group: int) -> Iterator[str]:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import ClassVar
+
+import numpy as np
 
 from isa import instructions as isa
 from isa.execute import numerics
-from isa.execute.numerics import BinaryScales
+from isa.execute.numerics import BinaryKind, BinaryScales
 from isa.instructions import Instruction
-from isa.layout import Box
+from isa.layout import Box, Window
 from isa.npu import NpuConfig
+from isa.operands import SramRange
 from passes.ir.attributes import Clamp
-from passes.ir.op import LOW, Activation, Array, Constant, Level, Lowering, Op, Packed, Read, Site, op
-from passes.ir.types import DType, TensorType
+from passes.ir.op import LOW, Activation, Array, Constant, Level, Lowering, Op, Packed, Read, Site, Value, op
+from passes.ir.types import MOST_IMAGES, DType, TensorType, float32
 from passes.ops.base import broadcast, broadcast_box, int8, quantized, table_rule
 
 TABLE_BYTES = 256
@@ -30,8 +35,8 @@ class Binary(Op):
     clamp: Clamp = Clamp()
 
     timeless = ("clamp",)
-    instruction: ClassVar[type[isa.Add] | type[isa.Mul]]
-    kind: ClassVar[Literal["add", "mul"]]
+    instruction: ClassVar[type[isa.Binary]]
+    kind: ClassVar[BinaryKind]
 
     def shapes(self) -> tuple[tuple[int, ...], ...]:
         return (broadcast(self.a.type.shape, self.b.type.shape),)
@@ -52,11 +57,11 @@ class Binary(Op):
         return (self.of(read(self.a), read(self.b)),)
 
     def lower(self, low: Lowering) -> None:
-        a, b = (low.expanded(v, _shape_that_merges(v.type.shape, self.shapes()[0]), self.loc) for v in (self.a, self.b))
+        a, b = (low.expanded(v, shape_that_merges(v.type.shape, self.shapes()[0]), self.loc) for v in (self.a, self.b))
         low.emit(self.on({self.a: a, self.b: b}.__getitem__, (low.result(self.result),)), self.result)
 
     def cut_axes(self) -> tuple[int, ...]:
-        return 0, 2
+        return 0, 2, 1
 
     def needs(self, operand: str, piece: Box) -> Box:
         return broadcast_box(getattr(self, operand), self.result, piece)
@@ -69,12 +74,15 @@ class Binary(Op):
         )  # fmt: skip
 
 
-def _shape_that_merges(shape: tuple[int, ...], result: tuple[int, ...]) -> tuple[int, ...]:
+def shape_that_merges(shape: tuple[int, ...], result: tuple[int, ...]) -> tuple[int, ...]:
     """The operand's shape under the axes of the result, repeated where axes that the machine folds into one differ.
 
-    Axes between the first and the last two become one: there an operand has all of their extent or 1.
+    Axes between the first and the last two become one: there an operand has all of their extent or 1. So do images,
+    where there are more than the machine addresses.
     """
     aligned = (1,) * (len(result) - len(shape)) + shape
+    if result and result[0] > MOST_IMAGES and math.prod(shape) > 1:  # images become channels
+        return result
     inner = slice(1, max(1, len(result) - 2))
     if all(extent == 1 for extent in aligned[inner]):
         return aligned
@@ -90,6 +98,18 @@ class Add(Binary):
     kind = "add"
 
 
+@op("sub", levels=(Level.DFG, *LOW), vendor="LowLevelSub")
+@dataclass(eq=False, kw_only=True)
+class Sub(Binary):
+    """a - b, requantized: an addition of b with a negative scale."""
+
+    instruction = isa.Add
+    kind = "add"
+
+    def scales(self) -> BinaryScales:
+        return replace(super().scales(), sb=-self.b.type.q.s)
+
+
 @op("mul", levels=(Level.DFG, *LOW), vendor="LowLevelMul")
 @dataclass(eq=False, kw_only=True)
 class Mul(Binary):
@@ -97,6 +117,94 @@ class Mul(Binary):
 
     instruction = isa.Mul
     kind = "mul"
+
+
+@op("max", levels=(Level.DFG, *LOW), vendor="LowLevelMax")
+@dataclass(eq=False, kw_only=True)
+class Max(Binary):
+    """The larger of a and b, requantized."""
+
+    instruction = isa.Max
+    kind = "max"
+
+
+@op("min", levels=(Level.DFG, *LOW), vendor="LowLevelMin")
+@dataclass(eq=False, kw_only=True)
+class Min(Binary):
+    """The smaller of a and b, requantized."""
+
+    instruction = isa.Min
+    kind = "min"
+
+
+@op("sum", levels=(Level.DFG, *LOW), vendor="LowLevelSum")
+@dataclass(eq=False, kw_only=True)
+class Sum(Op):
+    """The sum of several tensors, requantized once: partial sums are float32. They broadcast as in NumPy.
+
+    divisor: what the sum is divided by; the mean of all where it is their number. scratch: SRAM offset of the partial
+    sums, from gir on."""
+
+    inputs: tuple[Activation, ...]
+    divisor: int = 1
+    clamp: Clamp = Clamp()
+    scratch: int = 0
+
+    timeless = ("divisor", "clamp", "scratch")
+
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        return (reduce(broadcast, (v.type.shape for v in self.inputs)),)
+
+    def rules(self, level: Level) -> Iterator[str]:
+        if not self.inputs:
+            yield "nothing to add"
+        if self.divisor < 1:
+            yield f"divisor {self.divisor} is not positive"
+        yield from int8(result=self.result, **{f"input{i}": v for i, v in enumerate(self.inputs)})
+        yield from quantized(result=self.result, **{f"input{i}": v for i, v in enumerate(self.inputs)})
+
+    def _scale(self) -> float:
+        """Of the sum before it is divided."""
+        return float32(self.result.type.q.s * self.divisor)
+
+    def compute(self, read: Read, npu: NpuConfig) -> tuple[Array, ...]:
+        total = np.zeros(self.shapes()[0], np.float32)
+        for value in self.inputs:
+            total = total + numerics.dequantize(read(value), value.type.q.s, value.type.q.z)
+        return (numerics.quantize(total, self._scale(), self.result.type.q.z, self.clamp.lo, self.clamp.hi),)
+
+    def lower(self, low: Lowering) -> None:
+        made = self.shapes()[0]
+        wide = {v: low.expanded(v, shape_that_merges(v.type.shape, made), self.loc) for v in self.inputs}
+        low.emit(self.on(wide.__getitem__, (low.result(self.result),)), self.result)
+
+    def cut_axes(self) -> tuple[int, ...]:
+        return 0, 2, 1
+
+    def needs(self, operand: str, piece: Box) -> Box:
+        raise AssertionError("operands that differ in shape need boxes of their own")
+
+    def needs_of(self, operand: str, value: Value, piece: Box) -> Box:
+        return broadcast_box(value, self.result, piece)
+
+    def scratch_bytes(self, y: Window, npu: NpuConfig) -> int:
+        sums = isa.partial_sums(y, 0).place
+        return sums.layout.bytes_per_slice(sums.shape, npu.sram_access_bytes) if len(self.inputs) > 1 else 0
+
+    def place_scratch(self, offset: int) -> None:
+        self.scratch = offset
+
+    def scratch_offset(self) -> int:
+        return self.scratch
+
+    def instructions(self, at: Site) -> Iterator[Instruction]:
+        y, q, last = at.target(self), self.result.type.q, len(self.inputs) - 1
+        sums = SramRange(self.scratch, self.scratch_bytes(y, at.npu))
+        for index, value in enumerate(self.inputs):
+            yield isa.Accumulate(
+                x=at.window(value), y=y, acc=sums, sx=value.type.q.s, zx=value.type.q.z, sy=self._scale(), zy=q.z,
+                lo=self.clamp.lo, hi=self.clamp.hi, first=int(index == 0), last=int(index == last),
+            )  # fmt: skip
 
 
 @op("table", levels=(Level.DFG, *LOW), vendor="LowLevelTable")
@@ -118,7 +226,7 @@ class Table(Op):
         return (numerics.lookup(read(self.x), read(self.table)),)
 
     def cut_axes(self) -> tuple[int, ...]:
-        return 0, 2
+        return 0, 2, 1
 
     def needs(self, operand: str, piece: Box) -> Box:
         return piece

@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from isa import instructions as isa
-from isa.errors import LowerError, RunError
+from isa.errors import RunError
 from isa.instructions import MOVE_AXES, Instruction
 from isa.layout import Box, Shape4
 from isa.npu import NpuConfig
 from passes.ir.op import LOW, Activation, Array, Buffer, Level, Lowering, Op, Read, Runs, Site, Value, op
-from passes.ir.strides import View
-from passes.ir.types import InDram
+from passes.ir.strides import Cut, View, cut, taken
+from passes.ir.types import MOST_IMAGES, InDram
 from passes.ops.base import alike, broadcast, four_axes, leaves, whole
 
 KINDS = ("Transpose", "Reshape", "Slice", "Expand", "Concat")
@@ -154,6 +154,12 @@ class Expand(Movement):
         low.move(self, self.x, lambda view: view.expanded(shape))
 
 
+def whole_box(shape: Shape4, axis: int, size: int) -> Box:
+    """The first `size` of an axis, all of the others."""
+    box = Box(0, shape.n, 0, shape.c, 0, shape.h)
+    return box._replace(**{"nch"[axis]: size})
+
+
 def scaled(shape: tuple[int, ...], axis: int, factor: int) -> tuple[int, ...]:
     """A shape with one axis longer."""
     return (*shape[:axis], shape[axis] * factor, *shape[axis + 1 :])
@@ -282,27 +288,38 @@ class LowLevelMove(IntoBuffer):
         return self.placed(made, read)
 
     def cut_axes(self) -> tuple[int, ...]:
-        return tuple(axis for axis in (0, 1) if self.into is None and self._one_to_one(axis))
+        """Those along which a piece reads a part of x: the axes that need the smallest part first."""
+        if self.into is not None:
+            return ()
+        shape = Shape4(*self.shape)
+        halves = {axis: whole_box(shape, axis, -(-shape[axis] // 2)) for axis in range(3) if shape[axis] > 1}
+        cuts = {axis: self._cut(half) for axis, half in halves.items()}
+        share = {axis: made.extent / self.x.type.shape4[made.axis] for axis, made in cuts.items() if made is not None}
+        return tuple(sorted(share, key=lambda axis: share[axis]))
 
-    def _one_to_one(self, axis: int) -> bool:
-        """True where one index of an axis of the result comes from one index of the same axis of the operand."""
-        extent, source, sizes = self.shape[axis], self.x.type.shape4, self.view.sizes
-        if any(n > 1 for n in self.shape[:axis]) or extent == 1 or source[axis] != extent or sizes[0] % extent:
-            return False
-        return self.view.start == 0 and sizes[0] // extent * self.view.steps[0] == source.elements // extent
+    def _cut(self, piece: Box) -> Cut | None:
+        """What of x a piece of the result reads; None where loops do not express it."""
+        spans = ((piece.n0, piece.n), (piece.c0, piece.c), (piece.h0, piece.h))
+        axis = next((a for a, (_, count) in enumerate(spans) if count != self.shape[a]), None)
+        part = self.view if axis is None else taken(self.view, self.shape, axis, *spans[axis])
+        if part is None:
+            return None
+        made = cut(part, tuple(self.x.type.shape4), range(3))
+        return made if made is not None and len(made.view.loops()[0]) <= MOVE_AXES else None
 
     def needs(self, operand: str, piece: Box) -> Box:
-        if self.shape[0] > 1:  # pieces are images, else channels
-            return whole(self.x)._replace(n0=piece.n0, n=piece.n)
-        return whole(self.x)._replace(c0=piece.c0, c=piece.c)
+        made = self._cut(piece)
+        if made is None:
+            return whole(self.x)
+        start, count = (("n0", "n"), ("c0", "c"), ("h0", "h"))[made.axis]
+        return whole(self.x)._replace(**{start: made.first, count: made.extent})
 
     def piece(self, piece: Box) -> dict[str, Any]:
-        extent = self.shape[0] if self.shape[0] > 1 else self.shape[1]
-        taken = piece.n if self.shape[0] > 1 else piece.c
-        first, *rest = self.view.sizes
+        made = self._cut(piece)
+        assert made is not None, "a piece of a move that cannot be cut"
         return {
-            "shape": (piece.n, piece.c, *self.shape[2:]),
-            "view": View(self.view.start, (first // extent * taken, *rest), self.view.steps),
+            "shape": (piece.n, piece.c, piece.h, self.shape[3]),
+            "view": View(made.view.start, *made.view.loops()),
         }
 
     def instructions(self, at: Site) -> Iterator[Instruction]:
@@ -345,13 +362,51 @@ class Pad(Movement):
         return (np.pad(read(self.x), around, constant_values=self.value),)
 
     def lower(self, low: Lowering) -> None:
-        if self.x.type.rank != 4 or self.before[0] or self.after[0]:
-            what = f"Pad of {self.x.type.rank} axes" if self.x.type.rank != 4 else "Pad along the batch axis"
-            raise LowerError("UnsupportedPad", what, at=self.loc, hint="pad channels, rows and columns of [n, c, h, w]")
-        super().lower(low)
+        """Channels, rows and columns as they are; other axes two at a time, each with what is behind it as one axis."""
+        x, shape = self.x, self.x.type.shape
+        four = len(shape) == 4 and shape[0] <= MOST_IMAGES
+        if four and not (self.before[0] or self.after[0]):
+            super().lower(low)
+            return
+        padded = [axis for axis in range(len(shape)) if self.before[axis] or self.after[axis]]
+        for axes in (padded[at : at + 2] for at in range(0, len(padded), 2)):
+            x = self._padded(low, x, axes)
+        Reshape(results=self.results, loc=self.loc, x=x, to=self.result.type.shape).lower(low)
+
+    def _padded(self, low: Lowering, x: Value, axes: list[int]) -> Value:
+        """x with one or two of its axes padded."""
+        shape, first, last = x.type.shape, axes[0], axes[-1]
+        lead, behind = math.prod(shape[:first]), math.prod(shape[last + 1 :])
+        units = (1, 0)  # elements of rows and columns that one step of the axes is
+        extents = (shape[first], behind)
+        if first != last:
+            between = math.prod(shape[first + 1 : last])
+            units, extents = (between, behind), (shape[first] * between, shape[last] * behind)
+        four = Value(low.fresh(f"{x.name}.parts"), x.type.shaped((1, lead, *extents)))
+        Reshape(results=(four,), loc=self.loc, x=x, to=four.type.shape).lower(low)
+        before, after = (
+            (0, 0, amounts[first] * units[0], amounts[last] * units[1]) for amounts in (self.before, self.after)
+        )
+        grown = tuple(b + d + a for b, d, a in zip(before, four.type.shape, after, strict=True))
+        made = Value(low.fresh(f"{x.name}.padded"), x.type.shaped(grown))
+        Pad(results=(made,), loc=self.loc, x=four, before=before, after=after, value=self.value).lower(low)
+        whole_axes = tuple(
+            d + self.before[axis] + self.after[axis] if axis in axes else d for axis, d in enumerate(shape)
+        )
+        result = Value(low.fresh(f"{x.name}.padded"), x.type.shaped(whole_axes))
+        Reshape(results=(result,), loc=self.loc, x=made, to=whole_axes).lower(low)
+        return result
+
+    def cut_axes(self) -> tuple[int, ...]:
+        return tuple(axis for axis in range(3) if not (self.before[axis] or self.after[axis]))
 
     def needs(self, operand: str, piece: Box) -> Box:
-        return whole(self.x)
+        """All of the axes that are padded."""
+        n, c, h = (bool(self.before[axis] or self.after[axis]) for axis in range(3))
+        box, everything = piece, whole(self.x)
+        box = box._replace(n0=everything.n0, n=everything.n) if n else box
+        box = box._replace(c0=everything.c0, c=everything.c) if c else box
+        return box._replace(h0=everything.h0, h=everything.h) if h else box
 
     def instructions(self, at: Site) -> Iterator[Instruction]:
         _, c, h, w = self.before

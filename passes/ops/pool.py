@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from isa import instructions as isa
@@ -15,7 +15,7 @@ from passes.ir.attributes import Clamp, Kernel
 from passes.ir.op import LOW, Activation, Array, Level, Op, Read, Site, op
 from passes.ops.base import four_axes, int8, quantized
 
-ROWS = 2
+CHANNELS, ROWS = 1, 2
 
 
 @dataclass(eq=False, kw_only=True)
@@ -43,7 +43,7 @@ class Pool(Op):
         return self.result.type.shape[2], self.result.type.shape[3]
 
     def cut_axes(self) -> tuple[int, ...]:
-        return 0, ROWS
+        return 0, ROWS, CHANNELS
 
     def needs(self, operand: str, piece: Box) -> Box:
         first, last = self.kernel.rows(piece.h0, piece.h, self.x.type.shape4.h)
@@ -52,7 +52,12 @@ class Pool(Op):
     def piece(self, piece: Box) -> dict[str, Any]:
         if piece.h == self.out[0]:
             return {}
-        return {"kernel": self.kernel.over_rows(piece.h0, piece.h, self.x.type.shape4.h), "ceil": False}
+        kernel = self.kernel.over_rows(piece.h0, piece.h, self.x.type.shape4.h)
+        if self.ceil:  # the last column may leave the padding: pad just as far as it reaches
+            top, left, bottom, _ = kernel.pads
+            reached = (self.out[1] - 1) * kernel.stride[1] + kernel.reach[1] + 1
+            kernel = replace(kernel, pads=(top, left, bottom, reached - self.x.type.shape4.w - left))
+        return {"kernel": kernel, "ceil": False}
 
 
 def sliding(kernel: Kernel, clamp: Clamp) -> dict[str, Any]:

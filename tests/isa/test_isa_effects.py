@@ -13,12 +13,28 @@ from isa_strategies import layouts
 
 from isa.execute import numerics
 from isa.execute.numerics import BinaryScales, Geometry
-from isa.instructions import Add, AveragePool, Instruction, MaxPool, Mul, Pad, Table
+from isa.instructions import (
+    Accumulate,
+    Add,
+    AveragePool,
+    Instruction,
+    L2Norm,
+    L2Normalize,
+    MatMul,
+    Max,
+    MaxPool,
+    Min,
+    Mul,
+    Pad,
+    Softmax,
+    Table,
+)
 from isa.layout import Box, Place, Shape4, Window, whole
 from isa.machine import Machine
 from isa.npu import target
+from isa.operands import SramRange
 
-NPU = replace(target("warboy"), sram_bytes_per_slice=32_768)
+NPU = replace(target("warboy"), sram_bytes_per_slice=65_536)
 
 
 def random_int8(shape: tuple[int, ...], seed: int) -> np.ndarray:
@@ -53,7 +69,7 @@ SHAPES = st.tuples(*(st.integers(1, 5) for _ in range(4)))
 FAST = settings(max_examples=40, deadline=None)
 
 
-@pytest.mark.parametrize("kind", ["add", "mul"])
+@pytest.mark.parametrize("kind", ["add", "mul", "max", "min"])
 @FAST
 @given(data=st.data())
 def test_binary_repeats_axes_of_extent_one(kind: str, data: st.DataObject) -> None:
@@ -61,7 +77,9 @@ def test_binary_repeats_axes_of_extent_one(kind: str, data: st.DataObject) -> No
     small = tuple(data.draw(st.sampled_from([1, extent])) for extent in shape)
     a, b, y = bench.window(shape), bench.window(small), bench.window(shape)
     scales = BinaryScales(sa=0.5, za=3, sb=0.25, zb=-4, sy=1.5, zy=7, lo=-50, hi=60)
-    insn = (Add if kind == "add" else Mul)(a=a, b=b, y=y, sa=0.5, za=3, sb=0.25, zb=-4, sy=1.5, zy=7, lo=-50, hi=60)
+    insn = {"add": Add, "mul": Mul, "max": Max, "min": Min}[kind](
+        a=a, b=b, y=y, sa=0.5, za=3, sb=0.25, zb=-4, sy=1.5, zy=7, lo=-50, hi=60
+    )
     left, right = bench.machine.read(a), np.broadcast_to(bench.machine.read(b), shape)
     bench.check(insn, y, numerics.binary(kind, left, right, scales))  # type: ignore[arg-type]
 
@@ -101,3 +119,46 @@ def test_pad_puts_the_source_into_a_constant(data: st.DataObject, shape: tuple[i
     pads = [(0, 0), *zip(before, after, strict=True)]
     wanted = np.pad(bench.machine.read(x), pads, constant_values=-9)
     bench.check(Pad(x=x, y=y, dc=before[0], dh=before[1], dw=before[2], value=-9), y, wanted)
+
+
+@FAST
+@given(st.data(), SHAPES)
+def test_across_channels_every_pixel_is_for_itself(data: st.DataObject, shape: tuple[int, int, int, int]) -> None:
+    bench = Bench(data)
+    x, y, one = bench.window(shape), bench.window(shape), bench.window((shape[0], 1, *shape[2:]))
+    values = bench.machine.read(x)
+    bench.check(
+        Softmax(x=x, y=y, sx=0.1, sy=1 / 256, zy=-128), y, numerics.softmax(values, sx=0.1, sy=1 / 256, zy=-128)
+    )
+    wanted = numerics.l2_normalize(values, zx=3, sy=0.0078125, zy=-2, lo=-90, hi=80)
+    bench.check(L2Normalize(x=x, y=y, sy=0.0078125, zx=3, zy=-2, lo=-90, hi=80), y, wanted)
+    norm = numerics.l2_norm(values, sx=0.5, zx=3, sy=0.75, zy=-100)
+    bench.check(L2Norm(x=x, y=one, sx=0.5, sy=0.75, zx=3, zy=-100), one, norm)
+
+
+@FAST
+@given(st.data(), SHAPES, st.integers(1, 5))
+def test_matmul_multiplies_the_matrices_of_each_channel(
+    data: st.DataObject, shape: tuple[int, int, int, int], depth: int
+) -> None:
+    bench, (n, c, h, w) = Bench(data), shape
+    repeated = data.draw(st.sampled_from([(n, c), (1, c), (n, 1)]))
+    a, b, y = bench.window((n, c, h, depth)), bench.window((*repeated, depth, w)), bench.window(shape)
+    left, right = bench.machine.read(a).astype(int) - 3, bench.machine.read(b).astype(int) + 4
+    scale = np.float32(0.5) * np.float32(0.25) / np.float32(40)
+    wanted = np.clip(np.rint((left @ right).astype(np.float32) * scale) + 7, -50, 60).astype(np.int8)
+    bench.check(MatMul(a=a, b=b, y=y, sa=0.5, za=3, sb=0.25, zb=-4, sy=40.0, zy=7, lo=-50, hi=60), y, wanted)
+
+
+@FAST
+@given(st.data(), SHAPES)
+def test_accumulate_rounds_a_sum_once(data: st.DataObject, shape: tuple[int, int, int, int]) -> None:
+    bench = Bench(data)
+    small = tuple(data.draw(st.sampled_from([1, extent])) for extent in shape)
+    xs, y = [bench.window(shape), bench.window(small), bench.window(shape)], bench.window(shape)  # type: ignore[arg-type]
+    acc = SramRange(bench.offset, 16_384)
+    total = sum(numerics.dequantize(bench.machine.read(x), 0.5, i) for i, x in enumerate(xs))
+    for i, x in enumerate(xs[:2]):
+        Accumulate(x=x, y=y, acc=acc, sx=0.5, zx=i, sy=0.25, first=int(i == 0), last=0).execute(bench.machine)
+    insn = Accumulate(x=xs[2], y=y, acc=acc, sx=0.5, zx=2, sy=0.25, zy=5, first=0, last=1)
+    bench.check(insn, y, numerics.quantize(total, 0.25, 5))  # type: ignore[arg-type]

@@ -7,14 +7,16 @@ from collections.abc import Callable
 from graph_builder import Builder
 from hypothesis import strategies as st
 
-from passes.dfg.check_operators import MAX_GROUPS
+from passes.dfg.legality import MAX_GROUPS
 from passes.ir.attributes import Clamp, Kernel
 from passes.ir.graph import Graph
 from passes.ir.op import Value
 from passes.ir.types import DType, Quant, per_tensor
+from passes.ops.channels import L2Normalize, Reduce, Softmax
 from passes.ops.concat import Concat
 from passes.ops.conv import ConvTranspose2d, Gemm
-from passes.ops.elementwise import Add, Mul, Table
+from passes.ops.elementwise import Add, Max, Min, Mul, Sum, Table
+from passes.ops.matmul import MatMul
 from passes.ops.move import Expand, Pad, Reshape, Slice, Transpose
 from passes.ops.pool import AveragePool, MaxPool
 from passes.ops.reduce import ReduceSum
@@ -138,9 +140,35 @@ def reduce_sum(d: Draw, x: Value) -> Value:
     return d.builder.op(ReduceSum, d.quant(), x=x, rows=rows, columns=columns, **d.clamp())
 
 
+def reduce(d: Draw, x: Value) -> Value:
+    axes = d.draw(st.sets(st.integers(1, 3), min_size=1))
+    kind = d.draw(st.sampled_from(["sum", "mean", "l2"]))
+    return d.builder.op(Reduce, d.quant(), x=x, axes=tuple(sorted(axes)), kind=kind, **d.clamp())
+
+
+def along_axis(d: Draw, x: Value) -> Value:
+    cls, quant = d.draw(st.sampled_from([(Softmax, per_tensor(1 / 256, -128)), (L2Normalize, per_tensor(1 / 128, 0))]))
+    return d.builder.op(cls, quant, x=x, axis=d.int(1, 3), **d.clamp())
+
+
+def matmul(d: Draw, x: Value) -> Value:
+    """With its own transpose."""
+    turned = d.builder.op(Transpose, x.type.q, x=x, perm=(0, 1, 3, 2))
+    return d.builder.op(MatMul, d.quant(), a=x, b=turned, **d.clamp())
+
+
+def several(d: Draw, x: Value) -> Value:
+    """Sums of up to four values of the same shape, repeated ones included; comparisons of two."""
+    same = [v for v in d.values if v.type.shape == x.type.shape]
+    others = d.draw(st.lists(st.sampled_from(same), min_size=1, max_size=3))
+    if d.draw(st.booleans()):
+        return d.builder.op(d.draw(st.sampled_from([Max, Min])), d.quant(), a=x, b=others[0], **d.clamp())
+    return d.builder.op(Sum, d.quant(), inputs=(x, *others), divisor=d.int(1, 4), **d.clamp())
+
+
 def concat(d: Draw, x: Value) -> Value:
-    """Of whatever goes together along c or h, repeated values included."""
-    axis = d.int(1, 2)
+    """Of whatever goes together along c, h or w, repeated values included."""
+    axis = d.int(1, 3)
     rest = [extent for a, extent in enumerate(x.type.shape) if a != axis]
     alike = [v for v in d.values if v.type.rank == 4 and v.type.quant == x.type.quant]
     fitting = [v for v in alike if [extent for a, extent in enumerate(v.type.shape) if a != axis] == rest]
@@ -210,7 +238,8 @@ def gemm(d: Draw, x: Value) -> Value:
 
 
 STEPS: list[Callable[[Draw, Value], Value]] = [
-    conv, conv, conv, conv_transpose, binary, binary, table, max_pool, average_pool, reduce_sum, concat, concat, slice_,
+    conv, conv, conv, conv_transpose, binary, binary, table, max_pool, average_pool, reduce_sum, reduce,
+    along_axis, matmul, several, concat, concat, slice_,
     pad, transpose, reshape, upsample, shuffle, gemm,
 ]  # fmt: skip
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from passes.ir.op import Array
-from passes.ir.strides import View, row_major, strides
+from passes.ir.strides import View, cut, row_major, strides
 
 
 def read(view: View, base: Array) -> Array:
@@ -84,3 +84,17 @@ def test_neighbouring_loops_merge() -> None:
     assert row_major((2, 3, 4)).loops() == ((24,), (1,))
     assert row_major((2, 3, 4)).transposed((2, 0, 1)).loops() == ((4, 6), (1, 4))
     assert row_major((1, 1)).loops() == ((), ())
+
+
+@given(st.data())
+def test_a_cut_view_reads_the_same_elements_of_a_range_of_its_base(data: st.DataObject) -> None:
+    base = tuple(data.draw(st.integers(1, 4)) for _ in range(4))
+    view = row_major(base).transposed(tuple(data.draw(st.permutations(range(4)))))
+    starts = [data.draw(st.integers(0, size - 1)) for size in view.sizes]
+    counts = [data.draw(st.integers(1, size - start)) for size, start in zip(view.sizes, starts, strict=True)]
+    part = view.sliced(tuple(starts), tuple(counts), (1, 1, 1, 1))
+    made = cut(part, base, range(3))
+    assert made is not None
+    whole = np.arange(np.prod(base)).reshape(base)
+    taken = whole.take(range(made.first, made.first + made.extent), made.axis)
+    assert np.array_equal(read(made.view, taken).reshape(-1), read(part, whole).reshape(-1))

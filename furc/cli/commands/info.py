@@ -11,28 +11,38 @@ import click
 from furc.cli.command import command as declare
 from furc.cli.display import show
 from furc.cli.request import FILE
-from furc.info import binary_facts, constants_of, machines
+from furc.info import binary_facts, constants_of, machines, operators_of
 from furc.machine import DEFAULT_TARGET
 from furc.report.tables import Column, Table
 from isa.npu import TARGETS
+from passes.dfg.legality import OperatorSet
 
 
 @declare("info", short_help="What is in a binary; the machines and their constants.")
 @click.argument("enf", type=FILE, required=False)
 @click.option("--npu", "show_npu", is_flag=True, help="List the constants of a machine and where each comes from.")
+@click.option("--operators", "show_operators", is_flag=True, help="List the operators that the NPU accelerates.")
+@click.option("--operator-set", type=click.Choice([*OperatorSet]), default=OperatorSet.SEED28, help="Of --operators.")
 @click.option("--target-npu", type=click.Choice(TARGETS), default=DEFAULT_TARGET, help="The machine of --npu.")
 @click.option("--format", "form", type=click.Choice(("table", "json")), default="table", help="How to print.")
-def command(enf: Path | None, show_npu: bool, target_npu: str, form: str) -> None:
+def command(
+    enf: Path | None, show_npu: bool, show_operators: bool, operator_set: str, target_npu: str, form: str
+) -> None:  # fmt: skip
     """Show what is in ENF, a compiled binary; without one, furc's version and the machines it knows."""
     if enf is not None and show_npu:
         raise click.UsageError("--npu is about machines: leave out the ENF")
+    if show_operators and (enf is not None or show_npu):
+        raise click.UsageError("--operators is about all binaries: leave out the ENF and --npu")
     facts: Mapping[str, object] = binary_facts(enf) if enf else constants_of(target_npu) if show_npu else machines()
+    words = ["value", *(["source"] if show_npu else [])]
+    if show_operators:
+        facts, words = operators_of(operator_set), ["on the NPU", "conditions", "where one fails", "source"]
     if form == "json":
         click.echo(json.dumps(facts, indent=1))
         return
-    columns = (Column(""), *(Column(word, long=True) for word in ("value", *(["source"] if show_npu else []))))
-    rows = tuple((name, *(_cell(v) for v in (value if show_npu and isinstance(value, list) else [value])))
-                 for name, value in facts.items())  # fmt: skip
+    columns = (Column(""), *(Column(word, long=True) for word in words))
+    parts = {n: v if (show_npu or show_operators) and isinstance(v, list) else [v] for n, v in facts.items()}
+    rows = tuple((name, *map(_cell, values)) for name, values in parts.items())
     show(Table(columns=columns, rows=rows))
 
 

@@ -10,15 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from furc.frontend.entries import Constant, Entry, Pending, QuantizedConstant
+from furc.frontend.onnx.elementwise import operand
 from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.registry import OnnxContext, operator
-from furc.frontend.onnx.windows import auto_pad, lifted, lowered_shape, read_window
+from furc.frontend.onnx.windows import auto_pad, lifted, lowered_shape, read_window, read_windows
 from isa.errors import LowerError
 from passes.ir.attributes import Kernel
 from passes.ir.op import Array, Value
-from passes.ir.types import DType, Quant, TensorType, float32
+from passes.ir.types import MOST_IMAGES, DType, Quant, TensorType, float32
+from passes.ops.base import broadcast
 from passes.ops.conv import Conv2d, ConvTranspose2d, Gemm
+from passes.ops.matmul import MatMul
 
+VOLUME = 5  # axes of [n, c, d, h, w]
 INT32 = np.iinfo(np.int32)
 SCALE_TOLERANCE = 2.0**-20  # what rounding of sx * sw in float32 may explain
 SYMMETRIC = "quantize again with symmetric int8 weights: furc quantize, or weight_type=QuantType.QInt8 in onnxruntime"
@@ -72,6 +76,9 @@ def read_bias(context: OnnxContext, node: Node, index: int, x: Value, weights: W
     shape = entry.shape
     if math.prod(shape) not in (1, channels) or (shape and shape[-1] not in (1, channels)):
         raise node.unsupported(f"a bias of {list(shape)} for {channels} output channels does not run on the NPU")
+    beta = node.number("beta", 1.0)
+    if beta != 1.0:
+        entry = Constant(entry.array * np.float32(beta))
     stored = np.broadcast_to(_bias_integers(entry, scale), (channels,)).astype(np.int32)
     scales = tuple(float32(s) for s in scale)
     quant = Quant(scales, (0,) * channels, 0) if len(weights.scale) > 1 else Quant(scales[:1], (0,))
@@ -93,6 +100,9 @@ def _bias_integers(entry: Constant | QuantizedConstant, scale: NDArray[np.float3
 @operator("Conv")
 def conv(context: OnnxContext, node: Node) -> Entry:
     original = context.activation(node)
+    if original.type.rank == VOLUME:
+        volume_weights = read_weights(context, node, 1, axis=0)
+        return contract_volume(context, node, original, volume_weights, node.integer("group", 1))
     x = lifted(context.builder, node, original)
     weights = read_weights(context, node, 1, axis=0)
     kernel = weights.stored.shape[2:]
@@ -114,6 +124,44 @@ def conv(context: OnnxContext, node: Node) -> Entry:
         shape=lowered_shape(inner, original.type.rank),
         loc=node.loc,
     )
+
+
+def contract_volume(context: OnnxContext, node: Node, x: Value, weights: Weights, group: int) -> Pending:
+    """Over three axes as over two: each plane of the result is an image, the planes its kernel sees are channels."""
+    builder = context.builder
+    if weights.stored.ndim != VOLUME:
+        raise node.invalid(f"weights of {list(weights.stored.shape)} for {list(x.type.shape)}")
+    channels, per_group, kd, *_ = weights.stored.shape
+    _check_groups(node, group, x.type.shape[1], per_group * group, channels)
+    depth, plane = read_windows(node, x.type.shape[2:], weights.stored.shape[2:])
+    pads = (0, 0, depth.pads[0], 0, 0), (0, 0, depth.pads[2], 0, 0)
+    x = builder.pad(x, *pads, x.type.q.z, f"{node.output}.padded", node.loc)
+    n, c, d, h, w = x.type.shape
+    planes = (d - (kd - 1) * depth.dilation[0] - 1) // depth.stride[0] + 1
+    if planes < 1:
+        raise node.invalid(f"a kernel over {kd} of {d} planes")
+    taps = []
+    for tap in range(kd):
+        first = tap * depth.dilation[0]
+        seen = range(first, first + (planes - 1) * depth.stride[0] + 1, depth.stride[0])
+        taken = [range(n), range(c), seen, range(h), range(w)]
+        part = builder.slice(x, taken, f"{node.output}.tap", node.loc)
+        taps.append(builder.reshape(part, (n * c, 1, planes, h * w), f"{node.output}.tap", node.loc))
+    x = builder.concat(taps, 1, f"{node.output}.taps", node.loc)
+    x = builder.reshape(x, (n, c * kd, planes, h * w), f"{node.output}.seen", node.loc)
+    x = builder.transpose(x, (0, 2, 1, 3), f"{node.output}.turned", node.loc)
+    x = builder.reshape(x, (n * planes, c * kd, h, w), f"{node.output}.images", node.loc)
+    stored = weights.stored.reshape(channels, per_group * kd, *plane.size)
+    fields = {
+        "x": x, "w": weights.value(context, stored, 0), "bias": read_bias(context, node, 2, x, weights, channels),
+        "kernel": plane, "group": group,
+    }  # fmt: skip
+    rows, columns = plane.slides(h, w)
+    inner, outer = (n * planes, channels, rows, columns), (n, channels, planes, rows, columns)
+    return Pending(
+        op=Conv2d, fields=fields, inner=inner, shape=outer, loc=node.loc,
+        laid=(n, planes, channels, rows * columns), perm=(0, 2, 1, 3),
+    )  # fmt: skip
 
 
 def _check_groups(node: Node, group: int, have: int, need: int, out: int) -> None:
@@ -181,38 +229,89 @@ def _transposed_pads(
         return node.integers("pads", [0] * 2 * axes)
     wanted = wanted or [size * s for size, s in zip(spatial, stride, strict=True)]
     total = [span - want for span, want in zip(spans, wanted, strict=True)]
-    if min(total) < 0:
-        raise node.unsupported(f"it makes {spans}, output_shape asks for {wanted}", "state output_padding instead")
+    if min(total) < 0:  # what is missing is padded behind
+        return [max(0, t) // 2 for t in total] + [t - max(0, t) // 2 for t in total]
     less, more = [t // 2 for t in total], [t - t // 2 for t in total]
     return less + more if mode == "SAME_UPPER" else more + less
 
 
 @operator("Gemm")
 def gemm(context: OnnxContext, node: Node) -> Entry:
-    if node.integer("transA", 0):
-        raise node.unsupported("Gemm with transA does not run on the NPU", "put a Transpose before it")
-    scaled = [name for name in ("alpha", "beta") if node.number(name, 1.0) != 1.0]
-    if scaled and not (scaled == ["beta"] and not node.has_input(2)):
-        raise node.unsupported(
-            f"Gemm with {scaled[0]} other than 1 does not run on the NPU", "fold it into the weights"
-        )
+    """alpha goes into the scale of the weights, beta into the bias."""
     transposed = bool(node.integer("transB", 0))
-    weights = read_weights(context, node, 1, axis=0 if transposed else 1)
-    return _product(context, node, weights, weights.stored if transposed else weights.stored.T, bias_index=2)
+    weights = _scaled(read_weights(context, node, 1, axis=0 if transposed else 1), node)
+    stored = weights.stored if transposed else weights.stored.T
+    return _product(context, node, weights, stored, bias_index=2, turn=bool(node.integer("transA", 0)))
+
+
+def _scaled(weights: Weights, node: Node) -> Weights:
+    alpha = node.number("alpha", 1.0)
+    if alpha == 1.0:
+        return weights
+    stored = weights.stored if alpha > 0 else -np.maximum(weights.stored, -127)
+    if alpha == 0 or (alpha < 0 and weights.stored.min(initial=0) < -127):
+        raise node.unsupported(f"Gemm with alpha {alpha:g} does not run on the NPU", "fold it into the weights")
+    return weights._replace(stored=stored, scale=weights.scale * np.float32(abs(alpha)))
 
 
 @operator("MatMul")
 def matmul(context: OnnxContext, node: Node) -> Entry:
+    """With a constant matrix on the right a Gemm, else the product of two activations."""
+    right = context.entry(node, 1)
+    if not isinstance(right, Constant) and not (isinstance(right, QuantizedConstant) and len(right.shape) == 2):
+        return _activations(context, node)
     weights = read_weights(context, node, 1, axis=1)
-    if weights.stored.ndim != 2:
-        shape = list(weights.stored.shape)
-        raise node.unsupported(f"MatMul with weights of {shape} does not run on the NPU, only with a matrix")
     return _product(context, node, weights, weights.stored.T, bias_index=2)
 
 
-def _product(context: OnnxContext, node: Node, weights: Weights, stored: Array, bias_index: int) -> Entry:
-    """x [..., k] times stored [o, k] transposed: every axis but the last becomes rows of a Gemm."""
+def _activations(context: OnnxContext, node: Node) -> Entry:
+    """As numpy.matmul: a vector is a row on the left, a column on the right; axes before the last two broadcast."""
+    a, b = operand(context, node, 0), operand(context, node, 1)
+    if not a.type.shape or not b.type.shape:
+        raise node.invalid("MatMul of a scalar")
+    left = a.type.shape if a.type.rank > 1 else (1, *a.type.shape)
+    right = b.type.shape if b.type.rank > 1 else (*b.type.shape, 1)
+    batch = broadcast(left[:-2], right[:-2])
+    if -1 in batch or left[-1] != right[-2]:
+        raise node.invalid(f"{list(a.type.shape)} times {list(b.type.shape)} does not go together")
+    rows, columns = (left[-2],) * (a.type.rank > 1), (right[-1],) * (b.type.rank > 1)
+    values = [_on_four_axes(context, node, v, s, batch) for v, s in ((a, left), (b, right))]
+    inner = (*_two_batches(batch), left[-2], right[-1])
+    fields = {"a": values[0], "b": values[1]}
+    return Pending(op=MatMul, fields=fields, inner=inner, shape=(*batch, *rows, *columns), loc=node.loc)
+
+
+def _two_batches(batch: tuple[int, ...]) -> tuple[int, int]:
+    """Axes before the last two as images and channels: the first is images where the machine has so many."""
+    first = batch[0] if batch and batch[0] <= MOST_IMAGES else 1
+    return first, math.prod(batch) // first
+
+
+def _on_four_axes(
+    context: OnnxContext, node: Node, x: Value, shape: tuple[int, ...], batch: tuple[int, ...]
+) -> Value:  # fmt: skip
+    """x [..., rows, columns] as [n, c, rows, columns]; repeated where axes that become one differ."""
+    n, _ = _two_batches(batch)
+    own = (1,) * (len(batch) - (len(shape) - 2)) + shape[:-2]
+    x = context.builder.reshape(x, (*own, *shape[-2:]), f"{x.name}.aligned", node.loc)
+    merged = own if n == 1 else own[1:]
+    wanted = batch if n == 1 else batch[1:]
+    if merged != wanted and math.prod(merged) != 1:
+        lead = () if n == 1 else own[:1]
+        x = context.builder.expand(x, (*lead, *wanted, *shape[-2:]), f"{x.name}.repeated", node.loc)
+        merged = wanted
+    images = 1 if n == 1 else own[0]
+    to = (images, math.prod(merged), *shape[-2:])
+    return context.builder.reshape(x, to, f"{x.name}.matrices", node.loc)
+
+
+def _product(
+    context: OnnxContext, node: Node, weights: Weights, stored: Array, bias_index: int, *, turn: bool = False
+) -> Entry:
+    """x [..., k] times stored [o, k] transposed: axes but the last become rows of a Gemm. turn: x is [k, rows]."""
     x = context.activation(node)
+    if turn:
+        x = context.builder.transpose(x, (1, 0), f"{node.output}.turned", node.loc)
     shape, (out, inner) = x.type.shape, stored.shape
     if not shape or shape[-1] != inner:
         raise node.invalid(f"{list(shape)} times {list(weights.stored.shape)} does not go together")

@@ -5,21 +5,43 @@ from __future__ import annotations
 import numpy as np
 
 from furc.frontend import tables
-from furc.frontend.entries import Constant, Entry, Pending, QuantizedConstant, Stored, Unary
+from furc.frontend.entries import Constant, Entry, Pending, Quantized, QuantizedConstant, Stored, Unary
 from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.refusals import refusal
 from furc.frontend.onnx.registry import OnnxContext, operator
+from passes.dfg.legality import OperatorSet, accelerated
 from passes.ir.op import Array, Op, Value
 from passes.ir.types import DType, TensorType, per_tensor
 from passes.ops.base import broadcast
-from passes.ops.elementwise import Add, Mul
+from passes.ops.elementwise import Add, Max, Min, Mul, Sub, Sum
 
-BINARY: dict[str, type[Op]] = {"Add": Add, "Mul": Mul}
+BINARY: dict[str, type[Op]] = {"Add": Add, "Mul": Mul, "Max": Max, "Min": Min}
 
 
 @operator("Exp", "Sigmoid", "Softplus")
 def unary(context: OnnxContext, node: Node) -> Entry:
     return _function(context, node, {})
+
+
+@operator("Elu", "Erf", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Sqrt", "Tanh")
+def wider_unary(context: OnnxContext, node: Node) -> Entry:
+    """Tables as well, for the set that has them."""
+    return _function(context, _accelerated(context, node), {})
+
+
+@operator("Pow")
+def power(context: OnnxContext, node: Node) -> Entry:
+    exponent = _number_at(context, _accelerated(context, node), 1)
+    if exponent is None:
+        raise node.unsupported("Pow by an exponent that varies does not run on the NPU", "raise it to a constant power")
+    return _function(context, node, {1: exponent})
+
+
+def _accelerated(context: OnnxContext, node: Node) -> Node:
+    """The node, where the operator set has it. Raises LowerError else."""
+    if not accelerated(node.op, context.operator_set):
+        raise refusal(node)
+    return node
 
 
 @operator("Relu", moves=True)
@@ -47,21 +69,75 @@ def _scalar(context: OnnxContext, node: Node, index: int) -> Array:
     return array.reshape(())
 
 
+@operator("Sum", "Mean", "Max", "Min")
+def several(context: OnnxContext, node: Node) -> Entry:
+    """Of any number of tensors: of one nothing changes, of two it is one instruction, more are added in float32."""
+    count = len(node.inputs)
+    if count == 0:
+        raise node.invalid("it has no inputs")
+    if count == 1:
+        return context.entry(node, 0)
+    if node.op in ("Max", "Min"):
+        return _compared(context, node)
+    if count == 2 and node.op == "Sum":
+        return _of_two(context, node, Add)
+    values = tuple(operand(context, node, index) for index in range(count))
+    shape = values[0].type.shape
+    for value in values[1:]:
+        shape = _broadcast(node, shape, value.type.shape)
+    fields = {"inputs": values, "divisor": count if node.op == "Mean" else 1}
+    return Pending(op=Sum, fields=fields, inner=shape, shape=shape, loc=node.loc)
+
+
+def _compared(context: OnnxContext, node: Node) -> Entry:
+    """Pairs in turn, each on the grid of the result: quantization keeps order, so that nothing is rounded twice."""
+    count, quant = len(node.inputs), context.quantization_after(node.output)
+    if count == 2:
+        return _of_two(context, node, BINARY[node.op])
+    if quant is None:
+        raise node.unquantized(f"{node.op} of {count} tensors needs the quantization of its result")
+    made = operand(context, node, 0)
+    for index in range(1, count):
+        other = operand(context, node, index)
+        shape = _broadcast(node, made.type.shape, other.type.shape)
+        name = node.output if index == count - 1 else f"{node.output}.{index}"
+        type = TensorType(shape, DType.I8, quant)
+        made = context.builder.add(BINARY[node.op], name, type, node.loc, a=made, b=other)
+    return Quantized(made)
+
+
 @operator("Add", "Mul", "Sub", "Div")
 def binary(context: OnnxContext, node: Node) -> Entry:
     if len(node.inputs) != 2:
         raise node.invalid(f"{len(node.inputs)} inputs, expected 2")
+    number = any(_number_at(context, node, index) is not None for index in (0, 1))
+    if node.op == "Sub" and context.operator_set == OperatorSet.SDK010:
+        return _of_two(context, node, Sub)
+    if node.op not in BINARY and not number:
+        raise refusal(node)
+    return _of_two(context, node, BINARY.get(node.op, Add))
+
+
+def _number_at(context: OnnxContext, node: Node, index: int) -> Array | None:
+    return _uniform(context.entry(node, index), context.entry(node, 1 - index))
+
+
+def _broadcast(node: Node, a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    shape = broadcast(a, b)
+    if -1 in shape:
+        raise node.invalid(f"{list(a)} and {list(b)} do not broadcast")
+    return shape
+
+
+def _of_two(context: OnnxContext, node: Node, cls: type[Op]) -> Entry:
+    """A table where one of them is a number."""
     for index in (0, 1):
-        number = _uniform(context.entry(node, index), context.entry(node, 1 - index))
+        number = _number_at(context, node, index)
         if number is not None:
             return _function(context, node, {index: number}, of=1 - index)
-    if node.op not in BINARY:
-        raise refusal(node)
-    a, b = _operand(context, node, 0), _operand(context, node, 1)
-    shape = broadcast(a.type.shape, b.type.shape)
-    if -1 in shape:
-        raise node.invalid(f"{list(a.type.shape)} and {list(b.type.shape)} do not broadcast")
-    return Pending(op=BINARY[node.op], fields={"a": a, "b": b}, inner=shape, shape=shape, loc=node.loc)
+    a, b = operand(context, node, 0), operand(context, node, 1)
+    shape = _broadcast(node, a.type.shape, b.type.shape)
+    return Pending(op=cls, fields={"a": a, "b": b}, inner=shape, shape=shape, loc=node.loc)
 
 
 def _uniform(entry: Entry, other: Entry) -> Array | None:
@@ -75,7 +151,7 @@ def _uniform(entry: Entry, other: Entry) -> Array | None:
     return array.reshape(-1)[0].astype(np.float32) if fits and np.all(array == array.reshape(-1)[0]) else None
 
 
-def _operand(context: OnnxContext, node: Node, index: int) -> Value:
+def operand(context: OnnxContext, node: Node, index: int) -> Value:
     """An activation, or a quantized constant as a value of the graph."""
     entry, name = context.entry(node, index), node.inputs[index]
     if isinstance(entry, Constant):

@@ -20,7 +20,7 @@ from furc.frontend.entries import (
     Stored,
     Unary,
 )
-from furc.frontend.onnx import convolution, elementwise, movement, pooling, quantization, resize
+from furc.frontend.onnx import convolution, elementwise, movement, pooling, quantization, reductions, resize
 from furc.frontend.onnx.folding import FOLDABLE_MOVES, evaluate, foldable
 from furc.frontend.onnx.model import Model
 from furc.frontend.onnx.node import Node
@@ -28,6 +28,7 @@ from furc.frontend.onnx.quantization import DEQUANTIZE, QUANTIZE, activation_qua
 from furc.frontend.onnx.refusals import refusal
 from furc.frontend.onnx.registry import HANDLERS, MOVES
 from isa.errors import FurcError, Loc, LowerError, SourceError
+from passes.dfg.legality import OperatorSet
 from passes.ir.graph import Graph
 from passes.ir.levels import broken_rules, verify
 from passes.ir.op import Level, Op, Value
@@ -35,15 +36,25 @@ from passes.ir.types import DType, Quant, TensorType
 from passes.ops.host import Dequantize, Recast
 from passes.ops.move import Reshape
 
-FAMILIES = (convolution, elementwise, movement, pooling, quantization, resize)  # importing them fills the registry
+FAMILIES = (
+    convolution,
+    elementwise,
+    movement,
+    pooling,
+    quantization,
+    reductions,
+    resize,
+)  # importing them fills the registry
 SHAPE_READERS = ("Shape", "Size")
 OWN_DOMAINS = ("", "ai.onnx")
 EXPORT = "export the model again; onnx.checker.check_model(path, full_check=True) may say more"
 
 
-def import_model(model: Model) -> Graph:
+def import_model(model: Model, operator_set: str = OperatorSet.SEED28) -> Graph:
     """The dfg graph of a checked model. Raises SourceError or LowerError naming the node."""
-    return Importer(model).run()
+    importer = Importer(model)
+    importer.operator_set = operator_set
+    return importer.run()
 
 
 def _model_name(model: Model) -> str:

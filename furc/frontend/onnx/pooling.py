@@ -1,16 +1,19 @@
-"""MaxPool, AveragePool, and means over whole images as pools with a kernel of their size."""
+"""MaxPool and AveragePool."""
 
 from __future__ import annotations
 
+import numpy as np
+
 from furc.frontend.entries import Entry, Pending
+from furc.frontend.onnx.convolution import Weights, contract_volume
 from furc.frontend.onnx.node import Node
-from furc.frontend.onnx.quantization import checked_axis
 from furc.frontend.onnx.registry import OnnxContext, operator
-from furc.frontend.onnx.windows import lifted, lowered_shape, read_window
+from furc.frontend.onnx.windows import lifted, lowered_shape, read_window, read_windows
 from passes.ir.attributes import Kernel
 from passes.ir.op import Value
 from passes.ops.pool import AveragePool, MaxPool
-from passes.ops.reduce import ReduceSum
+
+VOLUME = 5  # axes of [n, c, d, h, w]
 
 
 @operator("MaxPool", moves=True)
@@ -18,6 +21,8 @@ def max_pool(context: OnnxContext, node: Node) -> Entry:
     if len(node.outputs) > 1 and node.outputs[1]:
         raise node.unsupported("MaxPool with the indices of its maxima does not run on the NPU")
     original = context.activation(node)
+    if original.type.rank == VOLUME:
+        return _volume(context, node, original)
     x, window = _windowed(context, node, original)
     shape, ceil = _pooled(x, window, bool(node.integer("ceil_mode", 0)))
     outer = lowered_shape(shape, original.type.rank)
@@ -27,6 +32,26 @@ def max_pool(context: OnnxContext, node: Node) -> Entry:
         x=x, kernel=window, ceil=ceil,
     )  # fmt: skip
     return context.moved(node, context.builder.reshape(value, outer, node.output, node.loc))
+
+
+def _volume(context: OnnxContext, node: Node, x: Value) -> Entry:
+    """Over rows and columns of each plane, then over planes: the largest of the largest."""
+    kernel, up = node.integers("kernel_shape", ()), bool(node.integer("ceil_mode", 0))
+    if len(kernel) != 3:
+        raise node.invalid(f"a kernel of {kernel} over 3 axes")
+    depth, plane = read_windows(node, x.type.shape[2:], kernel)
+    n, c, d, h, w = x.type.shape
+    x = context.builder.reshape(x, (n, c * d, h, w), f"{node.output}.planes", node.loc)
+    x = _max(context, node, x, plane, up, f"{node.output}.flat")
+    _, _, h, w = x.type.shape
+    x = context.builder.reshape(x, (n, c, d, h * w), f"{node.output}.depth", node.loc)
+    x = _max(context, node, x, depth, up, f"{node.output}.deep")
+    return context.moved(node, context.builder.reshape(x, (n, c, x.type.shape[2], h, w), node.output, node.loc))
+
+
+def _max(context: OnnxContext, node: Node, x: Value, window: Kernel, up: bool, name: str) -> Value:
+    shape, ceil = _pooled(x, window, up)
+    return context.builder.add(MaxPool, name, x.type.shaped(shape), node.loc, x=x, kernel=window, ceil=ceil)
 
 
 def _windowed(context: OnnxContext, node: Node, original: Value) -> tuple[Value, Kernel]:
@@ -44,6 +69,8 @@ def _pooled(x: Value, window: Kernel, ceil: bool) -> tuple[tuple[int, int, int, 
 @operator("AveragePool")
 def average_pool(context: OnnxContext, node: Node) -> Entry:
     original = context.activation(node)
+    if original.type.rank == VOLUME:
+        return _mean_of_volume(context, node, original)
     x, window = _windowed(context, node, original)
     shape, ceil = _pooled(x, window, bool(node.integer("ceil_mode", 0)))
     padded = bool(node.integer("count_include_pad", 0)) and any(window.pads)
@@ -55,75 +82,26 @@ def average_pool(context: OnnxContext, node: Node) -> Entry:
     return _average(x, window, shape, lowered_shape(shape, original.type.rank), node, ceil=ceil, padded=padded)
 
 
+def _mean_of_volume(context: OnnxContext, node: Node, x: Value) -> Entry:
+    """A contraction with ones, channel by channel: where every window has as many elements that count."""
+    kernel, spatial = node.integers("kernel_shape", ()), x.type.shape[2:]
+    if len(kernel) != 3:
+        raise node.invalid(f"a kernel of {kernel} over 3 axes")
+    windows, up = read_windows(node, spatial, kernel), bool(node.integer("ceil_mode", 0))
+    planes = ((spatial[0], 1), spatial[1:])
+    rounds = up and any(k.slides(*p) != k.slides(*p, ceil=True) for k, p in zip(windows, planes, strict=True))
+    padded = any(any(window.pads) for window in windows) and not node.integer("count_include_pad", 0)
+    if rounds or padded:
+        why = "rounds its size up" if rounds else "leaves padding out of the mean"
+        raise node.unsupported(f"AveragePool over 3 axes that {why} does not run on the NPU", "state other pads")
+    channels = x.type.shape[1]
+    scale = np.array([1 / np.prod(kernel)], np.float32)
+    ones = Weights(f"{node.output}.ones", np.ones((channels, 1, *kernel), np.int8), scale, None)
+    return contract_volume(context, node, x, ones, channels)
+
+
 def _average(
     x: Value, window: Kernel, inner: tuple[int, ...], shape: tuple[int, ...], node: Node, *, ceil: bool, padded: bool
 ) -> Pending:
     fields = {"x": x, "kernel": window, "ceil": ceil, "padded": padded}
     return Pending(op=AveragePool, fields=fields, inner=inner, shape=shape, loc=node.loc)
-
-
-@operator("GlobalAveragePool")
-def global_average_pool(context: OnnxContext, node: Node) -> Entry:
-    x = context.activation(node)
-    if x.type.rank < 3:
-        raise node.invalid(f"its input is {list(x.type.shape)}")
-    return _mean_over(context, node, x, list(range(2, x.type.rank)), keep=True)
-
-
-@operator("ReduceMean")
-def reduce_mean(context: OnnxContext, node: Node) -> Entry:
-    x = context.activation(node)
-    axes = _reduced_axes(context, node, x)
-    return _mean_over(context, node, x, axes, keep=_keeps(node)) if axes else context.moved(node, x)
-
-
-@operator("ReduceSum")
-def reduce_sum(context: OnnxContext, node: Node) -> Entry:
-    x = context.activation(node)
-    axes = _reduced_axes(context, node, x)
-    if not axes:
-        return context.moved(node, x)
-    shape, rank = x.type.shape, x.type.rank
-    _check_reduction(node, shape, axes)
-    image = lifted(context.builder, node, x)
-    rows, columns = (axis + rank - 4 in axes for axis in (2, 3))
-    n, c, h, w = image.type.shape
-    inner = (n, c, 1 if rows else h, 1 if columns else w)
-    outer = _reduced(shape, axes, keep=_keeps(node))
-    fields = {"x": image, "rows": rows, "columns": columns}
-    return Pending(op=ReduceSum, fields=fields, inner=inner, shape=outer, loc=node.loc)
-
-
-def _reduced_axes(context: OnnxContext, node: Node, x: Value) -> list[int]:
-    """In order; none where the node leaves its input alone. An attribute, or a constant input in new opsets."""
-    listed = context.known_ints(node, 1) if node.has_input(1) else node.integers("axes", ())
-    if not listed and node.integer("noop_with_empty_axes", 0):
-        return []
-    return sorted({checked_axis(a, x.type.rank, node) for a in listed}) or list(range(x.type.rank))
-
-
-def _keeps(node: Node) -> bool:
-    return bool(node.integer("keepdims", 1))
-
-
-def _reduced(shape: tuple[int, ...], axes: list[int], *, keep: bool) -> tuple[int, ...]:
-    kept = tuple(1 if i in axes else d for i, d in enumerate(shape))
-    return kept if keep else tuple(d for i, d in enumerate(kept) if i not in axes)
-
-
-def _check_reduction(node: Node, shape: tuple[int, ...], axes: list[int]) -> None:
-    if len(shape) not in (3, 4) or min(axes) < 2:
-        raise node.unsupported(
-            f"{node.op} over axes {axes} of {list(shape)} does not run on the NPU, only height, width"
-        )
-
-
-def _mean_over(context: OnnxContext, node: Node, x: Value, axes: list[int], *, keep: bool) -> Pending:
-    shape = x.type.shape
-    _check_reduction(node, shape, axes)
-    image = lifted(context.builder, node, x)
-    kernel = tuple(d if i + len(shape) - 4 in axes else 1 for i, d in enumerate(image.type.shape))[2:]
-    window = Kernel((kernel[0], kernel[1]))
-    inner, _ = _pooled(image, window, False)
-    outer = _reduced(shape, axes, keep=keep)
-    return _average(image, window, inner, outer, node, ceil=False, padded=False)

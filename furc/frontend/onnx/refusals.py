@@ -4,19 +4,9 @@ from __future__ import annotations
 
 from furc.frontend.onnx.node import CUT, Node
 from isa.errors import LowerError
+from passes.dfg.legality import HINTS
 
-LATER = {"LpNormalization", "Mean", "ReduceL2", "Softmax"}  # accelerated by Warboy, by furc not yet
 Q_OPERATOR = ("QLinear", "QGemm", "ConvInteger", "MatMulInteger", "DynamicQuantize")
-HINTS = {
-    "BatchNormalization": "fold it into the Conv before quantizing, as furc quantize does",
-    "Tanh": "replace it by an operator of the NPU, such as Sigmoid, or cut the model before this node",
-    "LeakyRelu": "replace it by Relu and train or quantize again, or cut the model before this node",
-    "HardSwish": "export it as Add, Clip, Mul and Mul, or replace it by Relu",
-    "HardSigmoid": "export it as Mul, Add and Clip, or replace it by Sigmoid",
-    "GlobalMaxPool": "export it as a MaxPool with the kernel as large as the image",
-    "Upsample": "use nearest neighbours and integer factors, or cut the model before this node",
-    "Resize": "use nearest neighbours and integer factors, or cut the model before this node",
-}
 
 
 def refusal(node: Node, shape: tuple[int, ...] | None = None) -> LowerError:
@@ -25,8 +15,4 @@ def refusal(node: Node, shape: tuple[int, ...] | None = None) -> LowerError:
     if node.op.startswith(Q_OPERATOR):
         hint = "quantize the float model in QDQ form: furc quantize, or quant_format=QuantFormat.QDQ in onnxruntime"
         return node.unsupported(f"'{name}' is of the operator form of quantization, which furc does not read", hint)
-    if node.op == "Softmax" and shape and shape[0] > 2:
-        text = f"Softmax with large batch ({shape[0]} > 2) cannot be accelerated by Warboy"
-        return node.unsupported(text)
-    later = ": Warboy has it, furc does not compile it yet" if node.op in LATER else ""
-    return node.unsupported(f"'{name}' cannot be accelerated yet{later}", HINTS.get(node.op, CUT))
+    return node.unsupported(f"'{name}' cannot be accelerated yet", HINTS.get(node.op, CUT))

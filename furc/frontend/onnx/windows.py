@@ -50,6 +50,19 @@ def read_window(node: Node, spatial: Sequence[int], kernel: Sequence[int]) -> Ke
     )
 
 
+def read_windows(node: Node, spatial: Sequence[int], kernel: Sequence[int]) -> tuple[Kernel, Kernel]:
+    """How a kernel over three axes slides over the first, as rows, and over the other two."""
+    stride, dilation = node.integers("strides", [1] * 3), node.integers("dilations", [1] * 3)
+    if min((*stride, *dilation, *kernel)) < 1:
+        raise node.invalid(f"kernel {list(kernel)}, strides {stride} and dilations {dilation} must be positive")
+    pads = auto_pads(node, spatial, kernel, stride, dilation) or node.integers("pads", [0] * 6)
+    depth = Kernel((kernel[0], 1), (stride[0], 1), (pads[0], 0, pads[3], 0), (dilation[0], 1))
+    plane = Kernel(
+        (kernel[1], kernel[2]), (stride[1], stride[2]), (pads[1], pads[2], pads[4], pads[5]), (dilation[1], dilation[2])
+    )
+    return depth, plane
+
+
 def auto_pads(
     node: Node, spatial: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
 ) -> list[int] | None:

@@ -1,0 +1,29 @@
+"""ONNX's own operator tests on the simulated NPU: each agrees, or is refused for a reason that the table names."""
+
+from __future__ import annotations
+
+import pytest
+from cases import Case, cases
+from conformance_page import PAGE, page
+from runner import Verdict, judge
+
+from passes.dfg.legality import named
+
+EVERY = 7  # of the cases are in the fast subset
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("case", cases()[::EVERY], ids=lambda case: case.name)
+def test_a_case_agrees_or_is_refused_with_a_reason(case: Case) -> None:
+    judged = judge(case)
+    assert judged.verdict is not Verdict.WRONG, judged.reason
+    assert judged.verdict is not Verdict.REFUSED or named(judged.error, judged.reason), judged
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_every_case_and_the_page_of_their_counts() -> None:
+    judged = [judge(case) for case in cases()]
+    assert [j for j in judged if j.verdict is Verdict.WRONG] == []
+    assert [j for j in judged if j.verdict is Verdict.REFUSED and not named(j.error, j.reason)] == []
+    assert PAGE.read_text(encoding="utf-8") == page(judged)
