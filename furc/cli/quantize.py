@@ -29,14 +29,20 @@ SHOWN_CHANNELS = 4  # samples in which channels that never change are looked for
 @click.argument("model", type=FILE)
 @click.option("-o", "--output", type=FILE, required=True, metavar="FILE.onnx", help="The quantized model.")
 @data_options
-@click.option("--method", type=click.Choice((*METHODS, "auto"), case_sensitive=False), default="MSE_ASYM",
-              help="How ranges follow from values; auto chooses for each tensor.")  # fmt: skip
+@click.option("--method", type=click.Choice((*METHODS, "weighted", "auto"), case_sensitive=False), default="weighted",
+              help="How ranges follow from values: the vendor's ten; weighted by what errors do to the outputs; auto "
+                   "tries several.")  # fmt: skip
 @click.option("--percentage", type=float, default=99.99, metavar="P",
               help="Of PERCENTILE methods: values inside the range, in percent.")  # fmt: skip
 @click.option("--format", "form", type=click.Choice(("qdq", "calibrated")), default="qdq",
               help="An INT8 QDQ model, or the float model with ranges in its metadata (vendor's 0.10).")  # fmt: skip
 @click.option("--input-type", type=click.Choice(("float32", "uint8", "int8")), default="float32",
               help="What the result takes. uint8 spares the host the quantization of the input.")  # fmt: skip
+@click.option(
+    "--split/--no-split", default=True, help="Compute channels in groups with grids of their own where it pays."
+)
+@click.option("--task", type=click.Choice(("auto", "none", "classify", "detect")), default="auto",
+              help="What stands behind the outputs: nothing, softmax or a sigmoid. Errors count behind it.")  # fmt: skip
 @click.option("--equalize/--no-equalize", default=True, help="Even out channel ranges between layers first.")
 @click.option("--bias-correction/--no-bias-correction", default=True, help="Correct the mean error of each channel.")
 @click.option("--adaround", is_flag=True, help="Choose the rounding of each weight by its effect. Slow.")
@@ -52,6 +58,8 @@ def command(
     percentage: float,
     form: Literal["qdq", "calibrated"],
     input_type: Literal["float32", "uint8", "int8"],
+    split: bool,
+    task: str,
     equalize: bool,
     bias_correction: bool,
     adaround: bool,
@@ -63,12 +71,14 @@ def command(
     from furc.cli.float_models import read_float_model, read_samples
     from furc.cli.output import Outputs
     from furc.cli.progress import Bar
-    from furc.quantizer import QuantizeOptions, quantize_model
+    from furc.quantizer import QuantizeOptions, Task, quantize_model
 
     shapes = shapes_of(input_shape)
     options = QuantizeOptions(
         method=method,
         percentage=percentage,
+        split=split,
+        task=Task(task),
         equalize=equalize,
         bias_correction=bias_correction,
         adaround=adaround,

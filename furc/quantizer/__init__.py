@@ -5,6 +5,7 @@ from furc.quantizer.calibrator import Calibrator, Observer
 from furc.quantizer.editor import ModelEditor, TensorType, get_output_names, get_pure_input_names
 from furc.quantizer.float_run import runner_for
 from furc.quantizer.images import Preprocess, image_feeds
+from furc.quantizer.judge import Task
 from furc.quantizer.lint import LintWarning, lint
 from furc.quantizer.method import CalibrationMethod
 from furc.quantizer.nux import (
@@ -31,6 +32,7 @@ __all__ = [
     "Observer",
     "Preprocess",
     "QuantizeOptions",
+    "Task",
     "TensorRanges",
     "TensorType",
     "build_calibration_model",

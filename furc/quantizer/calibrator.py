@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,12 +12,14 @@ import onnx
 from furc.quantizer.affine import Range
 from furc.quantizer.float_run import Feed, FloatRun, feeds
 from furc.quantizer.graph import Array, Graph, activations
-from furc.quantizer.histogram import Histogram
+from furc.quantizer.histogram import Float64, Histogram
 from furc.quantizer.method import CalibrationMethod, method_named
 from furc.quantizer.operators import FIXED_RANGES
 from furc.quantizer.optimize import optimize_graph
+from furc.quantizer.pointwise import behind
 from furc.quantizer.qdq import check_not_quantized
-from furc.quantizer.range_search import find_range
+from furc.quantizer.range_search import SEARCH_BINS, find_range
+from furc.quantizer.weighted_ranges import weighted_range
 from isa.errors import Loc, QuantizeError
 
 Progress = Callable[[str, int, int | None], None]  # what is done, how many are done, of how many if that is known
@@ -59,13 +61,24 @@ class Calibrator:
 
 
 class Observer:
-    """Histograms of all float tensors of a graph. bins: False keeps only the extremes, which is faster."""
+    """Histograms of all float tensors of a graph.
 
-    def __init__(self, graph: Graph, *, bins: bool = True) -> None:
+    bins: False keeps only the extremes, which is faster. gains: what a value of each channel of a tensor counts, 1
+    where a tensor is not among them. only: the tensors to look at, by default all.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        bins: bool = True,
+        gains: Mapping[str, Float64] | None = None,
+        only: Collection[str] | None = None,
+    ) -> None:
         check_not_quantized(graph)
         self.graph, self.samples = graph, 0
-        self.histograms = _histograms(graph)
-        self._bins = bins
+        self.histograms = {n: h for n, h in _histograms(graph).items() if only is None or n in only}
+        self._bins, self._gains = bins, gains or {}
         seen = {id(h): name for name, h in reversed(self.histograms.items())}  # the first tensor of each histogram
         model = graph.model()
         self._runs = [
@@ -85,13 +98,26 @@ class Observer:
 
     def ranges(self, method: CalibrationMethod, percentage: float = 99.99, *, verbose: bool = False) -> Ranges:
         """Ranges of all tensors. Raises QuantizeError[NoData]."""
+        self._check_seen()
+        distinct = {id(h): h for h in self.histograms.values()}
+        found = {key: find_range(h, method, percentage) for key, h in _shown(distinct, verbose=verbose)}
+        return {name: found[id(h)] for name, h in self.histograms.items()}
+
+    def weighted_ranges(self) -> Ranges:
+        """Ranges of least error at the outputs, as far as `gains` tell. Raises QuantizeError[NoData]."""
+        self._check_seen()
+        found = {}
+        for name, histogram in self.histograms.items():
+            low, high = histogram.range
+            bins = histogram.bins(SEARCH_BINS) if histogram.counts.any() else None
+            found[name] = (low, high) if bins is None else weighted_range(bins, low, high, behind(self.graph, name))
+        return found
+
+    def _check_seen(self) -> None:
         if not self.samples:
             raise QuantizeError(
                 "NoData", "no calibration data was collected", hint="call collect_data with at least one sample"
             )
-        distinct = {id(h): h for h in self.histograms.values()}
-        found = {key: find_range(h, method, percentage) for key, h in _shown(distinct, verbose=verbose)}
-        return {name: found[id(h)] for name, h in self.histograms.items()}
 
     def _activations(self, data: object) -> Iterator[tuple[bool, dict[str, Array]]]:
         """The activations of each sample, group by group, and whether the group is the sample's last.
@@ -119,7 +145,8 @@ class Observer:
                 hint="check the bounds of slices and splits before it",
             )
         bins, stride = self._bins and not _has_fixed_range(self.graph, name), _stride(values.shape)
-        if not self.histograms[name].add(values, bins=bins, stride=stride, start=self.samples % stride):
+        weights, start = self._gains.get(name), self.samples % stride
+        if not self.histograms[name].add(values, bins=bins, stride=stride, start=start, weights=weights):
             bad = "NaN" if np.isnan(values).any() else "infinity"
             raise QuantizeError(
                 "NotFinite",

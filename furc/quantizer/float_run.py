@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import onnx
 import onnxruntime
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
-from furc.quantizer.graph import Array
+from furc.quantizer.graph import Array, Graph, Node
 from isa.errors import QuantizeError
 
 Feed = Mapping[str, Array]
+OLD_ENOUGH = 7  # an IR version that every reader of opset 13 knows
 
 
 class FloatRun:
@@ -60,6 +61,24 @@ def session(model: onnx.ModelProto, *, layouts: bool = True, integers: bool = Tr
 def runner_for(model: onnx.ModelProto) -> RunModel:
     """Runs a model through ONNX Runtime: input arrays by name -> output arrays by name."""
     return RunModel(model)
+
+
+def run_node(graph: Graph, node: Node, value: Array) -> Array:
+    """The first result of one node whose first input is `value` and whose others are constants of the graph."""
+    part = helper.make_model(
+        helper.make_graph(
+            [helper.make_node(node.op, ["value", *node.inputs[1:]], ["result", *node.outputs[1:]])],
+            "node",
+            [helper.make_tensor_value_info("value", helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)],
+            [helper.make_tensor_value_info("result", helper.np_dtype_to_tensor_dtype(value.dtype), None)],
+            [numpy_helper.from_array(graph.constants[name], name) for name in node.inputs[1:] if name],
+        ),
+        opset_imports=[helper.make_opsetid("", graph.opset)],
+        ir_version=OLD_ENOUGH,
+    )
+    part.graph.node[0].attribute.extend(node.attributes.values())
+    result: Array = session(part).run(["result"], {"value": value})[0]
+    return result
 
 
 class RunModel:

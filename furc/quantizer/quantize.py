@@ -16,12 +16,17 @@ from furc.quantizer.equalize import equalize
 from furc.quantizer.float_run import feeds
 from furc.quantizer.graph import Graph
 from furc.quantizer.held import Kept, keep
-from furc.quantizer.method import AUTO, method_named
+from furc.quantizer.judge import judge_for
+from furc.quantizer.method import AUTO, WEIGHTED, method_named
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.options import Form, QuantizeOptions
+from furc.quantizer.pointwise import behind
 from furc.quantizer.qdq import check_not_quantized, write_qdq
 from furc.quantizer.rounding import reconstruct_rounding
-from furc.quantizer.scheme import choose_grids
+from furc.quantizer.scheme import choose_grids, quantized_tensors
+from furc.quantizer.sensitivity import SAMPLES, survey
+from furc.quantizer.split_plan import Channeled, split_where_it_pays
+from furc.quantizer.split_price import LatencyPrice
 from isa.errors import QuantizeError
 
 HELD_BACK = 16  # samples that method "auto" judges by, at most
@@ -54,7 +59,10 @@ def quantize_model(
     kept = keep(feeds(graph.inputs, data))
     if options.equalize:
         equalize(graph, kept.samples)
-    ranges = _ranges(graph, kept, options, progress, len(data) if hasattr(data, "__len__") else None)
+    tensors = _surveyed(graph, kept, options)
+    if options.split:
+        _, tensors = split_where_it_pays(graph, tensors, LatencyPrice(graph))
+    ranges = _ranges(graph, kept, options, progress, len(data) if hasattr(data, "__len__") else None, tensors)
     scheme = choose_grids(graph, ranges)
     if options.adaround:
         reconstruct_rounding(graph, scheme, kept.samples, progress=progress)
@@ -63,7 +71,30 @@ def quantize_model(
     return _written(graph, ranges, options.form, options.input_dtype)
 
 
-def _ranges(graph: Graph, kept: Kept, options: QuantizeOptions, progress: Progress | None, total: int | None) -> Ranges:
+def _surveyed(graph: Graph, kept: Kept, options: QuantizeOptions) -> Channeled:
+    """Sensitivities, where something asks for them."""
+    if not options.split and options.method != WEIGHTED:
+        return {}
+    samples = kept.samples[:: max(1, len(kept.samples) // SAMPLES)][:SAMPLES]
+    return survey(graph, quantized_tensors(graph), samples, judge_for(graph, samples, options.task))
+
+
+def _weighted(graph: Graph, kept: Kept, progress: Progress | None, total: int | None, tensors: Channeled) -> Ranges:
+    gains = {}
+    for name, channels in tensors.items():
+        function = behind(graph, name)
+        source = tensors.get(function.result, channels) if function is not None else channels
+        gains[name] = source.gain
+    observer = Observer(graph, gains=gains)
+    observer.observe(kept.all(), progress, total)
+    return observer.weighted_ranges()
+
+
+def _ranges(
+    graph: Graph, kept: Kept, options: QuantizeOptions, progress: Progress | None, total: int | None, tensors: Channeled
+) -> Ranges:
+    if options.method == WEIGHTED:
+        return _weighted(graph, kept, progress, total, tensors)
     observer = Observer(graph, bins=options.method == AUTO or method_named(options.method).criterion != "MIN_MAX")
     if options.method != AUTO:
         observer.observe(kept.all(), progress, total)

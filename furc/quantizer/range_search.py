@@ -43,7 +43,7 @@ def find_range(histogram: Histogram, method: CalibrationMethod, percentage: floa
         # 256 levels hold all its values, and divergence would reward losing some.
         return symmetric(low, high) if method.is_symmetric else with_zero(low, high)
     cost = COSTS[method.criterion](histogram.bins(SEARCH_BINS))
-    return _best_bound(cost, low, high) if method.is_symmetric else _best_ends(cost, *with_zero(low, high))
+    return _best_bound(cost, low, high) if method.is_symmetric else best_ends(cost, *with_zero(low, high))
 
 
 def _is_discrete(histogram: Histogram) -> bool:
@@ -77,7 +77,7 @@ def _best_bound(cost: Cost, low: float, high: float) -> Range:
     return symmetric(0.0 if low >= 0 else -bound, bound)
 
 
-def _best_ends(cost: Cost, low: float, high: float) -> Range:
+def best_ends(cost: Cost, low: float, high: float) -> Range:
     """The ASYM range of least cost: each end in turn, the other held."""
     ends = (low, high)
     for _ in range(SWEEPS if low < 0 < high else 1):
