@@ -30,6 +30,8 @@ class DataOptions:
     random: int | None
     limit: int | None
     fit: Literal["stretch", "letterbox", "crop"]
+    place: Literal["centre", "top-left"]
+    fill: int
     scale: float
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -93,6 +95,8 @@ def data_options(function: Callable[..., Any]) -> Callable[..., Any]:
         random: int | None,
         samples: int | None,
         resize: Literal["stretch", "letterbox", "crop"],
+        place: Literal["centre", "top-left"],
+        fill: int,
         scale: float,
         mean: str,
         std: str,
@@ -106,6 +110,8 @@ def data_options(function: Callable[..., Any]) -> Callable[..., Any]:
             random=random,
             limit=samples,
             fit=resize,
+            place=place,
+            fill=fill,
             scale=scale,
             mean=_numbers(mean, "--mean"),
             std=_numbers(std, "--std"),
@@ -134,6 +140,9 @@ def _options() -> Iterator[Callable[[Callable[..., Any]], Callable[..., Any]]]:
         "--resize", type=click.Choice(("stretch", "letterbox", "crop")), default="stretch",
         help="How an image comes to the input's rows and columns.",
     )  # fmt: skip
+    yield click.option("--place", type=click.Choice(("centre", "top-left")), default="centre",
+                       help="Of a letterboxed image: YOLOX wants top-left.")  # fmt: skip
+    yield click.option("--fill", type=click.IntRange(0, 255), default=114, help="Around a letterboxed image.")
     yield click.option("--scale", type=float, default=1 / 255, help="Pixels, 0 to 255, are multiplied by this.",
                        show_default="1/255")  # fmt: skip
     yield click.option("--mean", default="0", metavar="M[,M,M]", help="Then subtracted; one number, or one a channel.")
@@ -200,6 +209,8 @@ def _preprocess(
     return Preprocess(
         size=(int(size[0]), int(size[1])),
         fit=options.fit,
+        place=options.place,
+        fill=options.fill,
         scale=options.scale,
         mean=options.mean,
         std=options.std,

@@ -42,7 +42,7 @@ SHOWN_CHANNELS = 4  # samples in which channels that never change are looked for
     "--split/--no-split", default=True, help="Compute channels in groups with grids of their own where it pays."
 )
 @click.option("--task", type=click.Choice(("auto", "none", "classify", "detect")), default="auto",
-              help="What stands behind the outputs: nothing, softmax or a sigmoid. Errors count behind it.")  # fmt: skip
+              help="What stands behind the outputs: nothing, softmax or sigmoid; errors count behind it.")  # fmt: skip
 @click.option("--equalize/--no-equalize", default=True, help="Even out channel ranges between layers first.")
 @click.option("--bias-correction/--no-bias-correction", default=True, help="Correct the mean error of each channel.")
 @click.option("--adaround", is_flag=True, help="Choose the rounding of each weight by its effect. Slow.")

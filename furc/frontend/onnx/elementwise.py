@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from furc.frontend.onnx import tables
-from furc.frontend.onnx.entries import Constant, Entry, Pending, QuantizedConstant, Stored, Unary
+from furc.frontend.onnx.entries import Constant, Entry, Pending, Quantized, QuantizedConstant, Stored, Unary
 from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.refusals import refusal
 from furc.frontend.onnx.registry import operator
@@ -59,6 +59,9 @@ def binary(imp: Importer, node: Node) -> Entry:
         number = _uniform(imp.entry(node, index), imp.entry(node, 1 - index))
         if number is not None:
             return _function(imp, node, {index: number}, of=1 - index)
+        gated = _with_itself(imp, node, index)
+        if gated is not None:
+            return gated
     if node.op not in BINARY:
         raise refusal(node)
     a, b = _operand(imp, node, 0), _operand(imp, node, 1)
@@ -66,6 +69,15 @@ def binary(imp: Importer, node: Node) -> Entry:
     if -1 in shape:
         raise node.invalid(f"{list(a.type.shape)} and {list(b.type.shape)} do not broadcast")
     return Pending(op=BINARY[node.op], fields={"a": a, "b": b}, inner=shape, shape=shape, loc=node.loc)
+
+
+def _with_itself(imp: Importer, node: Node, index: int) -> Entry | None:
+    """x * f(x), where f(x) was not quantized on the way: one function of x. index: of the operand f(x)."""
+    gate, plain = imp.entry(node, index), imp.entry(node, 1 - index)
+    if not isinstance(gate, Unary) or not isinstance(plain, Quantized) or plain.value is not gate.x:
+        return None
+    step = tables.with_itself(node.proto, gate.chain, index, node.opset)
+    return Unary(x=gate.x, chain=(step,), loc=gate.loc.merged(node.loc))
 
 
 def _uniform(entry: Entry, other: Entry) -> Array | None:

@@ -16,9 +16,10 @@ from furc.quantizer.optimize.plain_ops import plain_ops
 from furc.quantizer.optimize.remove_identity import remove_identity
 from isa.errors import QuantizeError
 
-PASSES: tuple[Callable[[Graph], None], ...] = (
-    fold_constants,  # first: the others ask whether weights and pads are constant
-    remove_identity,  # before folding, so that a Dropout does not stand between a Conv and its BatchNorm
+PASSES: tuple[
+    Callable[[Graph], None], ...
+] = (  # after folding constants: they ask whether weights and pads are constant
+    remove_identity,  # before fold_affine, so that a Dropout does not stand between a Conv and its BatchNorm
     plain_ops,  # before fold_affine: a Gemm's alpha and beta would be in the way
     fold_pad,  # before fold_affine: needs no order, but fewer nodes are cheaper
     fold_affine,
@@ -45,11 +46,21 @@ def optimize_graph(
     if input_shapes:
         _check_names(loaded, input_shapes)
         loaded = fixed_inputs(loaded, input_shapes)
-    graph = Graph(_inferred(convert_opset(loaded, opset_version)))
+    graph = _folded(Graph(_inferred(convert_opset(loaded, opset_version))))
     for run in PASSES:
         run(graph)
         graph = Graph(_inferred(graph.model()))
     return graph
+
+
+def _folded(graph: Graph) -> Graph:
+    """Constants folded until nothing changes: shapes that folding made known make further Shape nodes constant."""
+    while True:
+        before = len(graph.nodes)
+        fold_constants(graph)
+        graph = Graph(_inferred(graph.model()))
+        if len(graph.nodes) == before:
+            return graph
 
 
 def load(model: onnx.ModelProto | bytes) -> onnx.ModelProto:
