@@ -14,7 +14,7 @@ from furc.cli.request import FILE, shapes_of
 if TYPE_CHECKING:
     import onnx
 
-    from furc.quantizer import LintWarning, QuantizeOptions
+    from furc.quantizer import LintWarning, Outcome, QuantizeOptions
 
 METHODS = tuple(
     f"{criterion}_{kind}"
@@ -41,6 +41,8 @@ SHOWN_CHANNELS = 4  # samples in which channels that never change are looked for
 @click.option(
     "--split/--no-split", default=True, help="Compute channels in groups with grids of their own where it pays."
 )
+@click.option("--keep-float", default="", metavar="LAYER[,LAYER]",
+              help="Layers that stay in float on the host, by name or pattern.")  # fmt: skip
 @click.option("--task", type=click.Choice(("auto", "none", "classify", "detect")), default="auto",
               help="What stands behind the outputs: nothing, softmax or sigmoid; errors count behind it.")  # fmt: skip
 @click.option("--equalize/--no-equalize", default=True, help="Even out channel ranges between layers first.")
@@ -59,6 +61,7 @@ def command(
     form: Literal["qdq", "calibrated"],
     input_type: Literal["float32", "uint8", "int8"],
     split: bool,
+    keep_float: str,
     task: str,
     equalize: bool,
     bias_correction: bool,
@@ -71,13 +74,14 @@ def command(
     from furc.cli.float_models import read_float_model, read_samples
     from furc.cli.output import Outputs
     from furc.cli.progress import Bar
-    from furc.quantizer import QuantizeOptions, Task, quantize_model
+    from furc.quantizer import QuantizeOptions, Task, quantize_explained
 
     shapes = shapes_of(input_shape)
     options = QuantizeOptions(
         method=method,
         percentage=percentage,
         split=split,
+        keep_float=tuple(name for name in keep_float.split(",") if name),
         task=Task(task),
         equalize=equalize,
         bias_correction=bias_correction,
@@ -92,10 +96,12 @@ def command(
     outputs = Outputs((model,) if data.path is None else (model, data.path))
     outputs.check(output)
     with Bar() as bar:
-        quantized = quantize_model(loaded, samples, options, bar)
+        outcome = quantize_explained(loaded, samples, options, bar)
+    for choice in outcome.splits:
+        click.echo(f"Done: {choice}", err=True)
     if data.random is None:
-        _warn(_lint(loaded, samples, options, quantized), strict)  # noise has nothing to say about the model's data
-    outputs.add(output, quantized.SerializeToString(deterministic=True))
+        _warn(_lint(loaded, samples, options, outcome), strict)  # noise has nothing to say about the model's data
+    outputs.add(output, outcome.model.SerializeToString(deterministic=True))
     outputs.write()
     click.echo(f"Quantized with {method.upper()} on {len(samples)} samples", err=True)
     click.echo(f"The output has been saved to {output}", err=True)
@@ -116,20 +122,13 @@ def _warn(found: list[LintWarning], strict: bool) -> None:
 
 
 def _lint(
-    model: onnx.ModelProto, samples: list[Sample], options: QuantizeOptions, quantized: onnx.ModelProto
+    loaded: onnx.ModelProto, samples: list[Sample], options: QuantizeOptions, outcome: Outcome
 ) -> list[LintWarning]:
-    """What looks wrong with the data, and with the result where it is one that ONNX Runtime runs on the same data."""
-    from furc.quantizer import Observer, layer_sqnr, lint
-    from furc.quantizer.equalize import equalize
+    """What looks wrong with the data, and which layers cost most."""
+    from furc.quantizer import Observer, lint
     from furc.quantizer.optimize import optimize_graph
-    from furc.quantizer.report import ranges_in
 
-    graph = optimize_graph(model, options.input_shapes, options.opset)
-    runs = options.form == "qdq" and options.input_dtype == "float32"
-    if runs and options.equalize:
-        equalize(graph, samples)
-    observer = Observer(graph)
+    graph = optimize_graph(loaded, options.input_shapes, options.opset)
+    observer = Observer(graph, only=graph.inputs)
     observer.observe(samples[:LINTED])
-    layers = layer_sqnr(graph, quantized, samples[:SHOWN_CHANNELS]) if runs else []
-    ranges = ranges_in(quantized) if runs else None
-    return lint(observer, ranges, layers, samples[:SHOWN_CHANNELS])
+    return lint(observer, samples=samples[:SHOWN_CHANNELS], noise=outcome.findings())

@@ -6,7 +6,7 @@ from furc.quantizer.editor import ModelEditor, TensorType, get_output_names, get
 from furc.quantizer.float_run import runner_for
 from furc.quantizer.images import Preprocess, image_feeds
 from furc.quantizer.judge import Task
-from furc.quantizer.lint import LintWarning, lint
+from furc.quantizer.lint import lint
 from furc.quantizer.method import CalibrationMethod
 from furc.quantizer.nux import (
     build_calibration_model,
@@ -18,9 +18,10 @@ from furc.quantizer.nux import (
 )
 from furc.quantizer.optimize import optimize_model
 from furc.quantizer.options import QuantizeOptions
-from furc.quantizer.quantize import quantize, quantize_model
+from furc.quantizer.quantize import Outcome, quantize, quantize_explained, quantize_model
 from furc.quantizer.report import LayerSqnr, MethodRow, TensorRanges, compare_methods, layer_sqnr, tensor_ranges
 from furc.quantizer.report_html import report_html
+from furc.quantizer.warning import LintWarning
 
 __all__ = [
     "CalibrationMethod",
@@ -30,6 +31,7 @@ __all__ = [
     "MethodRow",
     "ModelEditor",
     "Observer",
+    "Outcome",
     "Preprocess",
     "QuantizeOptions",
     "Task",
@@ -49,6 +51,7 @@ __all__ = [
     "optimize_model",
     "post_training_quantization",
     "quantize",
+    "quantize_explained",
     "quantize_model",
     "random_samples",
     "ranges_of",

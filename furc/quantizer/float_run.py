@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 import onnx
@@ -69,7 +70,7 @@ def run_node(graph: Graph, node: Node, value: Array) -> Array:
         helper.make_graph(
             [helper.make_node(node.op, ["value", *node.inputs[1:]], ["result", *node.outputs[1:]])],
             "node",
-            [helper.make_tensor_value_info("value", helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)],
+            [helper.make_tensor_value_info("value", helper.np_dtype_to_tensor_dtype(value.dtype), [None] * value.ndim)],
             [helper.make_tensor_value_info("result", helper.np_dtype_to_tensor_dtype(value.dtype), None)],
             [numpy_helper.from_array(graph.constants[name], name) for name in node.inputs[1:] if name],
         ),
@@ -77,8 +78,13 @@ def run_node(graph: Graph, node: Node, value: Array) -> Array:
         ir_version=OLD_ENOUGH,
     )
     part.graph.node[0].attribute.extend(node.attributes.values())
-    result: Array = session(part).run(["result"], {"value": value})[0]
+    result: Array = _small_session(part.SerializeToString(deterministic=True)).run(["result"], {"value": value})[0]
     return result
+
+
+@lru_cache(256)
+def _small_session(model: bytes) -> onnxruntime.InferenceSession:
+    return session(onnx.load_model_from_string(model))
 
 
 class RunModel:

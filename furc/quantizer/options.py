@@ -19,8 +19,9 @@ class QuantizeOptions:
     """Options of one quantization. docs/accuracy.md says what each gains and costs.
 
     method: a CalibrationMethod, "weighted" or "auto". percentage: of PERCENTILE methods. split: compute channels in
-    groups where that pays. task: what stands behind the outputs, see judge.py. form: QDQ ONNX, or the float model with
-    ranges in its metadata. input_dtype: of every image input of the result. input_shapes: of inputs left open.
+    groups where that pays. task: what stands behind the outputs, see judge.py. keep_float: layers that stay in float
+    on the host, see keep_float.py. form: QDQ ONNX, or the float model with ranges in its metadata. input_dtype: of
+    every image input of the result. input_shapes: of inputs left open.
     """
 
     method: str = WEIGHTED
@@ -30,6 +31,7 @@ class QuantizeOptions:
     task: Task = Task.AUTO
     bias_correction: bool = True
     adaround: bool = False
+    keep_float: tuple[str, ...] = ()
     form: Form = "qdq"
     input_dtype: InputDtype = "float32"
     opset: int = 13

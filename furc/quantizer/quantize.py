@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import onnx
 
@@ -17,7 +18,9 @@ from furc.quantizer.float_run import feeds
 from furc.quantizer.graph import Graph
 from furc.quantizer.held import Kept, keep
 from furc.quantizer.judge import judge_for
+from furc.quantizer.keep_float import keep_float
 from furc.quantizer.method import AUTO, WEIGHTED, method_named
+from furc.quantizer.noise_lint import noise_findings
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.options import Form, QuantizeOptions
 from furc.quantizer.pointwise import behind
@@ -25,8 +28,9 @@ from furc.quantizer.qdq import check_not_quantized, write_qdq
 from furc.quantizer.rounding import reconstruct_rounding
 from furc.quantizer.scheme import choose_grids, quantized_tensors
 from furc.quantizer.sensitivity import SAMPLES, survey
-from furc.quantizer.split_plan import Channeled, split_where_it_pays
+from furc.quantizer.split_plan import Channeled, SplitChoice, split_where_it_pays
 from furc.quantizer.split_price import LatencyPrice
+from furc.quantizer.warning import LintWarning
 from isa.errors import QuantizeError
 
 HELD_BACK = 16  # samples that method "auto" judges by, at most
@@ -54,21 +58,43 @@ def quantize_model(
 
     Raises QuantizeError for a model that cannot be quantized and for data that cannot be used.
     """
+    return quantize_explained(model, data, options, progress).model
+
+
+class Outcome(NamedTuple):
+    """splits: what is computed in groups. graph, tensors: the float model as it was quantized, and its channels."""
+
+    model: onnx.ModelProto
+    splits: list[SplitChoice]
+    graph: Graph
+    tensors: Channeled
+
+    def findings(self) -> list[LintWarning]:
+        """Which layers still bring most noise, and what would help."""
+        return noise_findings(self.graph, self.tensors, LatencyPrice(self.graph))
+
+
+def quantize_explained(
+    model: onnx.ModelProto | bytes, data: object, options: QuantizeOptions, progress: Progress | None = None
+) -> Outcome:
+    """As `quantize_model`, with what was done to the model and what is left to be done."""
     graph = optimize_graph(model, options.input_shapes, options.opset)
     check_not_quantized(graph)
+    keep_float(graph, options.keep_float)
     kept = keep(feeds(graph.inputs, data))
     if options.equalize:
         equalize(graph, kept.samples)
-    tensors = _surveyed(graph, kept, options)
+    tensors, splits = _surveyed(graph, kept, options), list[SplitChoice]()
     if options.split:
-        _, tensors = split_where_it_pays(graph, tensors, LatencyPrice(graph))
+        splits, tensors = split_where_it_pays(graph, tensors, LatencyPrice(graph))
+    explained = Graph(graph.model())
     ranges = _ranges(graph, kept, options, progress, len(data) if hasattr(data, "__len__") else None, tensors)
     scheme = choose_grids(graph, ranges)
     if options.adaround:
         reconstruct_rounding(graph, scheme, kept.samples, progress=progress)
     if options.bias_correction:
         correct_biases(graph, scheme, kept.samples)
-    return _written(graph, ranges, options.form, options.input_dtype)
+    return Outcome(_written(graph, ranges, options.form, options.input_dtype), splits, explained, tensors)
 
 
 def _surveyed(graph: Graph, kept: Kept, options: QuantizeOptions) -> Channeled:

@@ -82,15 +82,24 @@ def split_where_it_pays(
 
 def best_split(graph: Graph, tensors: Mapping[str, Channels], price: Price | None = None) -> SplitChoice | None:
     """The split that gains most among those that pay; None where none does."""
+    for choice in all_choices(graph, tensors):
+        found = priced(graph, choice, price)
+        if found.gain_db >= GAIN_A_PERCENT_DB * found.latency_percent:
+            return found
+    return None
+
+
+def all_choices(graph: Graph, tensors: Mapping[str, Channels]) -> list[SplitChoice]:
+    """Every split that gains enough, whatever its price, what gains most first."""
     rounded = rounded_tensors(graph)
     spreads = activation_noise(graph, {name: c for name, c in tensors.items() if name in rounded})
     total = sum(spread.noise() for spread in spreads.values())
     found = [choice for chain in find_chains(graph) for choice in _choices(graph, chain, spreads, total)]
-    for choice in sorted(found, key=lambda choice: -choice.gain_db):
-        cost = price(graph, choice) if price is not None else 0.0
-        if choice.gain_db >= GAIN_A_PERCENT_DB * cost:
-            return replace(choice, latency_percent=cost)
-    return None
+    return sorted(found, key=lambda choice: -choice.gain_db)
+
+
+def priced(graph: Graph, choice: SplitChoice, price: Price | None) -> SplitChoice:
+    return replace(choice, latency_percent=price(graph, choice)) if price is not None else choice
 
 
 def apply_split(graph: Graph, tensors: Mapping[str, Channels], choice: SplitChoice) -> Channeled:
