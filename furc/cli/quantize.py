@@ -97,8 +97,8 @@ def command(
     outputs.check(output)
     with Bar() as bar:
         outcome = quantize_explained(loaded, samples, options, bar)
-    for choice in outcome.splits:
-        click.echo(f"Done: {choice}", err=True)
+    for line in outcome.done():
+        click.echo(f"Done: {line}", err=True)
     if data.random is None:
         _warn(_lint(loaded, samples, options, outcome), strict)  # noise has nothing to say about the model's data
     outputs.add(output, outcome.model.SerializeToString(deterministic=True))

@@ -29,7 +29,7 @@ def correct_biases(graph: Graph, scheme: Scheme, samples: Sequence[Feed]) -> Non
     layers = [node for node in graph.nodes if _is_correctable(graph, scheme, node)]
     if not layers or not samples:
         return
-    run = session(_with_twins(graph, scheme, layers), layouts=False, integers=False)
+    run = session(_with_twins(graph, scheme, layers), integers=False)
     names = [o.name for o in run.get_outputs()]
     total = dict.fromkeys(names, np.zeros(1))
     for feed in samples:

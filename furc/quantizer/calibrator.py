@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,10 +16,8 @@ from furc.quantizer.histogram import Float64, Histogram
 from furc.quantizer.method import CalibrationMethod, method_named
 from furc.quantizer.operators import FIXED_RANGES
 from furc.quantizer.optimize import optimize_graph
-from furc.quantizer.pointwise import behind
 from furc.quantizer.qdq import check_not_quantized
-from furc.quantizer.range_search import SEARCH_BINS, find_range
-from furc.quantizer.weighted_ranges import weighted_range
+from furc.quantizer.range_search import find_range
 from isa.errors import Loc, QuantizeError
 
 Progress = Callable[[str, int, int | None], None]  # what is done, how many are done, of how many if that is known
@@ -64,7 +62,8 @@ class Observer:
     """Histograms of all float tensors of a graph.
 
     bins: False keeps only the extremes, which is faster. gains: what a value of each channel of a tensor counts, 1
-    where a tensor is not among them. only: the tensors to look at, by default all.
+    where a tensor is not among them. only: the tensors to look at, by default all. binned_values: of one tensor in one
+    sample, see BINNED_VALUES.
     """
 
     def __init__(
@@ -74,27 +73,39 @@ class Observer:
         bins: bool = True,
         gains: Mapping[str, Float64] | None = None,
         only: Collection[str] | None = None,
+        binned_values: int = BINNED_VALUES,
     ) -> None:
         check_not_quantized(graph)
         self.graph, self.samples = graph, 0
         self.histograms = {n: h for n, h in _histograms(graph).items() if only is None or n in only}
-        self._bins, self._gains = bins, gains or {}
+        self._bins, self._gains, self._binned = bins, gains or {}, binned_values
         seen = {id(h): name for name, h in reversed(self.histograms.items())}  # the first tensor of each histogram
         model = graph.model()
         self._runs = [
-            FloatRun(model, group) for group in _groups(graph, [n for n in self.histograms if n in seen.values()])
+            FloatRun(model, group, layouts=only is not None)
+            for group in _groups(graph, [n for n in self.histograms if n in seen.values()])
         ]
 
-    def observe(self, data: object, progress: Progress | None = None, total: int | None = None) -> None:
-        """Count the values of every sample. Raises QuantizeError[BadCalibrationData, NotFinite]."""
+    def observe(
+        self,
+        data: object,
+        progress: Progress | None = None,
+        total: int | None = None,
+        others: Sequence[Observer] = (),
+    ) -> None:
+        """Count the values of every sample. Raises QuantizeError[BadCalibrationData, NotFinite].
+
+        others: observers of the same graph that look at the same values, and at no tensor that this one does not.
+        """
         total = len(data) if hasattr(data, "__len__") else total
         for last, values in self._activations(data):
-            for name, array in values.items():
-                self._add(name, array)
-            if last:
-                self.samples += 1
-                if progress is not None:
-                    progress("calibrate", self.samples, total)
+            for observer in (self, *others):
+                for name, array in values.items():
+                    if name in observer.histograms:
+                        observer._add(name, array)
+                observer.samples += last
+            if last and progress is not None:
+                progress("calibrate", self.samples, total)
 
     def ranges(self, method: CalibrationMethod, percentage: float = 99.99, *, verbose: bool = False) -> Ranges:
         """Ranges of all tensors. Raises QuantizeError[NoData]."""
@@ -102,16 +113,6 @@ class Observer:
         distinct = {id(h): h for h in self.histograms.values()}
         found = {key: find_range(h, method, percentage) for key, h in _shown(distinct, verbose=verbose)}
         return {name: found[id(h)] for name, h in self.histograms.items()}
-
-    def weighted_ranges(self) -> Ranges:
-        """Ranges of least error at the outputs, as far as `gains` tell. Raises QuantizeError[NoData]."""
-        self._check_seen()
-        found = {}
-        for name, histogram in self.histograms.items():
-            low, high = histogram.range
-            bins = histogram.bins(SEARCH_BINS) if histogram.counts.any() else None
-            found[name] = (low, high) if bins is None else weighted_range(bins, low, high, behind(self.graph, name))
-        return found
 
     def _check_seen(self) -> None:
         if not self.samples:
@@ -144,7 +145,7 @@ class Observer:
                 at=node.loc if node else Loc(detail=f"graph input '{name}'"),
                 hint="check the bounds of slices and splits before it",
             )
-        bins, stride = self._bins and not _has_fixed_range(self.graph, name), _stride(values.shape)
+        bins, stride = self._bins and not _has_fixed_range(self.graph, name), _stride(values.shape, self._binned)
         weights, start = self._gains.get(name), self.samples % stride
         if not self.histograms[name].add(values, bins=bins, stride=stride, start=start, weights=weights):
             bad = "NaN" if np.isnan(values).any() else "infinity"
@@ -189,9 +190,9 @@ def _groups(graph: Graph, names: list[str]) -> list[list[str]]:
     return groups
 
 
-def _stride(shape: tuple[int, ...]) -> int:
+def _stride(shape: tuple[int, ...], binned: int) -> int:
     """Take every so-manieth value of a large tensor; prime to its rows and planes, so that no column is preferred."""
-    stride = -(-math.prod(shape) // BINNED_VALUES)
+    stride = -(-math.prod(shape) // binned)
     while stride > 1 and math.gcd(stride, math.prod(shape[-2:])) > 1:
         stride += 1
     return stride

@@ -18,13 +18,13 @@ OLD_ENOUGH = 7  # an IR version that every reader of opset 13 knows
 
 
 class FloatRun:
-    """One session of a model that also returns the tensors in `watched`."""
+    """One session of a model that also returns the tensors in `watched`. layouts: see `session`."""
 
-    def __init__(self, model: onnx.ModelProto, watched: Sequence[str]) -> None:
+    def __init__(self, model: onnx.ModelProto, watched: Sequence[str], *, layouts: bool = False) -> None:
         self.inputs = [i.name for i in model.graph.input if i.name not in {c.name for c in model.graph.initializer}]
         self._types = {i.name: _dtype(i) for i in model.graph.input}
         self._watched = list(watched)
-        self._session = session(_watching(model, watched), layouts=False)
+        self._session = session(_watching(model, watched), layouts=layouts)
 
     def __call__(self, feed: Feed) -> dict[str, Array]:
         """The watched tensors of one run, by name. Raises QuantizeError[BadCalibrationData]."""

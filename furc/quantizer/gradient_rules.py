@@ -112,9 +112,26 @@ def _sub(tape: Tape, node: Node, g: str) -> None:
 
 def _mul(tape: Tape, node: Node, g: str) -> None:
     shape, (a, b) = tape.shape(node.output), node.inputs
+    if _is_silu(tape, node):
+        return _silu(tape, node, g)
     tape.give(a, tape.reduced(tape.op("Mul", g, b), shape, tape.shape(a)))
     if b not in tape.graph.constants:
         tape.give(b, tape.reduced(tape.op("Mul", g, a), shape, tape.shape(b)))
+
+
+def _is_silu(tape: Tape, node: Node) -> bool:
+    """x * Sigmoid(x), whose Sigmoid nothing else reads."""
+    x, gate = node.inputs
+    maker = tape.graph.producer(gate)
+    alone = tape.graph.only_reader(gate) is node and gate not in tape.made
+    return maker is not None and maker.op == "Sigmoid" and maker.inputs[0] == x and alone
+
+
+def _silu(tape: Tape, node: Node, g: str) -> None:
+    """Sigmoid + result * (1 - Sigmoid): half the work of the two rules, and SiLU networks are full of it."""
+    x, gate = node.inputs
+    rest = tape.op("Mul", node.output, tape.op("Sub", tape.number(1.0), gate))
+    tape.give(x, tape.op("Mul", g, tape.op("Add", gate, rest)))
 
 
 def _div(tape: Tape, node: Node, g: str) -> None:
@@ -260,12 +277,30 @@ def _scatter(tape: Tape, node: Node, g: str, where: str, first: int) -> None:
 
 def _resize(tape: Tape, node: Node, g: str) -> None:
     """Nearest is a movement; others are taken as what brings the gradient back to the old size."""
+    shape, out = tape.shape(node.input(0)), tape.shape(node.output)
     if node.get("mode", "nearest") == "nearest":
-        return _move(tape, node, g)
-    shape = tape.shape(node.input(0))
+        return _repeated(tape, node, g) if _repeats(tape, node) else _move(tape, node, g)
     back = tape.op("Resize", g, "", "", tape.integers(shape), mode="linear")
-    ratio = math.prod(tape.shape(node.output)) / math.prod(shape)
+    ratio = math.prod(out) / math.prod(shape)
     tape.give(node.input(0), tape.op("Mul", back, tape.number(ratio)))
+
+
+def _repeats(tape: Tape, node: Node) -> bool:
+    """Whether every row and column is repeated so many times."""
+    shape, out = tape.shape(node.input(0)), tape.shape(node.output)
+    if len(shape) != 4 or any(o % s for o, s in zip(out, shape, strict=True)) or shape[:2] != out[:2]:
+        return False
+    rows = np.arange(shape[2] * shape[3], dtype=np.float32).reshape(1, 1, *shape[2:])
+    small = np.broadcast_to(rows, shape).copy()
+    wanted = rows.repeat(out[2] // shape[2], 2).repeat(out[3] // shape[3], 3)
+    return bool((run_node(tape.graph, node, small)[:1, :1] == wanted).all())
+
+
+def _repeated(tape: Tape, node: Node, g: str) -> None:
+    shape, out = tape.shape(node.input(0)), tape.shape(node.output)
+    apart = (*shape[:3], out[2] // shape[2], shape[3], out[3] // shape[3])
+    summed = tape.op("ReduceSum", tape.op("Reshape", g, tape.integers(apart)), tape.integers([3, 5]), keepdims=0)
+    tape.give(node.input(0), summed)
 
 
 RULES: dict[str, Rule] = {

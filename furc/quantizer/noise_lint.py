@@ -12,7 +12,8 @@ from furc.quantizer.keep_float import island
 from furc.quantizer.noise_model import Spread, activation_noise, decibel
 from furc.quantizer.scheme import rounded_tensors
 from furc.quantizer.sensitivity import Channels
-from furc.quantizer.split_plan import Price, SplitChoice, all_choices, priced
+from furc.quantizer.split_plan import SplitChoice, all_choices, priced
+from furc.quantizer.split_price import LatencyPrice
 from furc.quantizer.warning import LintWarning
 from isa.errors import NOWHERE
 
@@ -23,7 +24,9 @@ SUFFERING = 0.9  # of a tensor's noise, which the channels that are named bear
 WIDE = 0.5  # of the tensor's range, which a channel must fill to be what makes the steps large
 
 
-def noise_findings(graph: Graph, tensors: Mapping[str, Channels], price: Price | None = None) -> list[LintWarning]:
+def noise_findings(
+    graph: Graph, tensors: Mapping[str, Channels], price: LatencyPrice | None = None
+) -> list[LintWarning]:
     """The layers whose grids cost most, the worst first. tensors: see `survey`."""
     rounded = rounded_tensors(graph)
     spreads = activation_noise(graph, {name: c for name, c in tensors.items() if name in rounded})
@@ -57,7 +60,7 @@ def _finding(
     names: list[str],
     spreads: Mapping[str, Spread],
     choices: Iterable[SplitChoice],
-    price: Price | None,
+    price: LatencyPrice | None,
 ) -> LintWarning:
     worst = names[0]
     spread, layer = spreads[worst], _layer_of(graph, worst)
@@ -94,13 +97,13 @@ def _help(
     names: list[str],
     spreads: Mapping[str, Spread],
     choices: Iterable[SplitChoice],
-    price: Price | None,
+    price: LatencyPrice | None,
 ) -> str:
     """What the options would bring."""
     found = []
     for choice in choices:
         if choice.chain.head is layer and set(names) & set(choice.chain.inner()):
-            found.append(f"--split: {priced(graph, choice, price)}")
+            found.append(f"--split: {choice if price is None else priced(graph, choice, price)}")
             break
     if layer is not None:
         readers = [r for name in names for r in graph.readers(name) if r.op in ("Conv", "ConvTranspose", "Gemm")]

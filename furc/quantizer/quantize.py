@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import onnx
 
 from furc.quantizer.affine import Range
-from furc.quantizer.auto_ranges import choose_methods, ranges_by_choice
+from furc.quantizer.auto_ranges import affordable, choose_method
 from furc.quantizer.bias_correction import correct_biases
 from furc.quantizer.calibrated import calibrated_ranges, write_calibrated
 from furc.quantizer.calibrator import Observer, Progress, Ranges
@@ -19,11 +20,12 @@ from furc.quantizer.graph import Graph
 from furc.quantizer.held import Kept, keep
 from furc.quantizer.judge import judge_for
 from furc.quantizer.keep_float import keep_float
-from furc.quantizer.method import AUTO, WEIGHTED, method_named
+from furc.quantizer.local_tuning import tune_ranges
+from furc.quantizer.method import AUTO, WEIGHTED, CalibrationMethod, method_named
 from furc.quantizer.noise_lint import noise_findings
+from furc.quantizer.operators import FIXED_RANGES
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.options import Form, QuantizeOptions
-from furc.quantizer.pointwise import behind
 from furc.quantizer.qdq import check_not_quantized, write_qdq
 from furc.quantizer.rounding import reconstruct_rounding
 from furc.quantizer.scheme import choose_grids, quantized_tensors
@@ -31,9 +33,12 @@ from furc.quantizer.sensitivity import SAMPLES, survey
 from furc.quantizer.split_plan import Channeled, SplitChoice, split_where_it_pays
 from furc.quantizer.split_price import LatencyPrice
 from furc.quantizer.warning import LintWarning
+from furc.quantizer.weighted_calibration import Weighted
 from isa.errors import QuantizeError
 
-HELD_BACK = 16  # samples that method "auto" judges by, at most
+CORRECT_SAMPLES = 16  # for bias correction: means settle fast
+FEWEST_SAMPLES = 4  # for the survey
+HELD_BACK = 8  # samples that method "auto" judges by, at most
 SHOWN_OPERATORS = 8
 HELD_BACK_SHARE = 2  # at most one in so many
 
@@ -62,16 +67,24 @@ def quantize_model(
 
 
 class Outcome(NamedTuple):
-    """splits: what is computed in groups. graph, tensors: the float model as it was quantized, and its channels."""
+    """splits: what is computed in groups. graph, tensors: the float model as it was quantized, and its channels.
+
+    price: of splits.
+    """
 
     model: onnx.ModelProto
     splits: list[SplitChoice]
     graph: Graph
     tensors: Channeled
+    price: LatencyPrice
+
+    def done(self) -> list[str]:
+        """What was split, in words."""
+        return [str(replace(choice, model_ms=self.price.model_ms)) for choice in self.splits]
 
     def findings(self) -> list[LintWarning]:
         """Which layers still bring most noise, and what would help."""
-        return noise_findings(self.graph, self.tensors, LatencyPrice(self.graph))
+        return noise_findings(self.graph, self.tensors, self.price)
 
 
 def quantize_explained(
@@ -84,56 +97,73 @@ def quantize_explained(
     kept = keep(feeds(graph.inputs, data))
     if options.equalize:
         equalize(graph, kept.samples)
-    tensors, splits = _surveyed(graph, kept, options), list[SplitChoice]()
+    tensors, splits, price = _surveyed(graph, kept, options), list[SplitChoice](), LatencyPrice(graph)
     if options.split:
-        splits, tensors = split_where_it_pays(graph, tensors, LatencyPrice(graph))
+        splits, tensors = split_where_it_pays(graph, tensors, price)
     explained = Graph(graph.model())
     ranges = _ranges(graph, kept, options, progress, len(data) if hasattr(data, "__len__") else None, tensors)
     scheme = choose_grids(graph, ranges)
     if options.adaround:
         reconstruct_rounding(graph, scheme, kept.samples, progress=progress)
     if options.bias_correction:
-        correct_biases(graph, scheme, kept.samples)
-    return Outcome(_written(graph, ranges, options.form, options.input_dtype), splits, explained, tensors)
+        correct_biases(graph, scheme, kept.samples[:CORRECT_SAMPLES])
+    return Outcome(_written(graph, ranges, options.form, options.input_dtype), splits, explained, tensors, price)
 
 
 def _surveyed(graph: Graph, kept: Kept, options: QuantizeOptions) -> Channeled:
     """Sensitivities, where something asks for them."""
-    if not options.split and options.method != WEIGHTED:
+    if not options.split and options.method not in (WEIGHTED, AUTO):
         return {}
-    samples = kept.samples[:: max(1, len(kept.samples) // SAMPLES)][:SAMPLES]
-    return survey(graph, quantized_tensors(graph), samples, judge_for(graph, samples, options.task))
+    count = min(SAMPLES, max(FEWEST_SAMPLES, len(kept.samples) // 4))
+    samples = kept.samples[:: max(1, len(kept.samples) // count)][:count]
+    return survey(graph, _free_tensors(graph), samples, judge_for(graph, samples, options.task))
 
 
-def _weighted(graph: Graph, kept: Kept, progress: Progress | None, total: int | None, tensors: Channeled) -> Ranges:
-    gains = {}
-    for name, channels in tensors.items():
-        function = behind(graph, name)
-        source = tensors.get(function.result, channels) if function is not None else channels
-        gains[name] = source.gain
-    observer = Observer(graph, gains=gains)
-    observer.observe(kept.all(), progress, total)
-    return observer.weighted_ranges()
+def _free_tensors(graph: Graph) -> list[str]:
+    """Those whose channels decide anything: stored, computed, and on no grid given by their operator."""
+    names = quantized_tensors(graph)
+    return [n for n in names if (node := graph.producer(n)) is not None and node.op not in FIXED_RANGES]
 
 
 def _ranges(
     graph: Graph, kept: Kept, options: QuantizeOptions, progress: Progress | None, total: int | None, tensors: Channeled
 ) -> Ranges:
+    if options.method == AUTO:
+        return _auto_ranges(graph, kept, options, progress, total, tensors)
     if options.method == WEIGHTED:
-        return _weighted(graph, kept, progress, total, tensors)
-    observer = Observer(graph, bins=options.method == AUTO or method_named(options.method).criterion != "MIN_MAX")
-    if options.method != AUTO:
-        observer.observe(kept.all(), progress, total)
-        return observer.ranges(method_named(options.method), options.percentage)
-    back = min(HELD_BACK, (total or len(kept.samples)) // HELD_BACK_SHARE, len(kept.samples) // 2)
+        weighted = Weighted(graph, tensors, every=options.form == "calibrated", samples=total)
+        weighted.observer.observe(kept.all(), progress, total)
+        return tune_ranges(graph, weighted.ranges(), tensors, kept.samples)
+    observer = Observer(graph, bins=method_named(options.method).criterion != "MIN_MAX")
+    observer.observe(kept.all(), progress, total)
+    return observer.ranges(method_named(options.method), options.percentage)
+
+
+def _auto_ranges(
+    graph: Graph, kept: Kept, options: QuantizeOptions, progress: Progress | None, total: int | None, tensors: Channeled
+) -> Ranges:
+    """Of the best candidate, from all data; the candidates are judged on samples that their ranges have not seen."""
+    count = total or len(kept.samples)
+    back = min(HELD_BACK, count // HELD_BACK_SHARE, len(kept.samples) // 2)
     held = kept.samples[:: max(1, len(kept.samples) // max(back, 1))][:back] or kept.samples
-    chosen = {id(feed) for feed in held} if back else set()
-    observer.observe((feed for feed in kept.all() if id(feed) not in chosen), progress, total)
-    seen = [feed for feed in kept.samples if id(feed) not in chosen] if options.bias_correction else []
-    choice = choose_methods(observer, held, correct_with=seen, percentage=options.percentage, progress=progress)
+    out = {id(feed) for feed in held} if back else set()
+    observer, weighted = Observer(graph), Weighted(graph, tensors, every=True, samples=total)
+
+    def ranges_by(method: str) -> Ranges:
+        single = observer.ranges(CalibrationMethod(method), options.percentage) if method != WEIGHTED else None
+        return weighted.ranges() if single is None else single
+
+    others = (weighted.observer,)
+    observer.observe((feed for feed in kept.all() if id(feed) not in out), progress, total, others)
+    seen = [feed for feed in kept.samples if id(feed) not in out] if options.bias_correction else []
+    judge = judge_for(graph, held, options.task)
+    trials = affordable(count, len(held), corrected=bool(seen))
+    chosen = choose_method(
+        graph, ranges_by, held, judge, correct_with=seen, trials=trials, progress=progress
+    )[0].method  # fmt: skip
     if back:
-        observer.observe(held)
-    return ranges_by_choice(observer, choice, options.percentage)
+        observer.observe(held, others=others)
+    return ranges_by(chosen)
 
 
 def _written(graph: Graph, ranges: Mapping[str, Range], form: Form, input_dtype: str = "float32") -> onnx.ModelProto:

@@ -2,7 +2,7 @@
 
 The outputs are weighted so that each has power 1, and seeded with random signs: the square of the gradient that arrives
 at a value is, in expectation, the power that an error of variance 1 there causes at the outputs. Summed over a channel
-and averaged over samples this is the channel's gain. The same runs give the extremes and power of each channel.
+and averaged over samples this is the channel's gain. The same runs give the extremes of each channel.
 """
 
 from __future__ import annotations
@@ -22,25 +22,24 @@ from furc.quantizer.judge import Judge
 
 Float64 = NDArray[np.float64]
 SAMPLES = 8  # enough: a channel's gain is a mean over all its positions too
-PARTS = ("low", "high", "square", "gain")
+PARTS = ("low", "high", "gain")
 
 
 @dataclass(frozen=True, slots=True)
 class Channels:
     """Of the channels (axis 1) of one tensor, [channels] each.
 
-    low, high: extremes. square: mean of the squares. gain: noise at the outputs, in parts of their power, that noise of
-    variance 1 in every value of the channel causes.
+    low, high: extremes. gain: noise at the outputs, in parts of their power, that noise of variance 1 in every value of
+    the channel causes.
     """
 
     low: Float64
     high: Float64
-    square: Float64
     gain: Float64
 
     def taken(self, places: NDArray[np.intp]) -> Channels:
         """Some of the channels, in this order."""
-        return Channels(self.low[places], self.high[places], self.square[places], self.gain[places])
+        return Channels(self.low[places], self.high[places], self.gain[places])
 
 
 def survey(graph: Graph, names: Sequence[str], samples: Sequence[Feed], judge: Judge) -> dict[str, Channels]:
@@ -80,7 +79,7 @@ def _add(total: dict[str, Float64], parts: Mapping[str, Float64]) -> None:
 
 
 def _channels(parts: Mapping[str, Float64], samples: int) -> Channels:
-    return Channels(parts["low"], parts["high"], parts["square"] / samples, parts["gain"] / samples)
+    return Channels(parts["low"], parts["high"], parts["gain"] / samples)
 
 
 class _Surveyor:
@@ -94,10 +93,10 @@ class _Surveyor:
         for name, gradient in found.items():
             axes = [axis for axis in range(graph.rank(name) or 0) if axis != 1]
             for part, source, op in (("low", name, "ReduceMin"), ("high", name, "ReduceMax"),
-                                     ("square", name, "ReduceMean"), ("gain", gradient, "ReduceSum")):  # fmt: skip
+                                     ("gain", gradient, "ReduceSum")):  # fmt: skip
                 made = f"{name}/{part}"
                 wanted.append(made)
-                if part in ("square", "gain"):
+                if part == "gain":
                     copy.nodes.append(make("Mul", [source, source], [f"{made}/squares"]))
                     source = f"{made}/squares"
                 copy.nodes.append(_reduce(copy, op, source, made, axes))

@@ -8,7 +8,7 @@ split, and a split must gain enough for every percent of the model's latency. Th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
 
@@ -21,6 +21,7 @@ from furc.quantizer.partition import best_partition
 from furc.quantizer.scheme import rounded_tensors
 from furc.quantizer.sensitivity import Channels
 from furc.quantizer.split_channels import Chain, find_chains, sorted_by, split
+from furc.quantizer.split_price import LatencyPrice
 
 MOST_GROUPS = 4
 LEAST_GAIN_DB = 0.2  # of the model's noise: below it a split is not worth a line in the report
@@ -30,12 +31,12 @@ MULTIPLES = (4, 1)  # the NPU computes output channels in fours, so that other s
 MOST_SPLITS = 8
 
 Channeled = dict[str, Channels]
-Price = Callable[[Graph, "SplitChoice"], float]  # of a split: what it adds to the model's latency, in percent
 
 
 @dataclass(frozen=True, slots=True)
 class SplitChoice:
-    """One split. gain_db: by how much the model's predicted noise falls. latency_percent: added to the model's.
+    """One split. gain_db: by how much the model's predicted noise falls. added_ms: to its latency of model_ms, which
+    is 0 where nobody asked for it.
 
     channels: the groups, in the tensor's old channel numbers.
     """
@@ -44,7 +45,8 @@ class SplitChoice:
     order: Order
     ends: tuple[int, ...]
     gain_db: float
-    latency_percent: float = 0.0
+    added_ms: float = 0.0
+    model_ms: float = 0.0
 
     @property
     def tensor(self) -> str:
@@ -60,14 +62,12 @@ class SplitChoice:
         return [self.order[start:end].tolist() for start, end in zip(starts, self.ends, strict=True)]
 
     def __str__(self) -> str:
-        return (
-            f"splitting {self.node} into {len(self.ends)} groups: "
-            f"+{self.gain_db:.1f} dB, +{self.latency_percent:.1f}% latency"
-        )
+        percent = f"{100 * self.added_ms / self.model_ms:.1f}%" if self.model_ms else f"{self.added_ms:.3f} ms"
+        return f"splitting {self.node} into {len(self.ends)} groups: +{self.gain_db:.1f} dB, +{percent} latency"
 
 
 def split_where_it_pays(
-    graph: Graph, tensors: Mapping[str, Channels], price: Price | None = None
+    graph: Graph, tensors: Mapping[str, Channels], price: LatencyPrice | None = None
 ) -> tuple[list[SplitChoice], Channeled]:
     """Split chains of `graph` as long as that pays. The splits, and the channels of all tensors as they are then."""
     known, done = dict(tensors), list[SplitChoice]()
@@ -80,12 +80,15 @@ def split_where_it_pays(
     return done, known
 
 
-def best_split(graph: Graph, tensors: Mapping[str, Channels], price: Price | None = None) -> SplitChoice | None:
+def best_split(graph: Graph, tensors: Mapping[str, Channels], price: LatencyPrice | None = None) -> SplitChoice | None:
     """The split that gains most among those that pay; None where none does."""
     for choice in all_choices(graph, tensors):
-        found = priced(graph, choice, price)
-        if found.gain_db >= GAIN_A_PERCENT_DB * found.latency_percent:
-            return found
+        if price is None:
+            return choice
+        cost = price(graph, choice)
+        affordable = choice.gain_db / GAIN_A_PERCENT_DB / 100  # of the model's latency, which is not below the chain's
+        if cost.added_ms <= affordable * cost.chain_ms or cost.added_ms <= affordable * price.model_ms:
+            return replace(choice, added_ms=cost.added_ms)
     return None
 
 
@@ -98,8 +101,9 @@ def all_choices(graph: Graph, tensors: Mapping[str, Channels]) -> list[SplitChoi
     return sorted(found, key=lambda choice: -choice.gain_db)
 
 
-def priced(graph: Graph, choice: SplitChoice, price: Price | None) -> SplitChoice:
-    return replace(choice, latency_percent=price(graph, choice)) if price is not None else choice
+def priced(graph: Graph, choice: SplitChoice, price: LatencyPrice) -> SplitChoice:
+    """With what it adds to the model's latency, in milliseconds and in parts."""
+    return replace(choice, added_ms=price(graph, choice).added_ms, model_ms=price.model_ms)
 
 
 def apply_split(graph: Graph, tensors: Mapping[str, Channels], choice: SplitChoice) -> Channeled:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
 import onnx
 
@@ -18,20 +19,36 @@ if TYPE_CHECKING:
 ANY_RANGE = (-1.0, 1.0)  # timing does not depend on ranges
 
 
+class Cost(NamedTuple):
+    """added_ms: by a split. chain_ms: what the chain needs without it, a part of the model's latency."""
+
+    added_ms: float
+    chain_ms: float
+
+
 class LatencyPrice:
-    """Prices splits of one model, in percent of its latency. What the compiler refuses costs nothing known: 0."""
+    """Prices splits of one model. What the compiler refuses has no price that is known: 0.
+
+    The whole model is compiled once, and only when somebody asks for its latency: that costs more than all chains.
+    """
 
     def __init__(self, graph: Graph) -> None:
-        self._graph, self._total = Graph(graph.model()), 0.0
+        self._graph = Graph(graph.model())
 
-    def __call__(self, graph: Graph, choice: SplitChoice) -> float:
+    def __call__(self, graph: Graph, choice: SplitChoice) -> Cost:
         try:
             before = latency_ms(_alone(graph, choice))
-            after = latency_ms(_alone(graph, choice, divided=True))
-            self._total = self._total or latency_ms(self._graph)
+            return Cost(max(0.0, latency_ms(_alone(graph, choice, divided=True)) - before), before)
+        except FurcError:
+            return Cost(0.0, 0.0)
+
+    @cached_property
+    def model_ms(self) -> float:
+        """Of the model before any split; 0 where it does not compile."""
+        try:
+            return latency_ms(self._graph)
         except FurcError:
             return 0.0
-        return max(0.0, 100 * (after - before) / self._total)
 
 
 def latency_ms(graph: Graph) -> float:
