@@ -29,6 +29,7 @@ WORTHWHILE = 0.98  # a cost must fall below this part of the best so far
 SHARE = 0.02  # of the predicted noise that a block's tensors must have
 MOST_BLOCKS = 6
 MOST_NODES = 120
+AGAIN = 4  # the costliest ranges of a block are tried once more, when all others have moved
 DENSE = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
@@ -120,7 +121,7 @@ def _tune(
         )
 
     best = cost(grids)
-    for name in names:
+    for name in [*names, *names[:AGAIN]]:
         node = graph.producer(name)
         if leader.get(name) != name or (node is not None and node.op in FIXED_RANGES):
             continue
