@@ -8,6 +8,7 @@ Errors behind it count by the gains of the channels they are in; their means do 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -46,8 +47,13 @@ class Block:
         return [*self.inputs, *(node.output for node in self.nodes if node.output not in self.outputs)]
 
 
-def tune_ranges(graph: Graph, ranges: Ranges, tensors: Mapping[str, Channels], samples: Sequence[Feed]) -> Ranges:
-    """The ranges, with those of the costliest blocks tuned. samples: the first few are used."""
+def tune_ranges(
+    graph: Graph, ranges: Ranges, tensors: Mapping[str, Channels], samples: Sequence[Feed], *, passes: float = 64
+) -> Ranges:
+    """The ranges, with those of the costliest blocks tuned. samples: the first few are used.
+
+    passes: how often all activations of the model may be computed for it, on one sample.
+    """
     tuned, samples = dict(ranges), samples[:SAMPLES]
     spreads = activation_noise(graph, {n: c for n, c in tensors.items() if n in ranges})
     noise = {name: spread.noise() for name, spread in spreads.items()}
@@ -60,11 +66,17 @@ def tune_ranges(graph: Graph, ranges: Ranges, tensors: Mapping[str, Channels], s
     watched = {name for end in chosen for name in (*found[end].inputs, *found[end].outputs)}
     run = FloatRun(graph.model(), sorted(watched), layouts=True)
     values = [run(feed) for feed in samples]
+    left = passes * _size(graph, [name for node in graph.nodes for name in node.outputs])
     for end in chosen:
         names = sorted((n for n in found[end].tensors() if n in noise), key=lambda n: -noise[n])
         names = [name for name in names if noise[name] > SHARE * cost[end]]
-        _tune(graph, found[end], names, tuned, tensors, values)
+        each = len(samples) * _size(graph, [*found[end].inputs, *(n.output for n in found[end].nodes)])
+        left -= each * _tune(graph, found[end], names, tuned, tensors, values, int(left / max(each, 1)))
     return tuned
+
+
+def _size(graph: Graph, names: Sequence[str]) -> int:
+    return sum(math.prod(graph.shape(name) or (0,)) for name in names)
 
 
 def _block(graph: Graph, end: str, tensors: Mapping[str, Channels]) -> Block | None:
@@ -99,8 +111,11 @@ def _tune(
     ranges: dict[str, Range],
     tensors: Mapping[str, Channels],
     values: Sequence[Mapping[str, Array]],
-) -> None:
-    """Coordinate descent over the tensors of one block."""
+    trials: int,
+) -> int:
+    """Coordinate descent over the tensors of one block, in so many trials at most; how many it took."""
+    if trials < 1:
+        return 0
     part = Graph(graph.model())
     made = {node.output for node in block.nodes}
     part.nodes = [node for node in part.nodes if node.output in made]
@@ -120,18 +135,22 @@ def _tune(
             for name in block.outputs
         )
 
-    best = cost(grids)
+    best, done = cost(grids), 1
     for name in [*names, *names[:AGAIN]]:
         node = graph.producer(name)
         if leader.get(name) != name or (node is not None and node.op in FIXED_RANGES):
             continue
         start = ranges[name]
         for factor in FACTORS:
+            if done >= trials:
+                return done
+            done += 1
             moved = start[0] * factor, start[1] * factor
             trial = {**grids, name: grid(*moved)}
             now = cost(trial)
             if now < WORTHWHILE * best:
                 best, grids, ranges[name] = now, trial, moved
+    return done
 
 
 def _weighed_error(errors: Sequence[Array], channels: Channels) -> float:

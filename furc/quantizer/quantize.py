@@ -36,6 +36,7 @@ from furc.quantizer.warning import LintWarning
 from furc.quantizer.weighted_calibration import Weighted
 from isa.errors import QuantizeError
 
+TUNING_SHARE = 2.0  # of the float inferences: what tuning may cost
 CORRECT_SAMPLES = 16  # for bias correction: means settle fast
 FEWEST_SAMPLES = 4  # for the survey
 HELD_BACK = 8  # samples that method "auto" judges by, at most
@@ -133,7 +134,8 @@ def _ranges(
     if options.method == WEIGHTED:
         weighted = Weighted(graph, tensors, every=options.form == "calibrated", samples=total)
         weighted.observer.observe(kept.all(), progress, total)
-        return tune_ranges(graph, weighted.ranges(), tensors, kept.samples)
+        passes = TUNING_SHARE * (total or len(kept.samples))
+        return tune_ranges(graph, weighted.ranges(), tensors, kept.samples, passes=passes)
     observer = Observer(graph, bins=method_named(options.method).criterion != "MIN_MAX")
     observer.observe(kept.all(), progress, total)
     return observer.ranges(method_named(options.method), options.percentage)
