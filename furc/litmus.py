@@ -76,7 +76,7 @@ def _taken_through(source: str, asked: Request, quantized: bool, step: Step, par
         with _told(step, 1, "load and optimize"):
             optimized = optimize_model(load(source), asked.input_shapes)
         with _told(step, 2, "quantize"):
-            plain = QuantizeOptions(method=METHOD, equalize=False, bias_correction=False)
+            plain = QuantizeOptions(method=METHOD, split=False, equalize=False, bias_correction=False)
             content = quantize_model(optimized, random_samples(optimized, SAMPLES), plain)
     with _told(step, 3, "load", done=False):
         graph = load_onnx(content, input_shapes=asked.input_shapes, source=source)
