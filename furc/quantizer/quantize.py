@@ -165,7 +165,9 @@ def _auto_ranges(
     )[0].method  # fmt: skip
     if back:
         observer.observe(held, others=others)
-    return ranges_by(chosen)
+    found = ranges_by(chosen)
+    passes = TUNING_SHARE * count
+    return tune_ranges(graph, found, tensors, kept.samples, passes=passes) if chosen == WEIGHTED else found
 
 
 def _written(graph: Graph, ranges: Mapping[str, Range], form: Form, input_dtype: str = "float32") -> onnx.ModelProto:
