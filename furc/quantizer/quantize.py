@@ -91,8 +91,10 @@ def _quantized(model: Source, data: object, options: QuantizeOptions, progress: 
     if options.equalize:
         say("equalize", 0, None)
         equalize(graph, kept.samples)
-    say("survey", 0, None)
-    tensors, splits, price = _surveyed(graph, kept, options), list[SplitChoice](), LatencyPrice(graph)
+    tensors, splits, price = Channeled(), list[SplitChoice](), LatencyPrice(graph)
+    if options.split or options.method in (WEIGHTED, AUTO):
+        say("survey", 0, None)
+        tensors = _surveyed(graph, kept, options)
     if options.split:
         say("split", 0, None)
         splits, tensors = split_where_it_pays(graph, tensors, price)
@@ -112,12 +114,13 @@ def _silent(what: str, done: int, total: int | None) -> None:
 
 
 def _surveyed(graph: Graph, kept: Kept, options: QuantizeOptions) -> Channeled:
-    """Sensitivities, where something asks for them."""
-    if not options.split and options.method not in (WEIGHTED, AUTO):
-        return {}
+    """Sensitivities; none where a model or its data does not let itself be probed."""
     count = min(SAMPLES, max(FEWEST_SAMPLES, len(kept.samples) // 4))
     samples = kept.samples[:: max(1, len(kept.samples) // count)][:count]
-    return survey(graph, _free_tensors(graph), samples, judge_for(graph, samples, options.task))
+    try:
+        return survey(graph, _free_tensors(graph), samples, judge_for(graph, samples, options.task))
+    except Exception:  # of ONNX Runtime, without a common base; what is wrong with the data, calibration says better
+        return {}
 
 
 def _free_tensors(graph: Graph) -> list[str]:
