@@ -12,14 +12,17 @@ import onnx
 from onnx import TensorProto, inliner
 
 from furc.onnx.files import Source, load
-from furc.onnx.graph import input_infos
+from furc.onnx.graph import captured, input_infos
 from furc.quantizer import is_calibrated, quantize
 from isa.errors import Loc, SourceError
 from passes.ir.types import DType
 
 OLDEST_OPSET, NEWEST_OPSET = 10, 21
 QDQ = {"QuantizeLinear", "DequantizeLinear"}
-INPUT_TYPES = {TensorProto.FLOAT: DType.F32, TensorProto.UINT8: DType.U8, TensorProto.INT8: DType.I8}
+INPUT_TYPES = {
+    TensorProto.FLOAT: DType.F32, TensorProto.UINT8: DType.U8, TensorProto.INT8: DType.I8,
+    TensorProto.INT32: DType.I32, TensorProto.INT64: DType.I64, TensorProto.BOOL: DType.BOOL,
+}  # fmt: skip
 CHECK = "export the model again; onnx.checker.check_model(path, full_check=True) may say more"
 NotValid = (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, RuntimeError, ValueError, TypeError)
 
@@ -153,7 +156,7 @@ def _input(info: onnx.ValueInfoProto, given: Sequence[int] | None, source: str) 
     if dtype is None:
         known = TensorProto.DataType.keys()
         kind = known[tensor.elem_type] if 0 <= tensor.elem_type < len(known) else str(tensor.elem_type)
-        message = f"its elements are {kind}, furc reads FLOAT, UINT8 and INT8"
+        message = f"its elements are {kind}, furc reads FLOAT, UINT8, INT8, INT32, INT64 and BOOL"
         raise SourceError("UnsupportedInput", message, at=at, hint="change the type of the input, or cut the model")
     if not tensor.HasField("shape"):
         if given is None:
@@ -202,5 +205,5 @@ def _needed(proto: onnx.ModelProto) -> tuple[tuple[int, onnx.NodeProto], ...]:
     for index, node in reversed(list(enumerate(proto.graph.node))):
         if live.intersection(node.output):
             kept.append((index, node))
-            live.update(name for name in node.input if name)
+            live.update(name for name in (*node.input, *captured(node)) if name)
     return tuple(kept[::-1])

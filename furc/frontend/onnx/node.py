@@ -28,8 +28,8 @@ class Node:
 
     @property
     def name(self) -> str:
-        """As messages and profiles call it."""
-        return str(self.proto.name) or f"node {self.index}"
+        """As messages and profiles call it: an unnamed node like the first tensor it makes."""
+        return str(self.proto.name) or next((str(o) for o in self.proto.output if o), f"node {self.index}")
 
     @property
     def loc(self) -> Loc:
@@ -88,7 +88,7 @@ class Node:
         return LowerError("UnquantizedTensor", message, at=self.loc, hint=hint or QUANTIZE)
 
 
-CUT = "cut the model before this node and run the rest on the host; a later version keeps it in the model, on the host"
+CUT = "replace it by operators of the NPU, or cut the model before this node"
 QUANTIZE = (
     "put a QuantizeLinear and DequantizeLinear pair on it, as furc quantize does: "
     "furc quantize MODEL -o OUT --calibration-data DIR"
