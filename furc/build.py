@@ -100,7 +100,7 @@ def read(source: Path, request: Request) -> tuple[IR, CompileOptions]:
     """The source at its own level, and the options that suit it. Raises FurcError."""
     if not is_ir(source):
         request.options()  # a wrong option is told before a large model is read
-        return load_onnx(source, input_shapes=request.input_shapes), request.options()
+        return load_onnx(source, input_shapes=request.input_shapes, batch=request.open_batch), request.options()
     content = read_ir(source)
     graph = _graph(content)
     if request.input_shapes:

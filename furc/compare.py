@@ -6,7 +6,7 @@ Every int8 tensor that is left after fusion is made an output of the program, so
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from furc.data.inputs import inputs_of, read_inputs
 from furc.frontend import load_onnx
 from furc.frontend.onnx.model import in_qdq_form
 from furc.onnx.files import load
+from furc.onnx.graph import fixed_batch
 from furc.onnx.oracle import Oracle
 from furc.request import Request
 from furc.runtime.session import Session
@@ -51,9 +52,10 @@ def compare_file(
     """
     asked = request or Request()
     model = load(path)
-    graph = load_onnx(model, input_shapes=asked.input_shapes, source=str(path))
+    shapes = fixed_batch(model, asked.input_shapes, asked.open_batch)
+    graph = load_onnx(model, input_shapes=asked.input_shapes, source=str(path), batch=asked.open_batch)
     inputs = read_inputs(inputs_of(graph.inputs), files or {}, seed)
-    return compare(model, inputs, asked.options(batch=1), input_shapes=asked.input_shapes)
+    return compare(model, inputs, replace(asked, batch=1).options(), input_shapes=shapes)
 
 
 def compare(

@@ -47,7 +47,7 @@ def compile(
     the target. input_shapes: shapes of inputs that the model leaves open. Raises FurcError.
     """
     options = compile_options(target_npu, batch_size, compiler_config or {}, npu)
-    graph = load_onnx(model, input_shapes=input_shapes)
+    graph = load_onnx(model, input_shapes=input_shapes, batch=1)  # set-batch makes more of one
     return compile_graph(graph, options).enf
 
 

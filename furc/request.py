@@ -31,6 +31,11 @@ class Request:
     strict: bool = False
     cache: bool = True
 
+    @property
+    def open_batch(self) -> int | None:
+        """What an open first axis becomes where the user named a batch: 1, and set-batch makes more of it."""
+        return None if self.batch is None else 1
+
     def npu(self) -> NpuConfig:
         """The machine to compile for. Raises ConfigError."""
         return machine(self.target_npu, self.npu_config)

@@ -19,6 +19,7 @@ from isa.errors import ConfigError, FurcError, Loc, QuantizeError, SourceError
 Sample = dict[str, Array]
 Shapes = Mapping[str, tuple[int, ...]]
 IMAGE_AXES = 4
+OPEN_SHAPE = "give it: -b 1 for an open batch, else --input-shape NAME=1x3x640x640"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +74,7 @@ def random_samples(
     shapes = {info.name: _shape(info, input_shapes or {}) for info in input_infos(model)}
     for name, shape in shapes.items():
         if min(shape, default=1) < 1:
-            raise QuantizeError("OpenShape", f"input '{name}' has no fixed shape", hint="give it by input_shapes")
+            raise QuantizeError("OpenShape", f"input '{name}' has no fixed shape", hint=OPEN_SHAPE)
     return [{name: rng.random(shape, np.float32) for name, shape in shapes.items()} for _ in range(count)]
 
 

@@ -15,10 +15,12 @@ def load_onnx(
     *,
     input_shapes: Mapping[str, tuple[int, ...]] | None = None,
     source: str = "",
+    batch: int | None = None,
 ) -> Graph:
     """The dfg graph of a quantized ONNX model: a file, its bytes, or a loaded model.
 
-    input_shapes: what dynamic axes become. source: the name messages use, by default the path.
+    input_shapes: what dynamic axes become. batch: what an open first axis becomes. source: the name messages use, by
+    default the path.
     Raises SourceError where the model cannot be read, LowerError where it does not fit the NPU.
     """
-    return import_model(read_model(path_or_model, input_shapes or {}, source))
+    return import_model(read_model(path_or_model, input_shapes or {}, source, batch))

@@ -18,6 +18,7 @@ from onnx import AttributeProto, TensorProto, external_data_helper
 from isa.errors import Loc, SourceError
 
 Source: TypeAlias = str | Path | bytes | onnx.ModelProto
+CONSTANTS_ARE_NO_INPUTS = 4  # IR version
 HINT = "pass a model in ONNX's binary form (.onnx)"
 _OF_TENSORS = (AttributeProto.TENSOR, AttributeProto.TENSORS)
 _OF_SPARSE_TENSORS = (AttributeProto.SPARSE_TENSOR, AttributeProto.SPARSE_TENSORS)
@@ -36,7 +37,19 @@ def load(model: Source, source: str = "") -> onnx.ModelProto:
     if isinstance(model, bytes):
         return from_bytes(model, source, None)
     load_external(model, None, source)
+    _complete(model)
     return model
+
+
+def _complete(model: onnx.ModelProto) -> None:
+    """What writers leave out: the value of an attribute where it is zero. Before IR version 4 constants had to be
+    inputs too; a model that gets new ones is of a later version."""
+    model.ir_version = max(model.ir_version, CONSTANTS_ARE_NO_INPUTS)
+    for attribute in (attribute for node in model.graph.node for attribute in node.attribute):
+        if attribute.type == AttributeProto.INT and not attribute.HasField("i"):
+            attribute.i = 0
+        elif attribute.type == AttributeProto.FLOAT and not attribute.HasField("f"):
+            attribute.f = 0.0
 
 
 def read_bytes(path: Path) -> bytes:
@@ -66,6 +79,7 @@ def from_bytes(data: bytes, source: str, folder: Path | None) -> onnx.ModelProto
         message = f"not an ONNX model: {len(data)} bytes without an ONNX graph"
         raise SourceError("NotOnnx", message, at=Loc(source), hint=HINT)
     load_external(model, folder, source)
+    _complete(model)
     return model
 
 

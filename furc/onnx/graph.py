@@ -246,6 +246,19 @@ def infer_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
     return onnx.shape_inference.infer_shapes(model, data_prop=True)
 
 
+def fixed_batch(
+    model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]], batch: int | None
+) -> dict[str, tuple[int, ...]]:
+    """shapes, and those of inputs of which only the first axis is open: that becomes batch. None: nothing is added."""
+    result = dict(shapes)
+    for info in input_infos(model) if batch is not None else []:
+        dims = info.type.tensor_type.shape.dim
+        known = [int(d.dim_value) for d in dims if d.HasField("dim_value")]
+        if info.name not in result and dims and not dims[0].HasField("dim_value") and len(known) == len(dims) - 1:
+            result[info.name] = (batch or 1, *known)
+    return result
+
+
 def fixed_inputs(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> onnx.ModelProto:
     """A copy whose graph inputs have these shapes; all shapes that followed from others are forgotten."""
     fixed = onnx.ModelProto()

@@ -11,8 +11,9 @@ from typing import NamedTuple
 import onnx
 from onnx import TensorProto, inliner
 
+from furc.frontend.onnx.operator_form import in_qdq_nodes
 from furc.onnx.files import Source, load
-from furc.onnx.graph import captured, input_infos
+from furc.onnx.graph import captured, fixed_batch, input_infos
 from furc.quantizer import is_calibrated, quantize
 from isa.errors import Loc, SourceError
 from passes.ir.types import DType
@@ -46,8 +47,12 @@ class Model:
     nodes: tuple[tuple[int, onnx.NodeProto], ...]
 
 
-def read_model(model: Source, input_shapes: Mapping[str, Sequence[int]], source: str) -> Model:
-    """Load and check. Raises SourceError: ModelNotFound, NotOnnx, InvalidGraph, UnsupportedOpset, FloatModel, ..."""
+def read_model(
+    model: Source, input_shapes: Mapping[str, tuple[int, ...]], source: str, batch: int | None = None
+) -> Model:
+    """Load and check. batch: what open first axes become.
+
+    Raises SourceError: ModelNotFound, NotOnnx, InvalidGraph, UnsupportedOpset, FloatModel, ..."""
     source = source or (str(model) if isinstance(model, str | Path) else "")
     proto = load(model, source)
     if proto is model:
@@ -59,8 +64,9 @@ def read_model(model: Source, input_shapes: Mapping[str, Sequence[int]], source:
         proto = _inlined(proto, source)
     proto = in_qdq_form(proto)
     _check_quantized(proto, source)
-    inputs = _inputs(proto, input_shapes, source)
+    inputs = _inputs(proto, fixed_batch(proto, input_shapes, batch), source)
     _check_valid(proto, source)
+    proto = in_qdq_nodes(proto)  # after the check: scales of channels are newer than some of these models
     return Model(proto=proto, source=source, opset=opset, inputs=inputs, nodes=_needed(proto))
 
 
@@ -139,7 +145,7 @@ def _check_quantized(proto: onnx.ModelProto, source: str) -> None:
     raise SourceError("FloatModel", message, at=Loc(source), hint=hint)
 
 
-def _inputs(proto: onnx.ModelProto, given: Mapping[str, Sequence[int]], source: str) -> tuple[Input, ...]:
+def _inputs(proto: onnx.ModelProto, given: Mapping[str, tuple[int, ...]], source: str) -> tuple[Input, ...]:
     infos = input_infos(proto)
     for name in given:
         if name not in {i.name for i in infos}:
@@ -196,7 +202,9 @@ def _asked(info: onnx.ValueInfoProto) -> str:
     dims = list(info.type.tensor_type.shape.dim)
     likely = ["1", "3", "640", "640"]
     shape = [str(d.dim_value) if d.HasField("dim_value") else (likely[i] if i < 4 else "1") for i, d in enumerate(dims)]
-    return f"--input-shape {info.name}={','.join(shape or likely)}"
+    option = f"--input-shape {info.name}={'x'.join(shape or likely)}"
+    only_batch = dims and not dims[0].HasField("dim_value") and all(d.HasField("dim_value") for d in dims[1:])
+    return f"-b 1, or {option}" if only_batch else option
 
 
 def _needed(proto: onnx.ModelProto) -> tuple[tuple[int, onnx.NodeProto], ...]:

@@ -99,9 +99,10 @@ def test_dynamic_shape_is_refused_and_fixed_by_an_option() -> None:
     error = failure(model)
     assert str(error) == (
         f"error[DynamicShape]: m.onnx: the static shape of tensor '{name}' contains an unsupported dimension value: "
-        f'Some(DimParam("batch_size"))\n  hint: --input-shape {name}=1,3,8,8'
+        f'Some(DimParam("batch_size"))\n  hint: -b 1, or --input-shape {name}=1x3x8x8'
     )
     assert load_onnx(model, input_shapes={name: (2, 3, 8, 8)}).batch == 2
+    assert load_onnx(model, batch=1).inputs[0].type.shape == (1, 3, 8, 8)
     assert failure(model, input_shapes={name: (2, 3, 8)}).name == "WrongShape"
     assert failure(model, input_shapes={name: (2, 3, 9, 8)}).message == "axis 2 is 8 in the model, 9 was asked for"
     error = failure(model, input_shapes={name + "x": (1,)})
