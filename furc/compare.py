@@ -24,6 +24,7 @@ from furc.onnx.oracle import Oracle
 from furc.request import Request
 from furc.runtime.session import Session
 from passes.dfg.fuse_tables import fuse_tables
+from passes.ir.graph import Graph
 from passes.ir.op import Runs
 from passes.ir.types import DType
 from passes.options import CompileOptions
@@ -53,7 +54,7 @@ def compare_file(
     asked = request or Request()
     model = load(path)
     shapes = fixed_batch(model, asked.input_shapes, asked.open_batch)
-    graph = load_onnx(model, input_shapes=asked.input_shapes, source=str(path), batch=asked.open_batch)
+    graph = asked.load(model, str(path))
     inputs = read_inputs(inputs_of(graph.inputs), files or {}, seed)
     return compare(model, inputs, replace(asked, batch=1).options(), input_shapes=shapes)
 
@@ -71,7 +72,7 @@ def compare(
     model: quantized (QDQ, or float with calibrated ranges); inputs: one array an input, batch 1.
     """
     model = in_qdq_form(model)
-    graph = fuse_tables(load_onnx(model, input_shapes=input_shapes), options)
+    graph = fuse_tables(_loaded(model, options, input_shapes), options)
     makers = {op.result.name: op for op in graph.ops if op.runs is not Runs.HOST}
     oracle = Oracle(model)
     quantized = {_float_name(model, name): name for name in oracle.tensors}
@@ -93,6 +94,10 @@ def compare(
                 )
             )  # fmt: skip
     return rows
+
+
+def _loaded(model: onnx.ModelProto, options: CompileOptions, shapes: Mapping[str, tuple[int, ...]] | None) -> Graph:
+    return load_onnx(model, input_shapes=shapes, npu=options.npu, max_npu_segments=options.max_npu_segments)
 
 
 def _float_name(model: onnx.ModelProto, quantized: str) -> str:

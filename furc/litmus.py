@@ -13,7 +13,6 @@ from pathlib import Path
 from furc.build import Built, link
 from furc.data.inputs import random_inputs
 from furc.data.samples import random_samples
-from furc.frontend import load_onnx
 from furc.onnx.files import Source, load
 from furc.onnx.graph import fixed_batch
 from furc.output import DUMP_MARK
@@ -79,7 +78,7 @@ def litmus(
             content = quantize_model(optimized, random_samples(optimized, SAMPLES), plain)
     options = asked.options()
     with _told(step, 3, "load", done=False):
-        graph = load_onnx(content, input_shapes=asked.input_shapes, source=source, batch=asked.open_batch)
+        graph = asked.load(content, source)
     drawing = dot(graph)
     with _told(step, 3, "compile"):
         built = link(graph, options)

@@ -78,9 +78,9 @@ def _nanoseconds(operator: HostOperator, npu: NpuConfig) -> float:
     """The edge by its elements; everything else by what it moves and multiplies."""
     elements = math.prod(operator.shape)
     match operator.name:
-        case "Quantize":
+        case "Quantize" | "QuantizeLinear":
             return npu.host_quantize_ns_per_element * elements
-        case "Dequantize":
+        case "Dequantize" | "DequantizeLinear":
             return npu.host_dequantize_ns_per_element * elements
         case "Recast":
             return npu.host_copy_ns_per_element * elements

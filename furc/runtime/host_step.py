@@ -26,7 +26,7 @@ class HostRunner:
         try:
             proto = onnx.ModelProto.FromString(step.model)
             external = any(external_data_helper.uses_external_data(t) for t in proto.graph.initializer)
-            self._session = None if external else ort.session(step.model)
+            self._session = None if external else ort.session(step.model, integer_kernels=False)
         except Exception as error:  # ONNX Runtime's exceptions have no common base
             raise self._bad(f"ONNX Runtime refuses it: {_first_line(error)}") from error
         if self._session is None:

@@ -39,7 +39,7 @@ def check_operators(graph: Graph, options: CompileOptions) -> Graph:
 
 def _refuse_host(graph: Graph) -> None:
     """Everything that ONNX Runtime would run, as one error."""
-    found = [(operator, call) for call in calls(graph) for operator in host_operators(call, graph)]
+    found = [(operator, call) for call in calls(graph) for operator in host_operators(call, graph) if operator.reason]
     if found:
         first, call = found[0]
         count = "1 operator is" if len(found) == 1 else f"{len(found)} operators are"

@@ -119,7 +119,7 @@ class Unlower(Relayout):
 
 @lru_cache(maxsize=8)
 def _session(model: bytes) -> Callable[[list[Array]], list[Array]]:
-    session = ort.session(model)
+    session = ort.session(model, integer_kernels=False)
     names = [tensor.name for tensor in session.get_inputs()]
     return lambda inputs: list(session.run(None, dict(zip(names, inputs, strict=True))))
 

@@ -11,6 +11,7 @@ import click
 from furc.cli.command import command as declare
 from furc.cli.display import show
 from furc.cli.request import FILE
+from furc.compiler_config import config_keys
 from furc.info import binary_facts, constants_of, machines
 from furc.machine import DEFAULT_TARGET
 from furc.report.tables import Column, Table
@@ -23,9 +24,15 @@ from isa.npu import TARGETS
 @click.option("--target-npu", type=click.Choice(TARGETS), default=DEFAULT_TARGET, help="The machine of --npu.")
 @click.option("--format", "form", type=click.Choice(("table", "json")), default="table", help="How to print.")
 def command(enf: Path | None, show_npu: bool, target_npu: str, form: str) -> None:
-    """Show what is in ENF, a compiled binary; without one, furc's version and the machines it knows."""
+    """Show what is in ENF, a compiled binary; without one, furc's version and the machines it knows.
+
+    `furc info config` lists the keys of the compiler config.
+    """
     if enf is not None and show_npu:
         raise click.UsageError("--npu is about machines: leave out the ENF")
+    if enf == Path("config") and not enf.exists():
+        _show_config(form)
+        return
     facts: Mapping[str, object] = binary_facts(enf) if enf else constants_of(target_npu) if show_npu else machines()
     if form == "json":
         click.echo(json.dumps(facts, indent=1))
@@ -34,6 +41,16 @@ def command(enf: Path | None, show_npu: bool, target_npu: str, form: str) -> Non
     rows = tuple((name, *(_cell(v) for v in (value if show_npu and isinstance(value, list) else [value])))
                  for name, value in facts.items())  # fmt: skip
     show(Table(columns=columns, rows=rows))
+
+
+def _show_config(form: str) -> None:
+    keys = config_keys()
+    if form == "json":
+        names = ("default", "expected", "meaning")
+        click.echo(json.dumps({key: dict(zip(names, said, strict=True)) for key, said in keys.items()}, indent=1))
+        return
+    columns = (Column("key"), Column("default"), Column("expected"), Column("meaning", long=True))
+    show(Table(columns=columns, rows=tuple((key, *map(str, said)) for key, said in keys.items())))
 
 
 def _cell(value: object) -> str:

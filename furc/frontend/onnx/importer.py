@@ -31,6 +31,7 @@ from furc.frontend.onnx.hosted import ELEMENTS, Cause, Told, Turns, in_turns, in
 from furc.frontend.onnx.model import Model
 from furc.frontend.onnx.node import QUANTIZE as QUANTIZE_AGAIN
 from furc.frontend.onnx.node import Node
+from furc.frontend.onnx.placing import Placing, placed_on_host
 from furc.frontend.onnx.quantization import DEQUANTIZE, QUANTIZE, activation_quant, read_parameters
 from furc.frontend.onnx.refusals import refusal
 from furc.frontend.onnx.registry import HANDLERS, MOVES
@@ -53,25 +54,32 @@ OWN_DOMAINS = ("", "ai.onnx")
 EXPORT = "export the model again; onnx.checker.check_model(path, full_check=True) may say more"
 
 
-MOST_PASSES = 24  # each finds more nodes for the host; then all of them go there
+MOST_WALKS = 24  # each finds more nodes for the host; then all of them go there
 REFUSED = ("TensorTooLarge", "ConstantOutput")  # no host helps
 
 
-def import_model(model: Model) -> Graph:
-    """The dfg graph of a checked model: what the NPU cannot take becomes calls of the host.
+def import_model(model: Model, placing: Placing) -> Graph:
+    """The dfg graph of a checked model: what the NPU cannot take becomes calls of the host, and with it what is cheaper
+    there, or would need more segments of the NPU than are allowed.
 
     Raises SourceError or LowerError naming the node, where no host helps either."""
+    left: dict[int, Cause] = {}  # what the NPU cannot take
     placed = Placed({}, frozenset())
-    for _ in range(MOST_PASSES):
-        importer = Importer(model, placed)
-        graph = importer.run()
-        if importer.placed == placed:
+    for _ in range(MOST_WALKS):
+        walk = Importer(model, placed)
+        graph = walk.run()
+        new = {index: cause for index, cause in walk.hosts.items() if index not in placed.hosts}
+        left |= new
+        if walk.placed != placed:
+            placed = Placed(left, walk.placed.known) if new else walk.placed
+            continue
+        hosts = placed_on_host(walk, placing) if left and placed.hosts == left else placed.hosts
+        if hosts == placed.hosts:
             return graph
-        placed = importer.placed
+        placed = Placed(hosts, placed.known)
     everything = Cause("too much of the model around it is on the host", QUANTIZE_AGAIN)
-    causes = {index: placed.hosts.get(index, everything) for index, _ in model.nodes}
-    importer = Importer(model, Placed(causes, placed.known))
-    return importer.run()
+    causes = {index: left.get(index, everything) for index, _ in model.nodes if index not in placed.known}
+    return Importer(model, Placed(causes, placed.known)).run()
 
 
 class Placed(NamedTuple):
@@ -143,9 +151,12 @@ class Importer(Context[Node]):
             verify(self.graph)
         return self.graph
 
+    def readers_of(self, tensor: str) -> list[Node]:
+        return [node for node, _ in self.readers.get(tensor, ())]
+
     def _import_or_leave(self, node: Node) -> None:
         """Import a node, or find out that the host must have it."""
-        if node.index in self.called:
+        if node.index in self.called or node.index in self.folded:
             return
         if node.index in self.before.hosts:
             self._call(self.turns.groups[node.index])
@@ -210,6 +221,9 @@ class Importer(Context[Node]):
         return next((value for value in self.graph.inputs if value.name == name), None)
 
     def _known_entry(self, node: Node, name: str) -> Entry:
+        maker = self.makers.get(name)
+        if name not in self.env and maker is not None and maker.index in self.before.known:
+            self._import_or_leave(maker)  # a shape, say, of what was made for the same call
         if name not in self.env:
             near = difflib.get_close_matches(name, self.env, 1)
             raise node.invalid(f"nothing makes input '{name}'" + (f"; did you mean '{near[0]}'?" if near else ""))

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import onnx
 from onnx import TensorProto, inliner
 
+from furc.frontend.onnx.input_form import InputForm, apply_form
 from furc.frontend.onnx.operator_form import in_qdq_nodes
 from furc.onnx.files import Source, load
 from furc.onnx.graph import captured, fixed_batch, input_infos
@@ -48,7 +49,11 @@ class Model:
 
 
 def read_model(
-    model: Source, input_shapes: Mapping[str, tuple[int, ...]], source: str, batch: int | None = None
+    model: Source,
+    input_shapes: Mapping[str, tuple[int, ...]],
+    source: str,
+    batch: int | None = None,
+    form: InputForm = InputForm(),
 ) -> Model:
     """Load and check. batch: what open first axes become.
 
@@ -64,6 +69,7 @@ def read_model(
         proto = _inlined(proto, source)
     proto = in_qdq_form(proto)
     _check_quantized(proto, source)
+    proto = apply_form(proto, form, source)
     inputs = _inputs(proto, fixed_batch(proto, input_shapes, batch), source)
     _check_valid(proto, source)
     proto = in_qdq_nodes(proto)  # after the check: scales of channels are newer than some of these models

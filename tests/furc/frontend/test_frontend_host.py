@@ -30,12 +30,15 @@ def conv(m: Qdq, x: str, channels: int = 4, of: int = 4) -> str:
 def in_float(enf: Enf) -> list[HostOperator]:
     """What ONNX Runtime computes in float."""
     edge = ("Quantize", "Dequantize", "Recast", "Unlower")
-    return [operator for step in enf.host_steps for operator in step.operators if operator.name not in edge]
+    return [o for step in enf.host_steps for o in step.operators if o.name.removesuffix("Linear") not in edge]
 
 
-def same_as_onnxruntime(model: onnx.ModelProto, feeds: dict[str, np.ndarray], batch: int = 1) -> Enf:
-    """Integers equal bit for bit, floats but for the order of additions."""
-    enf = furc.compile(model, target_npu="warboy", batch_size=batch)
+def same_as_onnxruntime(
+    model: onnx.ModelProto, feeds: dict[str, np.ndarray], segments: int | str = "all", within: float = 1e-5
+) -> Enf:
+    """Integers equal bit for bit, floats but for the order of additions. within: of floats, where the host computes
+    convolutions in float and so now and then one integer further."""
+    enf = furc.compile(model, target_npu="warboy", compiler_config={"max_npu_segments": segments})
     expected = Oracle(model).run(feeds)
     got = Session(enf).run(feeds)
     for output in model.graph.output:
@@ -43,7 +46,8 @@ def same_as_onnxruntime(model: onnx.ModelProto, feeds: dict[str, np.ndarray], ba
         if mine.dtype == np.uint8:
             mine = mine.view(np.int8) ^ np.int8(-128)
         assert mine.shape == theirs.shape and mine.dtype == theirs.dtype, output.name
-        assert np.allclose(mine, theirs, rtol=1e-5, atol=1e-5), output.name
+        bound = within if mine.dtype == np.float32 else float(within >= 0.01)
+        assert np.allclose(mine, theirs, rtol=1e-5, atol=bound), output.name
     return enf
 
 
@@ -118,6 +122,30 @@ def test_a_model_with_a_part_on_the_host_gives_what_onnxruntime_gives(draw: Call
     assert operators and all(o.reason and o.remedy and o.nodes for o in operators)
 
 
+@pytest.mark.parametrize("segments", [1, 2, "auto"])
+@pytest.mark.parametrize("draw", SHAPES)
+def test_where_it_costs_least(draw: Callable[[Qdq], None], segments: int | str) -> None:
+    """The placement keeps the number of segments, and what the model computes."""
+    m = Qdq("int8")
+    draw(m)
+    enf = same_as_onnxruntime(m.model(), m.feeds(), segments=segments, within=0.06)
+    assert len(enf.npu_steps) <= (segments if isinstance(segments, int) else 9)
+
+
+def test_a_large_body_stays_on_the_npu_before_its_tail() -> None:
+    """One segment: everything behind the unsupported operator goes to the host with it, nothing before it."""
+    m = Qdq("int8")
+    x = m.integer_input(1, 16, 32, 32)
+    for _ in range(4):
+        x = conv(m, x, 16, 16)
+    x = m.quantized(m.node("Tanh", m.node("GlobalAveragePool", x)), 1 / 128, 0)
+    m.output(m.node("Conv", x, m.weights(4, 16, 1, 1)))
+    m.outputs = {n: k for n, k in m.outputs.items() if not n.startswith("quantizelinear")}
+    enf = same_as_onnxruntime(m.model(), m.feeds(), segments=1, within=0.05)
+    names = [o.name for o in in_float(enf)]
+    assert len(enf.npu_steps) == 1 and names.count("Conv") == 1 and "Tanh" in names
+
+
 def test_neighbours_on_the_host_are_one_call() -> None:
     m = Qdq()
     float_tail(m)
@@ -150,7 +178,7 @@ def test_extents_that_only_a_run_tells() -> None:
     shapes = {t.name: t.shape for t in enf.outputs}
     assert shapes[kept] == (-1, 3)
     with pytest.raises(LowerError, match="mixes images of a batch"):
-        furc.compile(model, batch_size=2)
+        furc.compile(model, batch_size=2, compiler_config={"max_npu_segments": "all"})
 
 
 def test_a_tensor_without_elements_is_the_hosts() -> None:
@@ -180,7 +208,7 @@ def test_a_batch_runs_the_host_once_an_image() -> None:
     model = m.model()
     feeds = m.feeds()
     two = {name: np.concatenate([array, array[:, ::-1]]) for name, array in feeds.items()}
-    got = Session(furc.compile(model, batch_size=2)).run(two)
+    got = Session(furc.compile(model, batch_size=2, compiler_config={"max_npu_segments": "all"})).run(two)
     for index in (0, 1):
         alone = Oracle(model).run({name: array[index : index + 1] for name, array in two.items()})
         for output in model.graph.output:
@@ -194,7 +222,7 @@ def test_strict_lists_all_operators_of_the_host() -> None:
     two_islands(m)
     model = m.model()
     with pytest.raises(LowerError) as caught:
-        compile_graph(load_onnx(model), CompileOptions(npu=target("warboy"), strict=True))
+        compile_graph(load_onnx(model, max_npu_segments="all"), CompileOptions(npu=target("warboy"), strict=True))
     assert caught.value.name == "HostOperators"
     assert caught.value.message.startswith("2 operators are left on the host; Tanh: 'Tanh' cannot be accelerated")
     assert len(caught.value.also) == 1 and "Elu" in caught.value.also[0]
