@@ -10,6 +10,7 @@ import click
 
 from furc.cli.command import command as declare
 from furc.cli.display import saved, say
+from furc.cli.leaving import warn_of_model
 from furc.cli.progress import Bar
 from furc.cli.request import FILE, force_option, input_shape_option, open_batch_option, shapes_of
 from furc.cli.samples import METHODS, sample_options
@@ -17,6 +18,7 @@ from furc.data.samples import SampleSource
 from furc.output import MODEL, Outputs
 from furc.quantize_files import quantize_file
 from furc.quantizer import LintWarning, QuantizeOptions
+from furc.request import Request
 from isa.errors import QuantizeError
 
 
@@ -71,6 +73,7 @@ def command(
     )
     outputs = Outputs((model,) if data.path is None else (model, data.path), force)
     outputs.check(output, MODEL)
+    warn_of_model(model, Request(batch=batch, input_shapes=options.input_shapes))
     with Bar() as bar:
         quantized = quantize_file(model, data, options, bar, batch=batch)
     _warn(quantized.warnings, strict)

@@ -116,6 +116,8 @@ def _model_name(model: Model) -> str:
 class Importer(Context[Node]):
     """The context of one model, and the walk over its nodes."""
 
+    all_quantized = False  # float tensors may cross between NPU and host wherever they are
+
     def __init__(self, model: Model, placed: Placed) -> None:
         self.model, self.before = model, placed
         self.nodes = [Node(proto, index, model.source, model.opset) for index, proto in model.nodes]
@@ -326,6 +328,8 @@ class Importer(Context[Node]):
 
     def _define_initializers(self) -> None:
         for tensor in self.model.proto.graph.initializer:
+            if tensor.name in self.env:
+                continue
             at = Loc(self.model.source, detail=f"initializer '{tensor.name}'")
             try:
                 self.env[tensor.name] = Constant(np.asarray(numpy_helper.to_array(tensor)))

@@ -26,6 +26,7 @@ from passes.ir.types import OPEN, DType
 UTILIZATION = 0.25  # of the peak that networks reach; published ones: 0.06 to 0.22 of 64 TOPS and more alone
 SEGMENT_NS = 10_000.0  # assumed: starting a program, and waiting for its end
 FLOAT_BYTES = 4
+PLACED = "it is cheapest"  # in the reasons of operators that the NPU could take
 EVERYTHING = "-c max_npu_segments=all for all that the NPU takes"
 NS = 1e9
 Shape = tuple[int, ...]
@@ -50,8 +51,15 @@ class Walked(Protocol):
     folded: set[int]
     float_outputs: set[str]
     graph: Graph
+    all_quantized: bool
 
     def readers_of(self, tensor: str) -> list[Node]: ...
+
+
+def estimates(walk: Walked, placing: Placing) -> dict[int, Unit]:
+    """What each node takes on either side, alone."""
+    question = _Question(walk, placing)
+    return {node.index: question.unit([node]) for node in question.computing}
 
 
 def placed_on_host(walk: Walked, placing: Placing) -> dict[int, Cause]:
@@ -76,7 +84,7 @@ class _Question:
         units = self._units()
         number = {node.index: i for i, together in enumerate(units) for node in together}
         problem = Problem(
-            tuple(self._unit(together) for together in units),
+            tuple(self.unit(together) for together in units),
             tuple(self._tensors(number)),
             SEGMENT_NS,
             None if isinstance(self.placing.segments, str) else self.placing.segments,
@@ -91,9 +99,11 @@ class _Question:
     def _moved(self) -> Cause:
         segments = self.placing.segments
         if isinstance(segments, str):
-            return Cause("carrying its tensors to the NPU and back costs more than the host takes for it", EVERYTHING)
+            return Cause(
+                f"any number of parts may run on the NPU, and {PLACED} with this operator on the host", EVERYTHING
+            )
         parts = "one part" if segments == 1 else f"{segments} parts"
-        reason = f"{parts} of the model may run on the NPU, and it is cheapest with this operator before or behind"
+        reason = f"{parts} of the model may run on the NPU, and {PLACED} with this operator before or behind"
         return Cause(reason, f"{EVERYTHING}, or auto for as many parts as pay")
 
     # units
@@ -128,7 +138,7 @@ class _Question:
             return self._ordered(merged)
         return [groups[g] for g in nx.lexicographical_topological_sort(graph, key=lambda g: groups[g][0])]
 
-    def _unit(self, nodes: list[Node]) -> Unit:
+    def unit(self, nodes: list[Node]) -> Unit:
         npu = self.placing.npu
         host_ns = npu_ns = 0.0
         for node in nodes:
@@ -188,14 +198,14 @@ class _Question:
         elements = 0
         for name in node.outputs:
             readers = self.walk.readers_of(name)
-            if any(reader.index in self.crossings for reader in readers):
+            if self.walk.all_quantized or any(reader.index in self.crossings for reader in readers):
                 elements += math.prod(self._shape(name))
         return self.placing.npu.host_quantize_ns_per_element * elements
 
     def _origin(self, name: str) -> tuple[Node | None, str | None, bool]:
         """Who computes a tensor (None: an input), its name there, and whether it is quantized on the way. The name is
         None where the tensor is known."""
-        quantized = False
+        quantized = self.walk.all_quantized
         while True:
             maker = self.maker.get(name)
             if maker is None:
