@@ -10,13 +10,14 @@ its result is improved by moving operators while that helps, and up to EXHAUSTIV
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import product
 from typing import NamedTuple
 
 import networkx as nx
+from networkx.algorithms.flow import boykov_kolmogorov
 
 EXHAUSTIVE = 12  # undecided operators of which every placement is tried
 ROUNDS = 4  # of improving, at most
@@ -101,8 +102,8 @@ def place(problem: Problem) -> tuple[bool, ...]:
     if len(free) <= EXHAUSTIVE:
         return min(_all(problem, free), key=problem.cost)
     nowhere = tuple(False for _ in problem.units)
-    starts = [nowhere, _cut_once(problem), _cut_twice(problem)]
-    return min((_improved(problem, start, free) for start in starts), key=problem.cost)
+    starts = [nowhere, _cut_twice(problem), *([] if problem.most_segments == 1 else [_cut_once(problem)])]
+    return _improved(problem, min(starts, key=problem.cost), free)
 
 
 def _all(problem: Problem, free: Sequence[int]) -> Iterator[tuple[bool, ...]]:
@@ -180,7 +181,7 @@ class _Cut:
             self.network[first][second]["capacity"] += round(cost)
 
     def source_side(self) -> set[object]:
-        _, (chosen, _) = nx.minimum_cut(self.network, SOURCE, SINK)
+        _, (chosen, _) = nx.minimum_cut(self.network, SOURCE, SINK, flow_func=boykov_kolmogorov)
         return set(chosen)
 
 
@@ -191,7 +192,7 @@ def _improved(problem: Problem, on_npu: tuple[bool, ...], free: Iterable[int]) -
     for _ in range(ROUNDS):
         before = cost
         for unit in (unit for unit in free if _at_the_edge(problem, best, unit)):
-            for together in moves[unit]:
+            for together in moves(unit):
                 changed = list(best)
                 for i in together:
                     changed[i] = not best[unit] and math.isfinite(problem.units[i].npu_ns)
@@ -210,12 +211,14 @@ def _at_the_edge(problem: Problem, on_npu: Sequence[bool], unit: int) -> bool:
     return here > there or any(on_npu[other] != on_npu[unit] for other in problem.neighbours[unit])
 
 
-def _moves(problem: Problem) -> list[tuple[set[int], ...]]:
+def _moves(problem: Problem) -> Callable[[int], tuple[set[int], ...]]:
     """Sets of units that may move with a unit: it alone, with all before it, with all behind it."""
     graph: nx.DiGraph[int] = nx.DiGraph()
     graph.add_nodes_from(range(len(problem.units)))
     graph.add_edges_from((maker, unit) for unit, makers in enumerate(problem.makers) for maker in makers)
-    return [
-        ({unit}, {unit, *nx.ancestors(graph, unit)}, {unit, *nx.descendants(graph, unit)})
-        for unit in range(len(problem.units))
-    ]
+
+    @cache
+    def moves(unit: int) -> tuple[set[int], ...]:
+        return ({unit}, {unit, *nx.ancestors(graph, unit)}, {unit, *nx.descendants(graph, unit)})
+
+    return moves

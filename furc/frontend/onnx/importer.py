@@ -42,8 +42,10 @@ from passes.ir.graph import Graph
 from passes.ir.levels import broken_rules, verify
 from passes.ir.op import Array, Level, Op, Value
 from passes.ir.types import DType, Quant, TensorType
+from passes.ldfg.to_lowlevel import to_lowlevel
 from passes.ops.host import Dequantize, HostCall, Recast
 from passes.ops.move import Reshape
+from passes.options import CompileOptions
 
 FAMILIES = (convolution, elementwise, movement, pooling, quantization, resize)  # importing them fills the registry
 FLOATING = Pending | Unary | Joined  # results that wait for a quantization
@@ -74,12 +76,40 @@ def import_model(model: Model, placing: Placing) -> Graph:
             placed = Placed(left, walk.placed.known) if new else walk.placed
             continue
         hosts = placed_on_host(walk, placing) if left and placed.hosts == left else placed.hosts
-        if hosts == placed.hosts:
+        if hosts != placed.hosts:
+            placed = Placed(hosts, placed.known)
+            continue
+        unable = {i: cause for i, cause in _cannot_be_lowered(graph, walk, placing).items() if i not in placed.hosts}
+        if not unable:
             return graph
-        placed = Placed(hosts, placed.known)
+        left |= unable
+        placed = Placed(left, frozenset(walk.folded))
     everything = Cause("too much of the model around it is on the host", QUANTIZE_AGAIN)
     causes = {index: left.get(index, everything) for index, _ in model.nodes if index not in placed.known}
     return Importer(model, Placed(causes, placed.known)).run()
+
+
+def _cannot_be_lowered(graph: Graph, walk: Importer, placing: Placing) -> dict[int, Cause]:
+    """Nodes whose ops have no low-level form, such as a join along an axis that the machine does not join."""
+    try:
+        to_lowlevel(_copied(graph), CompileOptions(npu=placing.npu))
+    except LowerError as error:
+        cause = Cause(error.message, error.hint)
+        return {node.index: cause for node in walk.nodes if node.name in error.at.nodes}
+    return {}
+
+
+def _copied(graph: Graph) -> Graph:
+    """Other values and ops over the same arrays: lowering changes types of what the host makes."""
+    made = [*graph.inputs, *graph.constants, *(value for op in graph.ops for value in op.results)]
+    copies = {value: Value(value.name, value.type) for value in made}
+    return replace(
+        graph,
+        inputs=[copies[value] for value in graph.inputs],
+        outputs=[copies[value] for value in graph.outputs],
+        ops=[op.on(copies.__getitem__, tuple(copies[value] for value in op.results)) for op in graph.ops],
+        constants={copies[value]: array for value, array in graph.constants.items()},
+    )
 
 
 class Placed(NamedTuple):
@@ -168,7 +198,9 @@ class Importer(Context[Node]):
         except LowerError as error:
             if error.name in REFUSED:
                 raise
-            self._leave(node, Cause(error.message, error.hint))
+            after_host = any(isinstance(self.env.get(name), OnHost) for name in node.inputs)
+            conversion = node.op in (QUANTIZE, DEQUANTIZE) and after_host  # as little a reason as any other has
+            self._leave(node, Cause("", "") if conversion else Cause(error.message, error.hint))
             return
         if all(isinstance(self.env.get(name), Constant | QuantizedConstant) for name in node.outputs if name):
             self.folded.add(node.index)

@@ -247,3 +247,13 @@ def test_an_unnamed_node_is_called_like_its_result() -> None:
         node.name = ""
     (operator,) = in_float(same_as_onnxruntime(model, m.feeds()))
     assert operator.nodes[0].startswith("tanh_")
+
+
+@pytest.mark.parametrize("axis", [0, 2, 3])
+def test_what_has_no_low_level_form_is_the_hosts(axis: int) -> None:
+    """Found when it is lowered, not when it is read: such as a join along an axis that the machine does not join."""
+    m = Qdq("int8")
+    x = conv(m, m.float_input(1, 4, 8, 8))
+    parts = [conv(m, x) for _ in range(3)]
+    m.output(conv(m, m.node("Concat", *parts, axis=axis)))
+    same_as_onnxruntime(m.model(), m.feeds())
