@@ -73,7 +73,7 @@ def import_model(model: Model, placing: Placing) -> Graph:
         new = {index: cause for index, cause in walk.hosts.items() if index not in placed.hosts}
         left |= new
         if walk.placed != placed:
-            placed = Placed(left, walk.placed.known) if new else walk.placed
+            placed = Placed(dict(left), walk.placed.known) if new else walk.placed
             continue
         hosts = placed_on_host(walk, placing) if left and placed.hosts == left else placed.hosts
         if hosts != placed.hosts:
@@ -83,7 +83,7 @@ def import_model(model: Model, placing: Placing) -> Graph:
         if not unable:
             return graph
         left |= unable
-        placed = Placed(left, frozenset(walk.folded))
+        placed = Placed(dict(left), frozenset(walk.folded))
     everything = Cause("too much of the model around it is on the host", QUANTIZE_AGAIN)
     causes = {index: left.get(index, everything) for index, _ in model.nodes if index not in placed.known}
     return Importer(model, Placed(causes, placed.known)).run()
