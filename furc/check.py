@@ -72,7 +72,7 @@ def check_file(model: Source, request: Request | None = None, source: str = "") 
     config = compiler_config(asked.settings)
     form = InputForm(config.permute_input)
     read = read_model(model, asked.input_shapes, source, 1, form, judged=True)
-    walk, placing = Checking(read), Placing(asked.npu(), config.max_npu_segments)
+    walk, placing = Checking(read, config.operator_set), Placing(asked.npu(), config.max_npu_segments)
     walk.judge()
     unable = {**walk.hosts, **walk.refused}
     walk.hosts = unable

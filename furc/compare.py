@@ -97,7 +97,10 @@ def compare(
 
 
 def _loaded(model: onnx.ModelProto, options: CompileOptions, shapes: Mapping[str, tuple[int, ...]] | None) -> Graph:
-    return load_onnx(model, input_shapes=shapes, npu=options.npu, max_npu_segments=options.max_npu_segments)
+    return load_onnx(
+        model, input_shapes=shapes, npu=options.npu, max_npu_segments=options.max_npu_segments,
+        operator_set=options.operator_set,
+    )  # fmt: skip
 
 
 def _float_name(model: onnx.ModelProto, quantized: str) -> str:

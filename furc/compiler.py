@@ -52,6 +52,7 @@ def compile(
     graph = load_onnx(
         model, input_shapes=input_shapes, batch=1, npu=options.npu, max_npu_segments=checked.max_npu_segments,
         form=InputForm(checked.permute_input, checked.without_quantize),
+        operator_set=checked.operator_set,
     )  # fmt: skip
     return compile_graph(graph, options).enf
 

@@ -56,6 +56,7 @@ class Request:
             npu=self.npu(),
             max_npu_segments=config.max_npu_segments,
             form=InputForm(config.permute_input, config.without_quantize),
+            operator_set=config.operator_set,
         )
 
     def options(self, batch: int | None = None) -> CompileOptions:

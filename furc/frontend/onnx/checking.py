@@ -41,9 +41,9 @@ FOLDED_INTO = ("Conv", "ConvTranspose", "Gemm")
 class Checking(Importer):
     """hosts: what the NPU cannot take, and why. refused: what nobody can run. rewritten: what becomes another one."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, operator_set: str) -> None:
         self.is_float = not is_quantized(model.proto)
-        super().__init__(model, Placed({}, frozenset()))
+        super().__init__(model, Placed({}, frozenset()), operator_set)
         self.refused: dict[int, Cause] = {}
         self.rewritten: dict[int, str] = {}
         self.all_quantized = self.is_float

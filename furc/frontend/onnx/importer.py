@@ -56,11 +56,12 @@ OWN_DOMAINS = ("", "ai.onnx")
 EXPORT = "export the model again; onnx.checker.check_model(path, full_check=True) may say more"
 
 
+SEED28 = "seed28"  # the operators of the NPU, where no longer list is asked for
 MOST_WALKS = 24  # each finds more nodes for the host; then all of them go there
 REFUSED = ("TensorTooLarge", "ConstantOutput")  # no host helps
 
 
-def import_model(model: Model, placing: Placing) -> Graph:
+def import_model(model: Model, placing: Placing, operator_set: str = SEED28) -> Graph:
     """The dfg graph of a checked model: what the NPU cannot take becomes calls of the host, and with it what is cheaper
     there, or would need more segments of the NPU than are allowed.
 
@@ -68,7 +69,7 @@ def import_model(model: Model, placing: Placing) -> Graph:
     left: dict[int, Cause] = {}  # what the NPU cannot take
     placed = Placed({}, frozenset())
     for _ in range(MOST_WALKS):
-        walk = Importer(model, placed)
+        walk = Importer(model, placed, operator_set)
         graph = walk.run()
         new = {index: cause for index, cause in walk.hosts.items() if index not in placed.hosts}
         left |= new
@@ -86,7 +87,7 @@ def import_model(model: Model, placing: Placing) -> Graph:
         placed = Placed(dict(left), frozenset(walk.folded))
     everything = Cause("too much of the model around it is on the host", QUANTIZE_AGAIN)
     causes = {index: left.get(index, everything) for index, _ in model.nodes if index not in placed.known}
-    return Importer(model, Placed(causes, placed.known)).run()
+    return Importer(model, Placed(causes, placed.known), operator_set).run()
 
 
 def _cannot_be_lowered(graph: Graph, walk: Importer, placing: Placing) -> dict[int, Cause]:
@@ -148,8 +149,8 @@ class Importer(Context[Node]):
 
     all_quantized = False  # float tensors may cross between NPU and host wherever they are
 
-    def __init__(self, model: Model, placed: Placed) -> None:
-        self.model, self.before = model, placed
+    def __init__(self, model: Model, placed: Placed, operator_set: str = SEED28) -> None:
+        self.model, self.before, self.operator_set = model, placed, operator_set
         self.nodes = [Node(proto, index, model.source, model.opset) for index, proto in model.nodes]
         self.turns = in_turns(self.nodes, placed.hosts, placed.known) if placed.hosts else Turns(self.nodes, {})
         self.hosts, self.folded, self.called = dict(placed.hosts), set[int](), set[int]()
