@@ -12,7 +12,7 @@ from isa.errors import Loc, VerifyError
 from isa.layout import LayoutKind, Shape4
 from passes.ir.graph import Graph
 from passes.ir.op import REGISTRY, Level, Op, Role, Runs, Value, name_at, op_fields
-from passes.ir.types import DType, InDram, InSram, Striped, TensorType
+from passes.ir.types import OPEN, DType, InDram, InSram, Striped, TensorType
 
 MOST_FINDINGS = 5
 MOST_ELEMENTS = 1 << 40  # more than any DRAM holds: sizes are multiplied without fear below this
@@ -65,8 +65,14 @@ def _known_ops(graph: Graph) -> Iterator[str]:
 
 
 def _types_are_possible(graph: Graph) -> Iterator[str]:
+    """Extents may be open where an op that can leave them so makes the value, and only such ops read it."""
+    may_be_open = {v for op in graph.ops if op.open_extents for v in op.results}
+    must_be_known = {v for op in graph.ops if not op.open_extents for v in op.operands()}
     for value in _values(graph):
-        yield from (f"{value}: {problem}" for problem in type_rules(value.type))
+        type = value.type
+        if type.is_open and value in may_be_open and value not in must_be_known and type.quant is None:
+            type = type.shaped(tuple(1 if extent == OPEN else extent for extent in type.shape))
+        yield from (f"{value}: {problem}" for problem in type_rules(type))
 
 
 def type_rules(type: TensorType) -> Iterator[str]:
