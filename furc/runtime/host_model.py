@@ -8,7 +8,7 @@ that of the operands, unless an operator makes more out of less: those need size
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import onnx
@@ -20,11 +20,12 @@ from furc.onnx.soundness import NotValid, checked, node_name, tensors_of, walk
 from isa.enf import COMPILE_AGAIN, Enf, HostStep
 from isa.errors import EnfError, SourceError
 
-# Each takes time in proportion to the products of the extents it reads and makes, and none has a body.
+# Each takes time in proportion to the products of the extents it reads and makes; of those with bodies, If alone.
 ALLOWED = frozenset({
-    "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "AveragePool", "BitShift", "CastLike", "Compress",
+    "ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "AveragePool", "BitShift", "CastLike", "Compress",
     "ConstantOfShape", "Conv", "ConvTranspose", "Cosh", "CumSum", "Det", "Einsum", "EyeLike", "GatherND", "Gemm",
-    "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "GridSample", "GroupNormalization", "IsInf", "IsNaN", "LRN",
+    "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "GridSample", "GroupNormalization", "If", "IsInf", "IsNaN",
+    "LRN",
     "LpPool", "MatMul", "MaxPool", "MaxRoiPool", "MaxUnpool", "MeanVarianceNormalization", "NonMaxSuppression",
     "NonZero", "OneHot", "Range", "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare", "ReverseSequence", "RoiAlign",
     "ScatterElements", "ScatterND", "Shape", "Shrink", "Sinh", "Size", "Tan", "ThresholdedRelu", "Trilu", "Unique",
@@ -43,6 +44,7 @@ ALLOWED = frozenset({
 GROWING = frozenset({
     "ConstantOfShape", "Expand", "EyeLike", "MaxUnpool", "OneHot", "Pad", "Range", "Resize", "Tile", "Upsample",
 })  # fmt: skip
+OWN_DOMAINS = ("", "ai.onnx")
 OLDEST_OPSET, NEWEST_OPSET = 10, 21
 LARGEST = 1 << 28  # elements of all tensors of a step together: a GiB where they are float32
 BESIDE_DECLARED = 32  # times the elements of its inputs and outputs, for what lies between them
@@ -111,21 +113,28 @@ def _wrong(data: bytes, declared: Mapping[str, Declared]) -> Iterator[str]:
 
 
 def _constructs(proto: onnx.ModelProto) -> Iterator[str]:
-    opsets = {entry.domain: entry.version for entry in proto.opset_import}
-    if not set(opsets) <= {"", "ai.onnx"} or not opsets:
-        yield f"operator sets {', '.join(map(repr, opsets)) or 'none'}, expected ONNX's own"
-    elif not all(OLDEST_OPSET <= version <= NEWEST_OPSET for version in opsets.values()):
-        yield f"opset {max(opsets.values())}, expected {OLDEST_OPSET} to {NEWEST_OPSET}"
+    opsets = [entry.version for entry in proto.opset_import if entry.domain in OWN_DOMAINS]
+    if not opsets:
+        yield "it names no version of ONNX's operators"
+    elif not all(OLDEST_OPSET <= version <= NEWEST_OPSET for version in opsets):
+        yield f"opset {max(opsets)}, expected {OLDEST_OPSET} to {NEWEST_OPSET}"
     if proto.functions:
         yield f"it defines the function '{proto.functions[0].name}'"
     if proto.training_info or proto.graph.sparse_initializer:
         yield "it has training information or sparse constants"
-    for index, node in enumerate(proto.graph.node):
+    yield from refusals(proto.graph.node)
+
+
+def refusals(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:
+    """Why nodes, or those of their bodies, are in no host step."""
+    for index, node in enumerate(nodes):
         where = f"node '{node_name(node, index)}'"
-        if node.op_type not in ALLOWED or node.domain not in ("", "ai.onnx"):
+        if node.op_type not in ALLOWED or node.domain not in OWN_DOMAINS:
             yield f"{where}: a host step has no {node.domain or 'ONNX'} operator '{node.op_type}'"
         for attribute in node.attribute:
-            if attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) or attribute.ref_attr_name:
+            if attribute.type == AttributeProto.GRAPH and node.op_type == "If":
+                yield from refusals(attribute.g.node)
+            elif attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) or attribute.ref_attr_name:
                 yield f"{where}: its attribute '{attribute.name}' holds a graph"
 
 

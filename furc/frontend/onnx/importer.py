@@ -36,6 +36,7 @@ from furc.frontend.onnx.quantization import DEQUANTIZE, QUANTIZE, activation_qua
 from furc.frontend.onnx.refusals import refusal
 from furc.frontend.onnx.registry import HANDLERS, MOVES
 from furc.onnx.graph import captured
+from furc.runtime.host_model import refusals
 from isa.errors import FurcError, Loc, LowerError, SourceError
 from passes.dfg.check_operators import problems_of
 from passes.dfg.legality import OperatorSet
@@ -276,6 +277,9 @@ class Importer(Context[Node]):
         """One call of the host for nodes that go together."""
         inside = {node.index for node in group}
         self.called |= inside
+        refused = next(refusals(node.proto for node in group), None)
+        if refused is not None:
+            raise LowerError("UnsupportedOperator", refused, at=group[0].loc, hint="leave it out of the model")
         for node in group:
             self._leave(node, self.before.hosts[node.index])
         made = [name for node in group for name in node.outputs if name]

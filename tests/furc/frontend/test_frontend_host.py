@@ -246,7 +246,7 @@ def test_an_unnamed_node_is_called_like_its_result() -> None:
     for node in model.graph.node:
         node.name = ""
     (operator,) = in_float(same_as_onnxruntime(model, m.feeds()))
-    assert operator.nodes[0].startswith("tanh_")
+    assert operator.nodes[0].startswith("Tanh that makes tanh_")
 
 
 @pytest.mark.parametrize("axis", [0, 2, 3])
