@@ -77,7 +77,7 @@ def _taken_through(source: str, asked: Request, quantized: bool, step: Step, par
             loaded = load(source)
             optimized = optimize_model(loaded, fixed_batch(loaded, asked.input_shapes, asked.open_batch))
         with _told(step, 2, "quantize"):
-            plain = QuantizeOptions(method=METHOD, equalize=False, bias_correction=False)
+            plain = QuantizeOptions(method=METHOD, split=False, equalize=False, bias_correction=False)
             content = quantize_model(optimized, random_samples(optimized, SAMPLES), plain)
     with _told(step, 3, "load", done=False):
         graph = asked.load(content, source)

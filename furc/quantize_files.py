@@ -19,15 +19,16 @@ from furc.quantizer import (
     LintWarning,
     MethodRow,
     Observer,
+    Outcome,
     QuantizeOptions,
     compare_methods,
     layer_sqnr,
     lint,
-    quantize_model,
+    quantize_explained,
     report_html,
     tensor_ranges,
 )
-from furc.quantizer.equalize import equalize
+from furc.quantizer.method import AUTO, WEIGHTED
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.report import ranges_in
 from furc.runtime.runner import npu_runner_for
@@ -43,13 +44,15 @@ Progress = Callable[[str, int, int | None], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantized:
-    """An INT8 model, how many samples it was calibrated on, and what looks wrong with them.
+    """An INT8 model, how many samples it was calibrated on, and what looks wrong with them and with it.
 
-    uncompilable: why a compile will refuse the model; None where it reads it.
+    done: what was done to the model beyond rounding, in words. uncompilable: why a compile will refuse the model; None
+    where it reads it.
     """
 
     model: onnx.ModelProto
     samples: int
+    done: tuple[str, ...]
     warnings: tuple[LintWarning, ...]
     uncompilable: FurcError | None
 
@@ -94,12 +97,18 @@ def quantize_file(
         model = read_float_model(path)
         options = replace(options, input_shapes=fixed_batch(model, options.input_shapes, batch))
         samples = read_samples(model, data, options.input_shapes)
-        quantized = quantize_model(model, samples, options, progress)
+        outcome = quantize_explained(model, samples, options, progress)
         say("check the result", 0, None)
-        uncompilable = _uncompilable(quantized, options.input_shapes)
-        warnings = _lint(model, samples, options, quantized) if data.random is None else []
-    quantized.producer_name, quantized.producer_version = PRODUCER, __version__
-    return Quantized(model=quantized, samples=len(samples), warnings=tuple(warnings), uncompilable=uncompilable)
+        uncompilable = _uncompilable(outcome.model, options.input_shapes)
+        warnings = _lint(model, samples, options, outcome) if data.random is None else []
+    outcome.model.producer_name, outcome.model.producer_version = PRODUCER, __version__
+    return Quantized(
+        model=outcome.model,
+        samples=len(samples),
+        done=tuple(outcome.done()),
+        warnings=tuple(warnings),
+        uncompilable=uncompilable,
+    )
 
 
 def advice(options: QuantizeOptions) -> str:
@@ -107,7 +116,8 @@ def advice(options: QuantizeOptions) -> str:
     off = {
         "--equalize": not options.equalize,
         "--bias-correction": not options.bias_correction,
-        "--method MSE_ASYM": options.method.upper().startswith("MIN_MAX"),
+        "--split": not options.split,
+        "--method weighted": options.method not in (WEIGHTED, AUTO),
         "--adaround": not options.adaround,
     }
     wanted = [option for option, is_off in off.items() if is_off]
@@ -164,16 +174,22 @@ def comparison_html(path: Path | str, comparison: Comparison, input_shapes: Shap
 
 
 def _lint(
-    model: onnx.ModelProto, samples: list[Sample], options: QuantizeOptions, quantized: onnx.ModelProto
+    model: onnx.ModelProto, samples: list[Sample], options: QuantizeOptions, outcome: Outcome
 ) -> list[LintWarning]:
-    """What looks wrong with the data, and with the result where it is one that ONNX Runtime runs on the same data."""
-    graph = optimize_graph(model, options.input_shapes, options.opset)
-    runs = options.form == "qdq" and options.input_dtype == "float32"
-    if runs and options.equalize:
-        equalize(graph, samples)
-    observer = Observer(graph)
+    """What looks wrong with the data, and which layers cost most.
+
+    Where nothing was surveyed, signs of that in a result that ONNX Runtime runs on the same data.
+    """
+    shown = samples[:SHOWN_CHANNELS]
+    if outcome.tensors:
+        graph = optimize_graph(model, options.input_shapes, options.opset)
+        observer = Observer(graph, only=graph.inputs)
+        observer.observe(samples[:LINTED])
+        return lint(observer, samples=shown, noise=outcome.findings(advice(options)))
+    observer = Observer(outcome.graph)
     observer.observe(samples[:LINTED])
-    layers = layer_sqnr(graph, quantized, samples[:SHOWN_CHANNELS]) if runs else []
+    runs = options.form == "qdq" and options.input_dtype == "float32"
+    layers = layer_sqnr(outcome.graph, outcome.model, shown) if runs else []
     clips = options.method.upper().partition("_")[0] not in WIDE  # that is what the method is for
-    ranges = ranges_in(quantized) if runs and not clips else None
-    return lint(observer, ranges, layers, samples[:SHOWN_CHANNELS], advice(options))
+    ranges = ranges_in(outcome.model) if runs and not clips else None
+    return lint(observer, ranges, layers, shown, advice(options))

@@ -1,6 +1,6 @@
 """Accuracy of every calibration method and option on real networks, as Markdown tables.
 
-    python -m benchmarks.quantizer.accuracy DATA [--task imagenet|coco|collapse]... [--limit N]
+    python -m benchmarks.quantizer.accuracy DATA [--task imagenet|coco|yolox|collapse]... [--limit N]
 
 DATA holds imagenet/ and coco/ with calib and eval splits, models/, and evaluate.py, which computes top-1 and mAP.
 Ranges come from calib alone; every figure is of eval, INT8 models compiled and run on the simulated NPU.
@@ -31,18 +31,25 @@ from furc.quantizer.report import quantized_with
 from furc.quantizer.sqnr import Noise
 from furc.runtime.runner import NpuRunner, npu_runner_for
 
-MODELS = {"imagenet": "efficientnet_lite0_fp32", "coco": "fastestdet_fp32", "collapse": "fastestdet_fp32"}
-PLAIN: dict[str, Any] = {"equalize": False, "bias_correction": False}
+MODELS = {
+    "imagenet": "efficientnet_lite0_fp32",
+    "coco": "fastestdet_fp32",
+    "yolox": "yolox_nano_fp32",
+    "collapse": "fastestdet_fp32",
+}
+PLAIN: dict[str, Any] = {"equalize": False, "bias_correction": False, "split": False}
+FULL: dict[str, Any] = {"equalize": True, "bias_correction": True, "split": True}
 OPTIONS: dict[str, dict[str, Any]] = {
     "MSE_ASYM": {},
     "MSE_ASYM, bias_correction": {"bias_correction": True},
     "MSE_ASYM, equalize": {"equalize": True},
-    "MSE_ASYM, adaround": {"adaround": True},
-    "MSE_ASYM, equalize, bias_correction (the default)": {"equalize": True, "bias_correction": True},
-    "MSE_ASYM, all three": {"equalize": True, "bias_correction": True, "adaround": True},
-    "auto": {"method": "auto"},
-    "auto, equalize, bias_correction": {"method": "auto", "equalize": True, "bias_correction": True},
-    "auto, all three": {"method": "auto", "equalize": True, "bias_correction": True, "adaround": True},
+    "MSE_ASYM, equalize, bias_correction": {"equalize": True, "bias_correction": True},
+    "MSE_ASYM, all three": FULL,
+    "weighted": {"method": "weighted"},
+    "weighted, equalize, bias_correction": {**FULL, "method": "weighted", "split": False},
+    "weighted, all three (the default)": {**FULL, "method": "weighted"},
+    "default, adaround": {**FULL, "method": "weighted", "adaround": True},
+    "auto, all three": {**FULL, "method": "auto"},
 }
 COLLAPSE_RATIO = 200.0  # between the largest and the smallest channel that `collapse` makes
 COLLAPSE_METHODS = ("MIN_MAX_ASYM", "PERCENTILE_SYM", "ENTROPY_SYM", "MSE_ASYM", "SQNR_SYM")
@@ -103,8 +110,8 @@ def load_task(name: str, data: Path, limit: int | None, on_npu: bool) -> Task:
     size = model.graph.input[0].type.tensor_type.shape.dim[2].dim_value
 
     def feeds(split: str) -> Iterator[dict[str, Array]]:
-        images = evaluate.imagenet(split) if name == "imagenet" else evaluate.coco(split, size)
-        mean, scale = (127, 128) if name == "imagenet" else (0, 255)
+        images = evaluate.imagenet(split) if name == "imagenet" else evaluate.coco(split, size, name == "yolox")
+        mean, scale = {"imagenet": (127, 128), "yolox": (0, 1)}.get(name, (0, 255))
         for image, _ in images:
             pixels = image.transpose(2, 0, 1)[None].astype(np.float32)
             yield {model.graph.input[0].name: np.ascontiguousarray((pixels - np.float32(mean)) / np.float32(scale))}
@@ -127,11 +134,24 @@ def print_methods(task: Task, methods: tuple[str, ...]) -> None:
 
 
 def print_options(task: Task, options: dict[str, dict[str, Any]]) -> None:
+    inference = float_seconds(task)
+    print(f"\nTimes are CPU time in multiples of {inference:.2f} s, the float inferences of the calibration images.\n")
+    print(task.header().replace("seconds", "times float"))
     for title, chosen in options.items():
-        start = time.perf_counter()
+        start = time.process_time()
         wanted = QuantizeOptions(**{"method": "MSE_ASYM", **PLAIN, **chosen})
         model = quantize_model(task.model, task.calibration, wanted)
-        print(task.row(title, model, time.perf_counter() - start), flush=True)
+        print(task.row(title, model, (time.process_time() - start) / inference), flush=True)
+
+
+def float_seconds(task: Task) -> float:
+    """CPU time of running the float model on the calibration images."""
+    run = runner_for(task.model)
+    run(task.calibration[0])
+    start = time.process_time()
+    for feed in task.calibration:
+        run(feed)
+    return time.process_time() - start
 
 
 def collapsed(model: onnx.ModelProto, ratio: float) -> onnx.ModelProto:

@@ -19,6 +19,8 @@ def pixel_options(function: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(
         *,
         resize: Literal["stretch", "letterbox", "crop"],
+        place: Literal["centre", "top-left"],
+        fill: int,
         scale: float,
         mean: str,
         std: str,
@@ -27,6 +29,8 @@ def pixel_options(function: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         pixels = Pixels(
             fit=resize,
+            place=place,
+            fill=fill,
             scale=scale,
             mean=_numbers(mean, "--mean"),
             std=_numbers(std, "--std"),
@@ -49,6 +53,9 @@ def _options() -> Iterator[Callable[[Callable[..., Any]], Callable[..., Any]]]:
         "--resize", type=click.Choice(("stretch", "letterbox", "crop")), default="stretch",
         help="How an image comes to the input's rows and columns.",
     )  # fmt: skip
+    yield click.option("--place", type=click.Choice(("centre", "top-left")), default="centre",
+                       help="Of a letterboxed image: YOLOX wants top-left.")  # fmt: skip
+    yield click.option("--fill", type=click.IntRange(0, 255), default=114, help="Around a letterboxed image.")
     yield click.option("--scale", type=float, default=1 / 255, help="Pixels, 0 to 255, are multiplied by this.",
                        show_default="1/255")  # fmt: skip
     yield click.option("--mean", default="0", metavar="M[,M,M]", help="Then subtracted; one number, or one a channel.")

@@ -24,13 +24,15 @@ class Preprocess:
     """How pixels become a model's input: fit to size, then (pixel * scale - mean) / std, a number a channel.
 
     size: (rows, columns), None keeps the image's. fit: stretch to the size; letterbox keeps proportions and fills with
-    `fill`; crop scales the shorter side to the size and takes the middle. mean, std: after scale, in the order of
-    `channels`. dtype "uint8" feeds pixels as they are.
+    `fill`; crop scales the shorter side to the size and takes the middle. place: of a letterboxed image, in the middle
+    as YOLOv5 has it or at the top left as YOLOX has. mean, std: after scale, in the order of `channels`. dtype "uint8"
+    feeds pixels as they are.
     """
 
     size: tuple[int, int] | None = None
     fit: Literal["stretch", "letterbox", "crop"] = "stretch"
     fill: int = 114
+    place: Literal["centre", "top-left"] = "centre"
     scale: float = 1 / 255
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
@@ -97,7 +99,7 @@ def _fitted(image: Image.Image, p: Preprocess) -> Image.Image:
     if p.fit == "crop":
         return resized.crop((-left, -top, columns - left, rows - top))
     canvas = Image.new(image.mode, (columns, rows), p.fill if image.mode == "L" else (p.fill,) * 3)
-    canvas.paste(resized, (left, top))
+    canvas.paste(resized, (left, top) if p.place == "centre" else (0, 0))
     return canvas
 
 

@@ -18,6 +18,8 @@ class Pixels:
     """As in Preprocess; the size and the order of axes are the model's."""
 
     fit: Literal["stretch", "letterbox", "crop"] = "stretch"
+    place: Literal["centre", "top-left"] = "centre"
+    fill: int = 114
     scale: float = 1 / 255
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
@@ -50,6 +52,8 @@ def preprocess_for(
     return Preprocess(
         size=(int(size[0]), int(size[1])),
         fit=pixels.fit,
+        place=pixels.place,
+        fill=pixels.fill,
         scale=pixels.scale,
         mean=pixels.mean,
         std=pixels.std,

@@ -6,7 +6,7 @@ what ONNX Runtime gives, bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -44,6 +44,33 @@ def step(node: onnx.NodeProto, constants: Mapping[int, Array], opset: int) -> St
     holding = [numpy_helper.from_array(array.reshape(()), f"c{index}") for index, array in constants.items()]
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [256]) for name in "xy")
     graph = helper.make_graph([alone], "step", [x], [y], holding)
+    opsets = [helper.make_opsetid("", opset)]
+    return Step(helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION).SerializeToString())
+
+
+def with_itself(node: onnx.NodeProto, chain: Sequence[Step], gate: int, opset: int) -> Step:
+    """A node of two operands, x and what a chain makes of it, as one function of x. gate: which operand is the chain's.
+
+    So the gate is not rounded on the way, as where a model has no QuantizeLinear between Sigmoid and Mul.
+    """
+    nodes, holding, last = list[onnx.NodeProto](), list[TensorProto](), "x"
+    for index, one in enumerate(chain):
+        body = onnx.load_model_from_string(one.model).graph
+        names = {i.name: f"{i.name}.{index}" for i in body.initializer} | {"x": last, "y": f"y.{index}"}
+        for inner in body.node:
+            copy = helper.make_node(
+                inner.op_type, [names.get(n, n) for n in inner.input], [names.get(n, n) for n in inner.output]
+            )
+            copy.attribute.extend(inner.attribute)
+            nodes.append(copy)
+        for held in body.initializer:
+            holding.append(numpy_helper.from_array(numpy_helper.to_array(held), names[held.name]))
+        last = f"y.{index}"
+    operands = ["x", "x"]
+    operands[gate] = last
+    nodes.append(helper.make_node(node.op_type, operands, ["y"]))
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [256]) for name in "xy")
+    graph = helper.make_graph(nodes, "step", [x], [y], holding)
     opsets = [helper.make_opsetid("", opset)]
     return Step(helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION).SerializeToString())
 

@@ -26,6 +26,7 @@ Float32 = NDArray[np.float32]
 Shape = tuple[int, ...]
 SMALL = 4096  # elements of a constant that shape inference may want to read
 IR_VERSION = 8  # of what is written: since 4 initializers need not be inputs, and here they never are
+KEEP_FLOAT = "furc.keep_float"  # metadata: names of the nodes that are not quantized, one a line
 
 
 @dataclass(eq=False, slots=True)
@@ -90,6 +91,7 @@ class Graph:
         self._infos = {i.name: i for i in (*model.graph.value_info, *infos, *model.graph.output)}
         self.inputs = [str(i.name) for i in infos]
         self.outputs = [str(o.name) for o in model.graph.output]
+        self._kept_float: frozenset[str] | None = None
         self._producers: dict[str, Node] | None = None
         self._readers: dict[str, list[Node]] = {}
 
@@ -110,6 +112,13 @@ class Graph:
         kept = {**self.metadata, key: value}
         del self._head.metadata_props[:]
         helper.set_model_props(self._head, kept)
+        self._kept_float = None
+
+    def stays_float(self, node: Node) -> bool:
+        """Whether the model notes that a node is not to be quantized, see keep_float.py."""
+        if self._kept_float is None:
+            self._kept_float = frozenset(self.metadata.get(KEEP_FLOAT, "").splitlines())
+        return node.name in self._kept_float
 
     def producer(self, name: str) -> Node | None:
         """The node that makes a tensor; None for graph inputs and constants."""

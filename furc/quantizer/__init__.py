@@ -6,7 +6,8 @@ from furc.onnx.run import runner_for
 from furc.quantizer.calibrated import is_calibrated, ranges_of
 from furc.quantizer.calibrator import Calibrator, Observer
 from furc.quantizer.editor import ModelEditor, TensorType, get_output_names, get_pure_input_names
-from furc.quantizer.lint import LintWarning, grouped, lint
+from furc.quantizer.judge import Task
+from furc.quantizer.lint import lint
 from furc.quantizer.method import CalibrationMethod
 from furc.quantizer.nux import (
     build_calibration_model,
@@ -17,9 +18,11 @@ from furc.quantizer.nux import (
 )
 from furc.quantizer.optimize import optimize_model
 from furc.quantizer.options import QuantizeOptions
-from furc.quantizer.quantize import quantize, quantize_model
+from furc.quantizer.quantize import Outcome, quantize_explained, quantize_model
 from furc.quantizer.report import LayerSqnr, MethodRow, TensorRanges, compare_methods, layer_sqnr, tensor_ranges
 from furc.quantizer.report_html import report_html
+from furc.quantizer.warning import LintWarning, grouped
+from furc.quantizer.with_ranges import quantize
 
 __all__ = [
     "CalibrationMethod",
@@ -29,8 +32,10 @@ __all__ = [
     "MethodRow",
     "ModelEditor",
     "Observer",
+    "Outcome",
     "Preprocess",
     "QuantizeOptions",
+    "Task",
     "TensorRanges",
     "TensorType",
     "build_calibration_model",
@@ -48,6 +53,7 @@ __all__ = [
     "optimize_model",
     "post_training_quantization",
     "quantize",
+    "quantize_explained",
     "quantize_model",
     "random_samples",
     "ranges_of",

@@ -1,130 +1,110 @@
-"""Method "auto": ranges tensor by tensor, by the error they cause at the model's outputs on samples held back.
+"""Method "auto": the candidate whose judged error on samples held back is least, within a budget.
 
-First all ten methods are tried as a whole. Then, from the best of them, each class of tensors in turn tries the other
-methods' ranges and keeps what lowers the output error on both halves of the held-back samples: with few samples, a
-range that clips too much often does well on some and ruins others. Where biases will be corrected they are corrected
-for the trials too: what ranges cost in shifted means would else outweigh all differences that stay.
+Candidates are method "weighted" and the ten single methods, all from one pass over the data, each with biases corrected
+for it where they will be. Errors are those that the model's task sees (judge.py). Held-back samples are few, so a
+candidate that is no single method wins only where it is no worse than the best single method on both halves of them.
+The budget is counted in float inferences: what a trial costs in them was measured, and a clock would make results
+differ. Choosing tensor by tensor was tried for long and gained nothing on images that it had not seen.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 from furc.onnx.graph import Array, Graph
 from furc.onnx.run import RunModel
+from furc.quantizer.affine import Range
 from furc.quantizer.bias_correction import correct_biases
-from furc.quantizer.calibrator import Observer, Progress, Ranges
+from furc.quantizer.calibrator import Progress
 from furc.quantizer.float_run import Feed
-from furc.quantizer.method import CalibrationMethod
-from furc.quantizer.scheme import Scheme, choose_grids
+from furc.quantizer.judge import Judge
+from furc.quantizer.method import WEIGHTED, CalibrationMethod
+from furc.quantizer.scheme import choose_grids
 from furc.quantizer.simulate import Simulation
-from furc.quantizer.sqnr import Noise, mean_ratio
+from furc.quantizer.sqnr import Noise
 
-SEARCH_WORK = 2e10  # activation values computed by the search, about a minute; a clock would make results differ
+BUDGET = 10.0  # float inferences of the whole data, all of a quantization with "auto" together
+DEFAULT_COST = 5.0  # of them are spent before the first trial
+SIMULATED_COST, CORRECTED_COST = 3.0, 5.0  # inferences that one sample simulated, or corrected with, costs
 CORRECT_SAMPLES = 8
-WORTHWHILE = 0.99  # an output error must fall below this part of the best so far, else the difference is noise
-Choice = dict[str, CalibrationMethod]  # by class of tensors
+CANDIDATES = (WEIGHTED, "MSE_ASYM", "SQNR_ASYM", "PERCENTILE_ASYM", "MIN_MAX_ASYM", "MSE_SYM", "SQNR_SYM",
+              "PERCENTILE_SYM", "ENTROPY_ASYM", "ENTROPY_SYM", "MIN_MAX_SYM")  # fmt: skip
+FEWEST = 2  # trials, whatever the budget says
+
+Ranges = Mapping[str, Range]
 
 
-def choose_methods(
-    observer: Observer,
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One candidate. halves: its error, in parts of the outputs' power, on either half of the held-back samples."""
+
+    method: str
+    halves: tuple[float, float]
+
+    @property
+    def error(self) -> float:
+        return sum(self.halves) / 2
+
+
+def affordable(samples: int, held: int, *, corrected: bool, budget: float = BUDGET) -> int:
+    """How many candidates can be tried within a budget of so many float inferences of all samples."""
+    each = held * SIMULATED_COST + CORRECTED_COST * CORRECT_SAMPLES * corrected
+    return int(np.clip((budget - DEFAULT_COST) * samples / max(each, 1), FEWEST, len(CANDIDATES)))
+
+
+def choose_method(
+    graph: Graph,
+    ranges_by: Callable[[str], Ranges],
     held: Sequence[Feed],
+    judge: Judge,
     *,
     correct_with: Sequence[Feed] = (),
-    percentage: float = 99.99,
-    work: float = SEARCH_WORK,
+    trials: int = len(CANDIDATES),
     progress: Progress | None = None,
-) -> Choice:
-    """The method of each class. held: samples the observer has not seen; correct_with: those to correct biases with."""
-    search = _Search(observer, held, correct_with[:CORRECT_SAMPLES], percentage)
-    start = search.best_method(progress)
-    return search.refine(dict.fromkeys(search.leaders, start), work, progress)
+) -> list[Trial]:
+    """The candidates tried, the chosen one first. held: samples that the ranges have not seen."""
+    judging = _Judging(graph, held, judge)
+    found = []
+    for done, method in enumerate(CANDIDATES[:trials]):
+        found.append(judging.trial(method, ranges_by(method), correct_with[:CORRECT_SAMPLES]))
+        if progress is not None:
+            progress("try methods", done + 1, trials)
+    return chosen_first(found)
 
 
-def ranges_by_choice(observer: Observer, choice: Choice, percentage: float = 99.99) -> Ranges:
-    """The ranges that the chosen methods give from all that the observer has seen."""
-    by_method = {method: observer.ranges(method, percentage) for method in dict.fromkeys(choice.values())}
-    some = next(iter(by_method.values()))
-    leader = choose_grids(observer.graph, some).leader
-    return {name: by_method[choice[leader[name]]][name] if name in leader else some[name] for name in some}
+def chosen_first(trials: Sequence[Trial]) -> list[Trial]:
+    """In order of error, but for what beats the best single method on one half of the samples only."""
+    ordered = sorted(trials, key=lambda trial: trial.error)
+    singles = [trial for trial in ordered if trial.method in set(CalibrationMethod)]
+    if singles and any(mine > his for mine, his in zip(ordered[0].halves, singles[0].halves, strict=True)):
+        ordered.remove(singles[0])
+        ordered.insert(0, singles[0])
+    return ordered
 
 
-class _Search:
-    """Output errors of choices, on the samples held back."""
+class _Judging:
+    """Errors of ranges on the held-back samples."""
 
-    def __init__(
-        self, observer: Observer, held: Sequence[Feed], correct_with: Sequence[Feed], percentage: float
-    ) -> None:
-        self.graph, self._correct_with = observer.graph, correct_with
-        self._ranges = {method: observer.ranges(method, percentage) for method in CalibrationMethod}
-        self.schemes = {method: self._scheme(ranges) for method, ranges in self._ranges.items()}
-        scheme = self.schemes[CalibrationMethod.MIN_MAX_ASYM]
-        self.leaders = list(dict.fromkeys(scheme.leader.values()))
-        self._values = sum(math.prod(self.graph.shape(name) or (0,)) for name in scheme.grids)
-        self._simulation = self._trial(scheme)
-        exact = RunModel(self.graph.model())
-        samples = [(feed, exact(feed)) for feed in held]
-        self.search, self.check = samples[::2], samples[1::2] or samples
+    def __init__(self, graph: Graph, held: Sequence[Feed], judge: Judge) -> None:
+        self._graph, self._held, self._judge = graph, held, judge
+        judged, self._outputs = judge.judged(graph)
+        run = RunModel(judged.model())
+        self._exact = [run(feed) for feed in held]
 
-    def _scheme(self, ranges: Ranges) -> Scheme:
-        return choose_grids(self.graph, ranges)
+    def trial(self, method: str, ranges: Ranges, correct_with: Sequence[Feed]) -> Trial:
+        graph, scheme = Graph(self._graph.model()), choose_grids(self._graph, ranges)
+        correct_biases(graph, scheme, correct_with)
+        judged, _ = self._judge.judged(graph)
+        simulation = Simulation(judged, scheme, self._outputs)
+        found = [simulation(feed, scheme.grids) for feed in self._held]
+        return Trial(method, (self._error(found, slice(0, None, 2)), self._error(found, slice(1, None, 2))))
 
-    def error(self, choice: Mapping[str, CalibrationMethod], samples: list[tuple[Feed, dict[str, Array]]]) -> float:
-        """Mean noise-to-signal ratio of the outputs."""
-        grids = {leader: self.schemes[method].grids[leader] for leader, method in choice.items()}
-        noises = {name: Noise() for name in self.graph.outputs}
-        for feed, exact in samples:
-            found = self._simulation(feed, grids)
+    def _error(self, found: Sequence[Mapping[str, Array]], half: slice) -> float:
+        noises = {name: Noise() for name in self._outputs}
+        for exact, got in list(zip(self._exact, found, strict=True))[half] or [(self._exact[0], found[0])]:
             for name, noise in noises.items():
-                noise.add(exact[name], found[name])
-        return mean_ratio(noises)
-
-    def best_method(self, progress: Progress | None) -> CalibrationMethod:
-        """The best of the ten; later errors are measured with biases corrected for it."""
-        best, least = CalibrationMethod.MIN_MAX_ASYM, float("inf")
-        kept = self._simulation
-        for done, (method, scheme) in enumerate(self.schemes.items()):
-            if self._correct_with and done:
-                self._simulation = self._trial(scheme)
-            error = self.error(dict.fromkeys(self.leaders, method), self.search + self.check)
-            if error < least:
-                best, least, kept = method, error, self._simulation
-            if progress is not None:
-                progress("try methods", done + 1, len(self.schemes))
-        self._simulation = kept
-        return best
-
-    def _trial(self, scheme: Scheme) -> Simulation:
-        trial = Graph(self.graph.model())
-        correct_biases(trial, scheme, self._correct_with)
-        return Simulation(trial, scheme)
-
-    def refine(self, choice: Choice, work: float, progress: Progress | None) -> Choice:
-        """Coordinate descent over classes until the work is done."""
-        trials = work / max(self._values * len(self.search), 1)
-        best, confirmed = self.error(choice, self.search), self.error(choice, self.check)
-        for done, leader in enumerate(self.leaders):
-            for method in self._alternatives(leader, choice[leader]):
-                trials -= 1
-                if trials < 0:
-                    return choice
-                changed = {**choice, leader: method}
-                error = self.error(changed, self.search)
-                if error > best * WORTHWHILE:
-                    continue
-                check = self.error(changed, self.check)
-                if check < confirmed * WORTHWHILE:
-                    choice, best, confirmed = changed, error, check
-            if progress is not None:
-                progress("choose ranges", done + 1, len(self.leaders))
-        return choice
-
-    def _alternatives(self, leader: str, current: CalibrationMethod) -> Iterator[CalibrationMethod]:
-        """Methods that give the class another grid, by more than a hundredth."""
-        tried = [self.schemes[current].grids[leader]]
-        for method, scheme in self.schemes.items():
-            g = scheme.grids[leader]
-            if all(abs(g.scale / t.scale - 1) > 0.01 or abs(g.zero - t.zero) > 1 for t in tried):
-                tried.append(g)
-                yield method
+                noise.add(exact[name], got[name])
+        return float(np.mean([noise.ratio for noise in noises.values()])) if noises else 0.0

@@ -1,13 +1,15 @@
 """Take the mean error of each convolution out of its bias.
 
 Rounding weights and clipping inputs shifts the mean of every output channel. Beside each Conv, ConvTranspose and Gemm
-runs a twin with quantized weights and the float model's input put on its grid; the mean difference a channel, over the
-samples, is added to the bias. That the input is the float model's is right because layers before are corrected too.
+runs a twin with quantized weights; the mean difference a channel, over the samples, is added to the bias. What the twin
+reads is the float model's results of the layers before, put on their grids and through quantized activations: that they
+are the float model's is right because those layers are corrected too, and that activations are quantized is needed
+because rounding before a bent function shifts the mean behind it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
@@ -15,9 +17,9 @@ from onnx import TensorProto, helper
 
 from furc.onnx.graph import Graph, Node, make
 from furc.onnx.run import run_session, session
-from furc.quantizer.affine import Grid
 from furc.quantizer.calibrator import Progress
 from furc.quantizer.float_run import Feed
+from furc.quantizer.operators import LINEAR
 from furc.quantizer.scheme import Scheme
 from furc.quantizer.simulate import rounded_weights
 
@@ -29,7 +31,7 @@ def correct_biases(graph: Graph, scheme: Scheme, samples: Sequence[Feed], progre
     layers = [node for node in graph.nodes if _is_correctable(graph, scheme, node)]
     if not layers or not samples:
         return
-    run = session(_with_twins(graph, scheme, layers), layouts=False, integers=False)
+    run = session(_with_twins(graph, scheme, layers), integers=False)
     names = [o.name for o in run.get_outputs()]
     total = dict.fromkeys(names, np.zeros(1))
     for done, feed in enumerate(samples, 1):
@@ -52,25 +54,20 @@ def _is_correctable(graph: Graph, scheme: Scheme, node: Node) -> bool:
 def _with_twins(graph: Graph, scheme: Scheme, layers: Sequence[Node]) -> onnx.ModelProto:
     """The float model; beside each layer its twin, and the mean of what the layer makes more than the twin."""
     copy = Graph(graph.model())
-    nodes = list(copy.nodes)
-    for node in layers:
-        source, name = node.inputs[0], node.output
-        seen = _quantized_input(copy, nodes, source, scheme.grids)
-        rounded = rounded_weights(graph, node, scheme.grids[source].scale)
-        assert rounded is not None, node
-        copy.constants[f"{name}/weight"] = rounded
-        twin = Node(
-            node.op, [seen, f"{name}/weight", *node.inputs[2:]], [f"{name}/twin"], "", "", dict(node.attributes)
-        )
-        axes = [axis for axis in range(graph.rank(name) or 0) if axis != 1]
-        nodes += [
-            twin,
-            make("Sub", [name, f"{name}/twin"], [f"{name}/difference"]),
-            make("ReduceMean", [f"{name}/difference"], [f"{name}/shift"], axes=axes, keepdims=0)
-            if graph.opset < 18
-            else make("ReduceMean", [f"{name}/difference", copy.add_constant(f"{name}/axes", np.array(axes))],
-                      [f"{name}/shift"], keepdims=0),
-        ]  # fmt: skip
+    nodes, seen, twins = list[Node](), dict[str, str](), {id(node) for node in layers}
+    for name in graph.inputs:
+        _put_on_grid(copy, nodes, seen, scheme, name, name)
+    for node, original in zip(list(copy.nodes), graph.nodes, strict=True):
+        nodes.append(node)
+        inputs = [seen.get(name, name) for name in node.inputs]
+        if id(original) in twins:
+            nodes += _compared(copy, graph, scheme, original, inputs)
+        made = node.outputs
+        if node.op not in LINEAR and inputs != node.inputs:
+            made = [f"{name}/twin" for name in node.outputs]
+            nodes.append(Node(node.op, inputs, made, "", node.domain, dict(node.attributes)))
+        for name, source in zip(node.outputs, made, strict=True):
+            _put_on_grid(copy, nodes, seen, scheme, name, source)
     copy.nodes, copy.outputs = nodes, [f"{node.output}/shift" for node in layers]
     for name in copy.outputs:
         copy.set_info(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
@@ -79,16 +76,36 @@ def _with_twins(graph: Graph, scheme: Scheme, layers: Sequence[Node]) -> onnx.Mo
     return copy.model()
 
 
-def _quantized_input(copy: Graph, nodes: list[Node], name: str, grids: Mapping[str, Grid]) -> str:
-    """The tensor put on its grid; made once however many layers read it."""
-    seen = f"{name}/seen"
-    if f"{name}/scale" not in copy.constants:
-        copy.constants[f"{name}/scale"] = np.array(grids[name].scale, np.float32)
-        copy.constants[f"{name}/zero"] = np.array(grids[name].zero, np.int8)
-        parameters = [f"{name}/scale", f"{name}/zero"]
-        nodes.append(make("QuantizeLinear", [name, *parameters], [f"{name}/q"]))
-        nodes.append(make("DequantizeLinear", [f"{name}/q", *parameters], [seen]))
-    return seen
+def _compared(copy: Graph, graph: Graph, scheme: Scheme, node: Node, inputs: Sequence[str]) -> list[Node]:
+    """A layer's twin, and the mean a channel of what the layer makes more than it."""
+    name = node.output
+    rounded = rounded_weights(graph, node, scheme.grids[node.inputs[0]].scale)
+    assert rounded is not None, node
+    copy.constants[f"{name}/weight"] = rounded
+    twin = Node(node.op, [inputs[0], f"{name}/weight", *inputs[2:]], [f"{name}/twin"], "", "", dict(node.attributes))
+    axes = [axis for axis in range(graph.rank(name) or 0) if axis != 1]
+    old = graph.opset < 18
+    given = [] if old else [copy.add_constant(f"{name}/axes", np.array(axes))]
+    mean = make("ReduceMean", [f"{name}/difference", *given], [f"{name}/shift"], keepdims=0)
+    if old:
+        mean.set(axes=axes)
+    return [twin, make("Sub", [name, f"{name}/twin"], [f"{name}/difference"]), mean]
+
+
+def _put_on_grid(copy: Graph, nodes: list[Node], seen: dict[str, str], scheme: Scheme, name: str, source: str) -> None:
+    """What later layers see of a tensor: `source` on the tensor's grid, where the tensor is one that rounds."""
+    if scheme.leader.get(name) != name:
+        if source != name or name in scheme.leader:
+            seen[name] = source
+        return
+    g, parameters = scheme.grids[name], [f"{name}/scale", f"{name}/zero"]
+    copy.constants[parameters[0]], copy.constants[parameters[1]] = (
+        np.array(g.scale, np.float32),
+        np.array(g.zero, np.int8),
+    )
+    nodes.append(make("QuantizeLinear", [source, *parameters], [f"{name}/q"]))
+    nodes.append(make("DequantizeLinear", [f"{name}/q", *parameters], [f"{name}/seen"]))
+    seen[name] = f"{name}/seen"
 
 
 def _add_to_bias(graph: Graph, node: Node, shift: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -13,7 +13,7 @@ from furc.onnx.files import Source
 from furc.onnx.graph import Array, Graph, activations
 from furc.quantizer.affine import Range
 from furc.quantizer.float_run import Feed, FloatRun
-from furc.quantizer.histogram import Histogram
+from furc.quantizer.histogram import Float64, Histogram
 from furc.quantizer.method import CalibrationMethod, method_named
 from furc.quantizer.operators import FIXED_RANGES
 from furc.quantizer.optimize import optimize_graph
@@ -60,29 +60,53 @@ class Calibrator:
 
 
 class Observer:
-    """Histograms of all float tensors of a graph. bins: False keeps only the extremes, which is faster."""
+    """Histograms of all float tensors of a graph.
 
-    def __init__(self, graph: Graph, *, bins: bool = True) -> None:
+    bins: False keeps only the extremes, which is faster. gains: what a value of each channel of a tensor counts, 1
+    where a tensor is not among them. only: the tensors to look at, by default all. binned_values: of one tensor in one
+    sample, see BINNED_VALUES.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        bins: bool = True,
+        gains: Mapping[str, Float64] | None = None,
+        only: Collection[str] | None = None,
+        binned_values: int = BINNED_VALUES,
+    ) -> None:
         check_not_quantized(graph)
         self.graph, self.samples = graph, 0
-        self.histograms = _histograms(graph)
-        self._bins = bins
+        self.histograms = {n: h for n, h in _histograms(graph).items() if only is None or n in only}
+        self._bins, self._gains, self._binned = bins, gains or {}, binned_values
         seen = {id(h): name for name, h in reversed(self.histograms.items())}  # the first tensor of each histogram
         model = graph.model()
         self._runs = [
-            FloatRun(model, group) for group in _groups(graph, [n for n in self.histograms if n in seen.values()])
+            FloatRun(model, group, layouts=only is not None)
+            for group in _groups(graph, [n for n in self.histograms if n in seen.values()])
         ]
 
-    def observe(self, data: object, progress: Progress | None = None, total: int | None = None) -> None:
-        """Count the values of every sample. Raises QuantizeError[BadCalibrationData, NotFinite]."""
+    def observe(
+        self,
+        data: object,
+        progress: Progress | None = None,
+        total: int | None = None,
+        others: Sequence[Observer] = (),
+    ) -> None:
+        """Count the values of every sample. Raises QuantizeError[BadCalibrationData, NotFinite].
+
+        others: observers of the same graph that look at the same values, and at no tensor that this one does not.
+        """
         total = len(data) if hasattr(data, "__len__") else total
         for last, values in self._activations(data):
-            for name, array in values.items():
-                self._add(name, array)
-            if last:
-                self.samples += 1
-                if progress is not None:
-                    progress("calibrate", self.samples, total)
+            for observer in (self, *others):
+                for name, array in values.items():
+                    if name in observer.histograms:
+                        observer._add(name, array)
+                observer.samples += last
+            if last and progress is not None:
+                progress("calibrate", self.samples, total)
 
     def ranges(
         self,
@@ -93,10 +117,7 @@ class Observer:
         progress: Progress | None = None,
     ) -> Ranges:
         """Ranges of all tensors. Raises QuantizeError[NoData]."""
-        if not self.samples:
-            raise QuantizeError(
-                "NoData", "no calibration data was collected", hint="call collect_data with at least one sample"
-            )
+        self.check_seen()
         distinct = {id(h): h for h in self.histograms.values()}
         found = {}
         for key, histogram in _shown(distinct, verbose=verbose):
@@ -104,6 +125,13 @@ class Observer:
             if progress is not None:
                 progress("choose ranges", len(found), len(distinct))
         return {name: found[id(h)] for name, h in self.histograms.items()}
+
+    def check_seen(self) -> None:
+        """Raises QuantizeError[NoData] where no sample was."""
+        if not self.samples:
+            raise QuantizeError(
+                "NoData", "no calibration data was collected", hint="call collect_data with at least one sample"
+            )
 
     def _activations(self, data: object) -> Iterator[tuple[bool, dict[str, Array]]]:
         """The activations of each sample, group by group, and whether the group is the sample's last.
@@ -132,8 +160,9 @@ class Observer:
                 at=node.loc if node else Loc(detail=f"graph input '{name}'"),
                 hint="check the bounds of slices and splits before it",
             )
-        bins, stride = self._bins and not _has_fixed_range(self.graph, name), _stride(values.shape)
-        if not self.histograms[name].add(values, bins=bins, stride=stride, start=self.samples % stride):
+        bins, stride = self._bins and not _has_fixed_range(self.graph, name), _stride(values.shape, self._binned)
+        weights, start = self._gains.get(name), self.samples % stride
+        if not self.histograms[name].add(values, bins=bins, stride=stride, start=start, weights=weights):
             bad = "NaN" if np.isnan(values).any() else "infinity"
             raise QuantizeError(
                 "NotFinite",
@@ -176,9 +205,9 @@ def _groups(graph: Graph, names: list[str]) -> list[list[str]]:
     return groups
 
 
-def _stride(shape: tuple[int, ...]) -> int:
+def _stride(shape: tuple[int, ...], binned: int) -> int:
     """Take every so-manieth value of a large tensor; prime to its rows and planes, so that no column is preferred."""
-    stride = -(-math.prod(shape) // BINNED_VALUES)
+    stride = -(-math.prod(shape) // binned)
     while stride > 1 and math.gcd(stride, math.prod(shape[-2:])) > 1:
         stride += 1
     return stride

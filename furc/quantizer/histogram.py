@@ -16,13 +16,17 @@ from numpy.typing import NDArray
 from furc.onnx.graph import Array
 from furc.quantizer.affine import Range
 
+Float64 = NDArray[np.float64]
 HALF = 1 << 14  # bins on each side of 0: at least 8192 over the larger side, 32 a step of int8
 BLOCK = 1 << 16  # values binned at a time, so that they stay in the cache
 SMALLEST_EXPONENT = -100  # of a bin's width; below it float32 cannot hold 1 / width
 
 
 class Bins(NamedTuple):
-    """The bins that hold something. centre, held: [bins], ascending; held: how many values lie in each."""
+    """The bins that hold something. centre, held: [bins], ascending.
+
+    held: how many values lie in each, or what they weigh.
+    """
 
     centre: NDArray[np.float64]
     held: NDArray[np.float64]
@@ -33,15 +37,19 @@ class Histogram:
     """Counts, extremes and number of the values added. width is 0 until a value other than 0 comes."""
 
     width: float = 0.0
-    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(2 * HALF, np.int64))
+    counts: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2 * HALF))
     low: float = math.inf
     high: float = -math.inf
     total: int = 0
 
-    def add(self, values: Array, *, bins: bool = True, stride: int = 1, start: int = 0) -> bool:
+    def add(
+        self, values: Array, *, bins: bool = True, stride: int = 1, start: int = 0, weights: Float64 | None = None
+    ) -> bool:
         """Count values; False, and nothing is counted, where one is NaN or infinite.
 
         bins: False keeps the extremes alone. stride, start: bin only every so-manieth value; extremes are of all.
+        weights: [channels], what a value of each channel (axis 1) counts; every so-manieth place is then taken in all
+        channels alike.
         """
         if not values.size:
             return True
@@ -52,7 +60,10 @@ class Histogram:
         self.total += values.size
         if bins:
             self._widen(max(abs(low), abs(high)))
-            self._count(np.ascontiguousarray(np.asarray(values, np.float32).reshape(-1)[start::stride]))
+            if weights is None:
+                self._count(np.ascontiguousarray(np.asarray(values, np.float32).reshape(-1)[start::stride]))
+            else:
+                self._count_weighted(values, weights, stride, start)
         return True
 
     @property
@@ -67,10 +78,10 @@ class Histogram:
         holds 0 without error, and half the results of a Relu are 0.
         """
         counts = self.counts.copy()
-        zeros = max(0, int(counts[HALF]) - int(counts[HALF + 1])) if self.low <= 0 <= self.high else 0
+        zeros = max(0.0, float(counts[HALF] - counts[HALF + 1])) if self.low <= 0 <= self.high else 0.0
         counts[HALF] -= zeros
         filled = np.flatnonzero(counts)
-        held: NDArray[np.float64] = counts[filled].astype(np.float64)
+        held = counts[filled]
         merged = 1
         while filled.size > at_most:
             merged *= 2
@@ -80,7 +91,13 @@ class Histogram:
         if not zeros:
             return Bins(centre, held)
         at = int(np.searchsorted(centre, 0.0))
-        return Bins(np.insert(centre, at, 0.0), np.insert(held, at, float(zeros)))
+        return Bins(np.insert(centre, at, 0.0), np.insert(held, at, zeros))
+
+    def _count_weighted(self, values: Array, weights: Float64, stride: int, start: int) -> None:
+        planes = np.asarray(values, np.float32).reshape(len(values), len(weights), -1)
+        places = planes.shape[2]
+        taken = planes[:, :, start % min(stride, places) :: stride]
+        self._count(np.ascontiguousarray(taken).reshape(-1), np.repeat(np.tile(weights, len(values)), taken.shape[2]))
 
     def _widen(self, magnitude: float) -> None:
         """Make room for a magnitude."""
@@ -95,9 +112,9 @@ class Histogram:
             self.counts[HALF - len(merged) // 2 : HALF + len(merged) // 2] = merged
         self.width = width
 
-    def _count(self, flat: NDArray[np.float32]) -> None:
+    def _count(self, flat: NDArray[np.float32], weights: Float64 | None = None) -> None:
         if not self.width:  # nothing but zeros so far
-            self.counts[HALF] += flat.size
+            self.counts[HALF] += flat.size if weights is None else weights.sum()
             return
         inverse = np.float32(1 / self.width)
         room = np.empty(min(BLOCK, flat.size), np.float32)
@@ -109,4 +126,5 @@ class Histogram:
             np.floor(scaled, out=scaled)  # before adding, which would round a tiny negative up to 0
             np.add(scaled, np.float32(HALF), out=scaled)
             np.copyto(at, scaled, casting="unsafe")
-            self.counts += np.bincount(at, minlength=2 * HALF)
+            share = None if weights is None else weights[start : start + BLOCK]
+            self.counts += np.bincount(at, share, 2 * HALF)

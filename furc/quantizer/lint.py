@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,49 +11,20 @@ from furc.quantizer.calibrator import Observer
 from furc.quantizer.equalize import Float64
 from furc.quantizer.float_run import Feed, FloatRun
 from furc.quantizer.histogram import Histogram
+from furc.quantizer.pointwise import behind
 from furc.quantizer.report import LayerSqnr
-from isa.errors import NOWHERE, Loc
+from furc.quantizer.warning import LintWarning
+from isa.errors import NOWHERE
 
 FEW_SAMPLES = 16
+MOST_LINES = 10
+FLAT = 0.01  # of a range: a function that moves by less is taken as flat
+TOO_LARGE, TOO_SMALL = 40.0, 0.04  # beside the first layer's biases, see _scale_at_first_layer
 CLIPPED_SHARE = 0.01
 LOW_SQNR_DB = 10.0
 IMPROVE = "try equalize, bias_correction and adaround; `spread` of its channels shows whether equalize can help"
 RAW_MAGNITUDE = 20.0  # normalized pixels hardly reach 10; raw ones reach 255
 TWICE_DEVIATION = 0.02  # pixels divided by 255 twice spread over 1/255; the spread of real images is above 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class LintWarning:
-    """One finding. name: what scripts match on. tensor: "" where it is about all the data."""
-
-    name: str
-    tensor: str
-    message: str
-    hint: str
-    at: Loc = NOWHERE
-
-    def __str__(self) -> str:
-        return f"warning[{self.name}]: {self.message}\n  hint: {self.hint}"
-
-
-SHOWN = 3  # findings of one kind that are spelled out
-
-
-def grouped(found: Sequence[LintWarning]) -> list[str]:
-    """As texts, the findings of one kind together: twenty layers with one cause are one thing to know."""
-    by_name: dict[str, list[LintWarning]] = {}
-    for warning in found:
-        by_name.setdefault(warning.name, []).append(warning)
-    return [_together(alike) for alike in by_name.values()]
-
-
-def _together(alike: Sequence[LintWarning]) -> str:
-    first, *others = alike
-    lines = [f"warning[{first.name}]: {first.message}"]
-    lines += [f"  also: {other.message}" for other in others[: SHOWN - 1]]
-    if len(alike) > SHOWN:
-        lines.append(f"  also: {len(alike) - SHOWN} more, the last of them '{alike[-1].tensor}'")
-    return "\n".join([*lines, f"  hint: {first.hint}"])
 
 
 def lint(
@@ -63,16 +33,24 @@ def lint(
     layers: Sequence[LayerSqnr] = (),
     samples: Sequence[Feed] = (),
     advice: str = IMPROVE,
+    noise: Sequence[LintWarning] | None = None,
 ) -> list[LintWarning]:
-    """All findings. ranges: the chosen ones; layers: see `layer_sqnr`; samples: some data, to see channels.
+    """At most MOST_LINES findings: about the data first, then about layers, what costs most first.
 
-    advice: what may help a layer that loses much.
+    ranges: the chosen ones; layers: see `layer_sqnr`; samples: some data, to see channels; advice: what may help a
+    layer that loses much; noise: see `noise_findings`. Where noise is given it says what layers cost, and the signs
+    that clipping, a low SQNR and constant channels of a layer are, are not looked at.
     """
-    found = [*_samples(observer), *_inputs(observer)]
-    found += _constant_channels(observer, samples) if samples else []
+    graph = observer.graph
+    found = [*_samples(observer), *_inputs(observer, samples)]
+    layer_outputs = [node.output for node in graph.nodes if node.op in ("Conv", "ConvTranspose")]
+    watched = [*graph.inputs, *(layer_outputs if noise is None else [])]
+    found += _constant_channels(observer, samples, watched) if samples else []
+    if noise is not None:
+        return [*found, *noise][:MOST_LINES]
     found += _clipped(observer, ranges) if ranges is not None else []
-    found += [_low_sqnr(layer, advice) for layer in layers if layer.db < LOW_SQNR_DB]
-    return found
+    low = sorted((layer for layer in layers if layer.db < LOW_SQNR_DB), key=lambda layer: layer.db)
+    return [*found, *(_low_sqnr(layer, advice) for layer in low)][:MOST_LINES]
 
 
 def _samples(observer: Observer) -> Iterator[LintWarning]:
@@ -85,26 +63,50 @@ def _samples(observer: Observer) -> Iterator[LintWarning]:
         )
 
 
-def _inputs(observer: Observer) -> Iterator[LintWarning]:
+def _inputs(observer: Observer, samples: Sequence[Feed]) -> Iterator[LintWarning]:
     for name in observer.graph.inputs:
         histogram = observer.histograms.get(name)
         if histogram is None or not histogram.total:
             continue
         low, high = histogram.range
-        if low >= 0 and high > RAW_MAGNITUDE:
+        scale = _scale_at_first_layer(observer, name, samples)
+        if low >= 0 and high > RAW_MAGNITUDE and not (scale is not None and scale < TOO_LARGE):
             yield LintWarning(
                 "NotNormalized",
                 name,
                 f"input '{name}' ranges over [{low:g}, {high:g}], like raw pixels",
                 "if the model was trained on normalized pixels, pass scale, mean and std",
             )
-        elif 0 < _deviation(histogram) < TWICE_DEVIATION:
+        elif 0 < _deviation(histogram) < TWICE_DEVIATION and not (scale is not None and scale > TOO_SMALL):
             yield LintWarning(
                 "NormalizedTwice",
                 name,
                 f"input '{name}' spreads by only {_deviation(histogram):.2g} around its mean, as if normalized twice",
                 "check that pixels are divided by 255 (or by std) once, by the data or by the options, not by both",
             )
+
+
+def _scale_at_first_layer(observer: Observer, name: str, samples: Sequence[Feed]) -> float | None:
+    """How the input moves the first convolution's results, beside that layer's biases; None where that cannot be told.
+
+    Trained biases are as large as the values they shift: 0.4 to 3 where the input is as the model wants it, measured on
+    three networks, and 255 times that or less where pixels are not divided, or divided twice.
+    """
+    graph = observer.graph
+    reached = {name}
+    for node in graph.nodes:
+        if not reached.intersection(node.inputs):
+            continue
+        bias = graph.constants.get(node.input(2))
+        if node.op == "Conv":
+            if bias is None or not samples or not np.any(bias):
+                return None
+            run = FloatRun(graph.model(), [node.output])
+            values = np.concatenate([run(feed)[node.output] for feed in samples])
+            spread = values.std(axis=tuple(axis for axis in range(values.ndim) if axis != 1))
+            return float(np.median(spread) / np.median(np.abs(bias[bias != 0])))
+        reached.update(node.outputs)
+    return None
 
 
 def _deviation(histogram: Histogram) -> float:
@@ -115,11 +117,10 @@ def _deviation(histogram: Histogram) -> float:
     return float(np.sqrt(np.average((bins.centre - mean) ** 2, weights=bins.held)))
 
 
-def _constant_channels(observer: Observer, samples: Sequence[Feed]) -> Iterator[LintWarning]:
-    """Channels (axis 1) of inputs and convolution results that never change."""
+def _constant_channels(observer: Observer, samples: Sequence[Feed], watched: Sequence[str]) -> Iterator[LintWarning]:
+    """Channels (axis 1) that never change."""
     graph = observer.graph
-    convs = [node.output for node in graph.nodes if node.op in ("Conv", "ConvTranspose")]
-    names = [name for name in (*graph.inputs, *convs) if name in observer.histograms]
+    names = [name for name in watched if name in observer.histograms]
     run = FloatRun(graph.model(), names)
     low: dict[str, Float64] = {}
     high: dict[str, Float64] = {}
@@ -145,7 +146,18 @@ def _constant_channels(observer: Observer, samples: Sequence[Feed]) -> Iterator[
 
 def _clipped(observer: Observer, ranges: Mapping[str, Range]) -> Iterator[LintWarning]:
     for name, (low, high) in ranges.items():
-        share = clipped_share(observer.histograms[name], low, high) if name in observer.histograms else 0.0
+        histogram = observer.histograms.get(name)
+        function = behind(observer.graph, name) if histogram is not None else None
+        if histogram is None:
+            continue
+        ends = histogram.range
+        if function is not None and low < high:  # what is beyond is flat: nothing is lost
+            live = function.live_range(*ends, tolerance=(high - low) * FLAT)
+            low, high = (
+                (min(low, ends[0]) if low <= live[0] else low),
+                (max(high, ends[1]) if high >= live[1] else high),
+            )
+        share = clipped_share(histogram, low, high)
         if share > CLIPPED_SHARE:
             node = observer.graph.producer(name)
             yield LintWarning(

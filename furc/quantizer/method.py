@@ -32,6 +32,7 @@ class CalibrationMethod(StrEnum):
 
 
 AUTO = "auto"
+WEIGHTED = "weighted"  # ranges by what their errors do to the outputs, weighted_ranges.py
 
 
 def method_named(name: str) -> CalibrationMethod:

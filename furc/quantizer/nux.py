@@ -15,7 +15,7 @@ from furc.quantizer.affine import Range
 from furc.quantizer.calibrator import Observer
 from furc.quantizer.method import CalibrationMethod
 from furc.quantizer.optimize import optimize_graph, optimize_model
-from furc.quantizer.quantize import quantize as _quantize
+from furc.quantizer.with_ranges import quantize as _quantize
 from isa.errors import QuantizeError
 
 RANDOM_SAMPLES = 8

@@ -34,6 +34,8 @@ def is_quantized(graph: Graph, node: Node) -> bool:
     """Whether a node computes on int8 tensors."""
     if node.domain not in ("", "ai.onnx") or node.op not in QUANTIZED or not graph.is_float(node.output):
         return False
+    if graph.stays_float(node):
+        return False
     if node.op in ("PRelu", "Pow", "BatchNormalization"):  # their other operands must not change from run to run
         return all(name in graph.constants for name in node.inputs[1:])
     return True

@@ -2,44 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
+from typing import NamedTuple
 
 import onnx
 
 from furc.data.feeds import feeds, taken_by
 from furc.onnx.files import Source, in_file
 from furc.onnx.graph import Graph
-from furc.quantizer.affine import Range
-from furc.quantizer.auto_ranges import choose_methods, ranges_by_choice
+from furc.quantizer.auto_ranges import affordable, choose_method
 from furc.quantizer.bias_correction import correct_biases
-from furc.quantizer.calibrated import calibrated_ranges, write_calibrated
 from furc.quantizer.calibrator import Observer, Progress, Ranges
-from furc.quantizer.editor import apply_retype, noted_retypes, retype_inputs
 from furc.quantizer.equalize import equalize
 from furc.quantizer.held import Kept, keep
-from furc.quantizer.method import AUTO, method_named
+from furc.quantizer.judge import judge_for
+from furc.quantizer.keep_float import keep_float
+from furc.quantizer.local_tuning import tune_ranges
+from furc.quantizer.method import AUTO, WEIGHTED, CalibrationMethod, method_named
+from furc.quantizer.noise_lint import AUTO_MAY, noise_findings
+from furc.quantizer.operators import FIXED_RANGES
 from furc.quantizer.optimize import optimize_graph
-from furc.quantizer.options import Form, QuantizeOptions
-from furc.quantizer.qdq import check_not_quantized, write_qdq
+from furc.quantizer.options import QuantizeOptions
+from furc.quantizer.qdq import check_not_quantized
 from furc.quantizer.rounding import reconstruct_rounding
-from furc.quantizer.scheme import choose_grids
-from isa.errors import QuantizeError
+from furc.quantizer.scheme import choose_grids, quantized_tensors
+from furc.quantizer.sensitivity import SAMPLES, survey
+from furc.quantizer.split_plan import Channeled, SplitChoice, split_where_it_pays
+from furc.quantizer.split_price import LatencyPrice
+from furc.quantizer.warning import LintWarning
+from furc.quantizer.weighted_calibration import Weighted
+from furc.quantizer.with_ranges import written
 
-HELD_BACK = 16  # samples that method "auto" judges by, at most
-SHOWN_OPERATORS = 8
+TUNING_SHARE = 2.0  # of the float inferences: what tuning may cost
+CORRECT_SAMPLES = 16  # for bias correction: means settle fast
+FEWEST_SAMPLES = 4  # for the survey
+HELD_BACK = 8  # samples that method "auto" judges by, at most
 HELD_BACK_SHARE = 2  # at most one in so many
-
-
-def quantize(model: Source, tensor_name_to_range: Mapping[str, Range] | None = None, *, form: Form = "qdq") -> bytes:
-    """The model with these ranges, by default those in its metadata. form: see QuantizeOptions.
-
-    Raises QuantizeError[MissingRange, BadRange, AlreadyQuantized].
-    """
-    with in_file(model):
-        graph = optimize_graph(model)
-        check_not_quantized(graph)
-        ranges = calibrated_ranges(graph) if tensor_name_to_range is None else tensor_name_to_range
-        return bytes(_written(graph, ranges, form).SerializeToString())
 
 
 def quantize_model(
@@ -51,66 +49,125 @@ def quantize_model(
     Raises SourceError for a damaged model, QuantizeError for one that cannot be quantized and for data that cannot be
     used.
     """
+    return quantize_explained(model, data, options, progress).model
+
+
+class Outcome(NamedTuple):
+    """splits: what is computed in groups. graph, tensors: the float model as it was quantized, and its channels.
+
+    price: of splits.
+    """
+
+    model: onnx.ModelProto
+    splits: list[SplitChoice]
+    graph: Graph
+    tensors: Channeled
+    price: LatencyPrice
+
+    def done(self) -> list[str]:
+        """What was split, in words."""
+        return [str(replace(choice, model_ms=self.price.model_ms)) for choice in self.splits]
+
+    def findings(self, otherwise: str = AUTO_MAY) -> list[LintWarning]:
+        """Which layers still bring most noise, and what would help. otherwise: the advice where no option would."""
+        return noise_findings(self.graph, self.tensors, self.price, otherwise)
+
+
+def quantize_explained(
+    model: Source, data: object, options: QuantizeOptions | None = None, progress: Progress | None = None
+) -> Outcome:
+    """As `quantize_model`, with what was done to the model and what is left to be done."""
     with in_file(model):
         return _quantized(model, data, options or QuantizeOptions(), progress)
 
 
-def _quantized(model: Source, data: object, options: QuantizeOptions, progress: Progress | None) -> onnx.ModelProto:
+def _quantized(model: Source, data: object, options: QuantizeOptions, progress: Progress | None) -> Outcome:
     say = progress or _silent
     say("optimize", 0, None)
     graph = optimize_graph(model, options.input_shapes, options.opset)
     check_not_quantized(graph)
+    keep_float(graph, options.keep_float)
     kept = keep(feeds(taken_by(graph), data))
     if options.equalize:
         say("equalize", 0, None)
         equalize(graph, kept.samples)
-    ranges = _ranges(graph, kept, options, progress, len(data) if hasattr(data, "__len__") else None)
+    say("survey", 0, None)
+    tensors, splits, price = _surveyed(graph, kept, options), list[SplitChoice](), LatencyPrice(graph)
+    if options.split:
+        say("split", 0, None)
+        splits, tensors = split_where_it_pays(graph, tensors, price)
+    explained = Graph(graph.model())
+    ranges = _ranges(graph, kept, options, progress, len(data) if hasattr(data, "__len__") else None, tensors)
     scheme = choose_grids(graph, ranges)
     if options.adaround:
         reconstruct_rounding(graph, scheme, kept.samples, progress=progress)
     if options.bias_correction:
-        correct_biases(graph, scheme, kept.samples, progress)
+        correct_biases(graph, scheme, kept.samples[:CORRECT_SAMPLES], progress)
     say("write", 0, None)
-    return _written(graph, ranges, options.form, options.input_dtype)
+    return Outcome(written(graph, ranges, options.form, options.input_dtype), splits, explained, tensors, price)
 
 
 def _silent(what: str, done: int, total: int | None) -> None:
     """For who does not ask."""
 
 
-def _ranges(graph: Graph, kept: Kept, options: QuantizeOptions, progress: Progress | None, total: int | None) -> Ranges:
-    observer = Observer(graph, bins=options.method == AUTO or method_named(options.method).criterion != "MIN_MAX")
-    if options.method != AUTO:
-        observer.observe(kept.all(), progress, total)
-        return observer.ranges(method_named(options.method), options.percentage, progress=progress)
-    back = min(HELD_BACK, (total or len(kept.samples)) // HELD_BACK_SHARE, len(kept.samples) // 2)
+def _surveyed(graph: Graph, kept: Kept, options: QuantizeOptions) -> Channeled:
+    """Sensitivities, where something asks for them."""
+    if not options.split and options.method not in (WEIGHTED, AUTO):
+        return {}
+    count = min(SAMPLES, max(FEWEST_SAMPLES, len(kept.samples) // 4))
+    samples = kept.samples[:: max(1, len(kept.samples) // count)][:count]
+    return survey(graph, _free_tensors(graph), samples, judge_for(graph, samples, options.task))
+
+
+def _free_tensors(graph: Graph) -> list[str]:
+    """Those whose channels decide anything: stored, computed, and on no grid given by their operator."""
+    names = quantized_tensors(graph)
+    return [n for n in names if (node := graph.producer(n)) is not None and node.op not in FIXED_RANGES]
+
+
+def _ranges(
+    graph: Graph, kept: Kept, options: QuantizeOptions, progress: Progress | None, total: int | None, tensors: Channeled
+) -> Ranges:
+    if options.method == AUTO:
+        return _auto_ranges(graph, kept, options, progress, total, tensors)
+    if options.method == WEIGHTED:
+        weighted = Weighted(graph, tensors, every=options.form == "calibrated", samples=total)
+        weighted.observer.observe(kept.all(), progress, total)
+        passes = TUNING_SHARE * (total or len(kept.samples))
+        ranges = weighted.ranges(progress)
+        if progress is not None:
+            progress("tune ranges", 0, None)
+        return tune_ranges(graph, ranges, tensors, kept.samples, passes=passes)
+    observer = Observer(graph, bins=method_named(options.method).criterion != "MIN_MAX")
+    observer.observe(kept.all(), progress, total)
+    return observer.ranges(method_named(options.method), options.percentage, progress=progress)
+
+
+def _auto_ranges(
+    graph: Graph, kept: Kept, options: QuantizeOptions, progress: Progress | None, total: int | None, tensors: Channeled
+) -> Ranges:
+    """Of the best candidate, from all data; the candidates are judged on samples that their ranges have not seen."""
+    count = total or len(kept.samples)
+    back = min(HELD_BACK, count // HELD_BACK_SHARE, len(kept.samples) // 2)
     held = kept.samples[:: max(1, len(kept.samples) // max(back, 1))][:back] or kept.samples
-    chosen = {id(feed) for feed in held} if back else set()
-    observer.observe((feed for feed in kept.all() if id(feed) not in chosen), progress, total)
-    seen = [feed for feed in kept.samples if id(feed) not in chosen] if options.bias_correction else []
-    choice = choose_methods(observer, held, correct_with=seen, percentage=options.percentage, progress=progress)
+    out = {id(feed) for feed in held} if back else set()
+    observer, weighted = Observer(graph), Weighted(graph, tensors, every=True, samples=total)
+
+    def ranges_by(method: str) -> Ranges:
+        single = observer.ranges(CalibrationMethod(method), options.percentage) if method != WEIGHTED else None
+        return weighted.ranges() if single is None else single
+
+    others = (weighted.observer,)
+    observer.observe((feed for feed in kept.all() if id(feed) not in out), progress, total, others)
+    seen = [feed for feed in kept.samples if id(feed) not in out] if options.bias_correction else []
+    judge = judge_for(graph, held, options.task)
+    trials = affordable(count, len(held), corrected=bool(seen))
+    chosen = choose_method(
+        graph, ranges_by, held, judge, correct_with=seen, trials=trials, progress=progress
+    )[0].method  # fmt: skip
     if back:
-        observer.observe(held)
-    return ranges_by_choice(observer, choice, options.percentage)
-
-
-def _written(graph: Graph, ranges: Mapping[str, Range], form: Form, input_dtype: str = "float32") -> onnx.ModelProto:
-    scheme = choose_grids(graph, ranges)  # also for the calibrated form: it refuses ranges that could not be used
-    if form == "calibrated":
-        return write_calibrated(graph, ranges)
-    written = Graph(write_qdq(graph, scheme))
-    if not any(node.op == "QuantizeLinear" for node in written.nodes):
-        raise QuantizeError(
-            "NothingToQuantize", f"no operator of the model computes on int8: {_operators(graph)}",
-            hint="quantize a model with operators such as Conv, Gemm, Add or MaxPool",
-        )  # fmt: skip
-    retype_inputs(written, input_dtype)
-    for retype in noted_retypes(graph):
-        apply_retype(written, retype)
-    return written.model()
-
-
-def _operators(graph: Graph) -> str:
-    """What the model is made of, for a message."""
-    kinds = sorted({node.op for node in graph.nodes})
-    return "it has " + ", ".join(kinds[:SHOWN_OPERATORS]) if kinds else "it has no operators"
+        observer.observe(held, others=others)
+    found = ranges_by(chosen)
+    passes = TUNING_SHARE * count
+    return tune_ranges(graph, found, tensors, kept.samples, passes=passes) if chosen == WEIGHTED else found

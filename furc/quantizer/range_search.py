@@ -43,7 +43,7 @@ def find_range(histogram: Histogram, method: CalibrationMethod, percentage: floa
         # 256 levels hold all its values, and divergence would reward losing some.
         return symmetric(low, high) if method.is_symmetric else with_zero(low, high)
     cost = COSTS[method.criterion](histogram.bins(SEARCH_BINS))
-    return _best_bound(cost, low, high) if method.is_symmetric else _best_ends(cost, *with_zero(low, high))
+    return _best_bound(cost, low, high) if method.is_symmetric else best_ends(cost, *with_zero(low, high))
 
 
 def _is_discrete(histogram: Histogram) -> bool:
@@ -73,28 +73,28 @@ def _quantile(values: NDArray[np.float64], count: NDArray[np.float64], share: fl
 def _best_bound(cost: Cost, low: float, high: float) -> Range:
     """The SYM range of least cost."""
     largest = max(abs(low), abs(high))
-    bound = _least(lambda b: cost(*symmetric(0.0 if low >= 0 else -b, b)), largest)
+    bound = _least(lambda b, c: c(*symmetric(0.0 if low >= 0 else -b, b)), largest, cost)
     return symmetric(0.0 if low >= 0 else -bound, bound)
 
 
-def _best_ends(cost: Cost, low: float, high: float) -> Range:
-    """The ASYM range of least cost: each end in turn, the other held."""
+def best_ends(cost: Cost, low: float, high: float, rough: Cost | None = None) -> Range:
+    """The ASYM range of least cost: each end in turn, the other held. rough: a cheaper cost for the first looks."""
     ends = (low, high)
     for _ in range(SWEEPS if low < 0 < high else 1):
         if high > 0:
-            ends = ends[0], _least(lambda h: cost(ends[0], h), high)  # noqa: B023 - called at once
+            ends = ends[0], _least(lambda h, c: c(ends[0], h), high, cost, rough)  # noqa: B023 - called at once
         if low < 0:
-            ends = -_least(lambda d: cost(-d, ends[1]), -low), ends[1]  # noqa: B023
+            ends = -_least(lambda d, c: c(-d, ends[1]), -low, cost, rough), ends[1]  # noqa: B023
     return ends
 
 
-def _least(cost: Callable[[float], float], largest: float) -> float:
+def _least(of: Callable[[float, Cost], float], largest: float, cost: Cost, rough: Cost | None = None) -> float:
     """Where in (0, largest] the cost is least: a coarse look, then a fine one around its best."""
     step = largest / COARSE
-    best = min((largest - i * step for i in range(COARSE)), key=cost)
+    best = min((largest - i * step for i in range(COARSE)), key=lambda x: of(x, rough or cost))
     fine = step / FINE
     around = (best + i * fine for i in range(-FINE + 1, FINE))
-    return min((x for x in around if 0 < x <= largest), key=cost)
+    return min((x for x in around if 0 < x <= largest), key=lambda x: of(x, cost))
 
 
 def _mse(bins: Bins) -> Cost:

@@ -47,6 +47,11 @@ def quantized_tensors(graph: Graph) -> list[str]:
     return [name for name in activations(graph) if name in wanted and name not in hidden]
 
 
+def rounded_tensors(graph: Graph) -> set[str]:
+    """The tensors that decide a grid: values are rounded to it there, or before a Concat on behalf of its result."""
+    return set(_leaders(graph, quantized_tensors(graph)).values())
+
+
 def _leaders(graph: Graph, tensors: list[str]) -> dict[str, str]:
     """The leader of each tensor's class."""
     above = {name: name for name in tensors}

@@ -22,7 +22,8 @@ from isa.errors import EnfError, SourceError
 
 # Each takes time in proportion to the products of the extents it reads and makes; of those with bodies, If alone.
 ALLOWED = frozenset({
-    "ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "AveragePool", "BitShift", "CastLike", "Compress",
+    "ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul",
+    "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "AveragePool", "BitShift", "CastLike", "Compress",
     "ConstantOfShape", "Conv", "ConvTranspose", "Cosh", "CumSum", "Det", "Einsum", "EyeLike", "GatherND", "Gemm",
     "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "GridSample", "GroupNormalization", "If", "IsInf", "IsNaN",
     "LRN",

@@ -17,7 +17,7 @@ from furc.cli.samples import METHODS, sample_options
 from furc.data.samples import SampleSource
 from furc.output import MODEL, Outputs
 from furc.quantize_files import quantize_file
-from furc.quantizer import LintWarning, QuantizeOptions, grouped
+from furc.quantizer import LintWarning, QuantizeOptions, Task, grouped
 from furc.request import Request
 from isa.errors import QuantizeError
 
@@ -26,14 +26,22 @@ from isa.errors import QuantizeError
 @click.argument("model", type=FILE)
 @click.option("-o", "--output", type=FILE, required=True, metavar="FILE.onnx", help="The quantized model.")
 @sample_options
-@click.option("--method", type=click.Choice((*METHODS, "auto"), case_sensitive=False), default="MSE_ASYM",
-              help="How ranges follow from values; auto chooses for each tensor.")  # fmt: skip
+@click.option("--method", type=click.Choice((*METHODS, "weighted", "auto"), case_sensitive=False), default="weighted",
+              help="How ranges follow from values: the vendor's ten; weighted by what errors do to the outputs; auto "
+                   "tries several.")  # fmt: skip
 @click.option("--percentage", type=float, default=99.99, metavar="P",
               help="Of PERCENTILE methods: values inside the range, in percent.")  # fmt: skip
 @click.option("--format", "form", type=click.Choice(("qdq", "calibrated")), default="qdq",
               help="An INT8 QDQ model, or the float model with ranges in its metadata (vendor's 0.10).")  # fmt: skip
 @click.option("--input-type", type=click.Choice(("float32", "uint8", "int8")), default="float32",
               help="What the result takes. uint8 spares the host the quantization of the input.")  # fmt: skip
+@click.option(
+    "--split/--no-split", default=True, help="Compute channels in groups with grids of their own where it pays."
+)
+@click.option("--keep-float", default="", metavar="LAYER[,LAYER]",
+              help="Layers that stay in float on the host, by name or pattern.")  # fmt: skip
+@click.option("--task", type=click.Choice(("auto", "none", "classify", "detect")), default="auto",
+              help="What stands behind the outputs: nothing, softmax or sigmoid; errors count behind it.")  # fmt: skip
 @click.option("--equalize/--no-equalize", default=True, help="Even out channel ranges between layers first.")
 @click.option("--bias-correction/--no-bias-correction", default=True, help="Correct the mean error of each channel.")
 @click.option("--adaround", is_flag=True, help="Choose the rounding of each weight by its effect. Slow.")
@@ -50,6 +58,9 @@ def command(
     percentage: float,
     form: Literal["qdq", "calibrated"],
     input_type: Literal["float32", "uint8", "int8"],
+    split: bool,
+    keep_float: str,
+    task: str,
     equalize: bool,
     bias_correction: bool,
     adaround: bool,
@@ -63,6 +74,9 @@ def command(
     options = QuantizeOptions(
         method=method,
         percentage=percentage,
+        split=split,
+        keep_float=tuple(name for name in keep_float.split(",") if name),
+        task=Task(task),
         equalize=equalize,
         bias_correction=bias_correction,
         adaround=adaround,
@@ -76,6 +90,8 @@ def command(
     warn_of_model(model, Request(batch=batch, input_shapes=options.input_shapes))
     with Bar() as bar:
         quantized = quantize_file(model, data, options, bar, batch=batch)
+    for line in quantized.done:
+        say(f"Done: {line}", err=True)
     _warn(quantized.warnings, strict)
     if quantized.uncompilable is not None:
         say(str(quantized.uncompilable).replace("error[", "warning[furc compile will say "), err=True)

@@ -110,6 +110,10 @@ def _compared(context: OnnxContext, node: Node) -> Entry:
 def binary(context: OnnxContext, node: Node) -> Entry:
     if len(node.inputs) != 2:
         raise node.invalid(f"{len(node.inputs)} inputs, expected 2")
+    for index in (0, 1):
+        gated = _with_itself(context, node, index)
+        if gated is not None:
+            return gated
     number = any(_number_at(context, node, index) is not None for index in (0, 1))
     if node.op == "Sub" and context.operator_set == OperatorSet.SDK010:
         return _of_two(context, node, Sub)
@@ -138,6 +142,15 @@ def _of_two(context: OnnxContext, node: Node, cls: type[Op]) -> Entry:
     a, b = operand(context, node, 0), operand(context, node, 1)
     shape = _broadcast(node, a.type.shape, b.type.shape)
     return Pending(op=cls, fields={"a": a, "b": b}, inner=shape, shape=shape, loc=node.loc)
+
+
+def _with_itself(context: OnnxContext, node: Node, index: int) -> Entry | None:
+    """x * f(x), where f(x) was not quantized on the way: one function of x. index: of the operand f(x)."""
+    gate, plain = context.entry(node, index), context.entry(node, 1 - index)
+    if not isinstance(gate, Unary) or not isinstance(plain, Quantized) or plain.value is not gate.x:
+        return None
+    step = tables.with_itself(node.proto, gate.chain, index, node.opset)
+    return Unary(x=gate.x, chain=(step,), loc=gate.loc.merged(node.loc))
 
 
 def _uniform(entry: Entry, other: Entry) -> Array | None:

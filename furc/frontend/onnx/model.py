@@ -18,9 +18,10 @@ from furc.isolated import Died, isolated
 from furc.onnx.files import Source, load
 from furc.onnx.graph import captured, fixed_batch, input_infos
 from furc.onnx.soundness import CHECK, NotValid, check_by_onnx
-from furc.quantizer import is_calibrated, quantize
+from furc.quantizer.calibrated import is_calibrated
 from furc.quantizer.operators import QUANTIZED
 from furc.quantizer.optimize.opset import convert_opset
+from furc.quantizer.with_ranges import quantize
 from isa.errors import Loc, SourceError
 from passes.ir.types import DType
 

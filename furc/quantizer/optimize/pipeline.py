@@ -22,9 +22,8 @@ from isa.errors import Loc, QuantizeError, SourceError
 OWN_DOMAINS = ("", "ai.onnx")
 LARGEST = 1 << 27  # elements of a tensor: half a GiB in float32, eight times the SRAM in int8
 
-PASSES: tuple[Callable[[Graph], None], ...] = (
-    fold_constants,  # first: the others ask whether weights and pads are constant
-    remove_identity,  # before folding, so that a Dropout does not stand between a Conv and its BatchNorm
+PASSES: tuple[Callable[[Graph], None], ...] = (  # once constants are folded, see _folded
+    remove_identity,  # before fold_affine, so that a Dropout does not stand between a Conv and its BatchNorm
     plain_ops,  # before fold_affine: a Gemm's alpha and beta would be in the way
     fold_pad,  # before fold_affine: needs no order, but fewer nodes are cheaper
     fold_affine,
@@ -58,16 +57,30 @@ def _optimized(loaded: onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]
     _check_by_onnx(loaded)
     if all(node.domain in OWN_DOMAINS for node in loaded.graph.node):
         _forget_shapes(loaded)
-    graph = Graph(_inferred(convert_opset(loaded, opset_version)))
+    graph = _folded(Graph(_inferred(convert_opset(loaded, opset_version))))
     for run in PASSES:
-        try:
-            run(graph)
-        except (ArithmeticError, LookupError, ValueError, TypeError, AttributeError) as error:
-            raise QuantizeError("BadModel", f"{run.__name__}: {error}", hint=CHECK) from error
-        graph = Graph(_inferred(graph.model()))
+        graph = _after(run, graph)
     for node in graph.nodes:
         _check_linear(graph, node)
     return graph
+
+
+def _folded(graph: Graph) -> Graph:
+    """Constants folded until nothing changes: shapes that folding made known make further Shape nodes constant."""
+    while True:
+        before = len(graph.nodes)
+        graph = _after(fold_constants, graph)
+        if len(graph.nodes) == before:
+            return graph
+
+
+def _after(run: Callable[[Graph], None], graph: Graph) -> Graph:
+    """The graph after a pass, with shapes inferred again. Raises QuantizeError BadModel where the pass trips."""
+    try:
+        run(graph)
+    except (ArithmeticError, LookupError, ValueError, TypeError, AttributeError) as error:
+        raise QuantizeError("BadModel", f"{run.__name__}: {error}", hint=CHECK) from error
+    return Graph(_inferred(graph.model()))
 
 
 def _forget_shapes(model: onnx.ModelProto) -> None:

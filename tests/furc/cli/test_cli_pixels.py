@@ -41,6 +41,10 @@ def picture(seed: int = 0) -> Image.Image:
     [
         ([], {}),
         (["--resize", "letterbox"], {"fit": "letterbox"}),
+        (
+            ["--resize", "letterbox", "--place", "top-left", "--fill", "7"],
+            {"fit": "letterbox", "place": "top-left", "fill": 7},
+        ),
         (["--resize", "crop", "--scale", "0.5"], {"fit": "crop", "scale": 0.5}),
         (["--mean", "0.4", "--std", "0.2"], {"mean": (0.4,), "std": (0.2,)}),
     ],

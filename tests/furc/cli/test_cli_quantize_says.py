@@ -14,15 +14,16 @@ from onnx import TensorProto, helper, numpy_helper
 
 from furc.quantize_files import advice
 from furc.quantizer import QuantizeOptions
-from furc.quantizer.lint import LintWarning, grouped
+from furc.quantizer.warning import LintWarning, grouped
 
 Furc = Callable[..., Result]
 
 
 def test_every_phase_is_announced(furc: Furc, models: Path) -> None:
     said = furc("quantize", models / "float.onnx", "-o", "q.onnx", "--calibration-data", models / "images.npz").stderr
-    phases = ["optimize", "equalize", "calibrate: 16 steps", "choose ranges: ", "correct biases: 16 steps", "write",
-              "check the result", "Quantized with MSE_ASYM on 16 samples"]  # fmt: skip
+    phases = ["optimize", "equalize", "survey", "split", "calibrate: 16 steps", "choose ranges: ", "tune ranges",
+              "correct biases: 16 steps", "write", "check the result",
+              "Quantized with WEIGHTED on 16 samples"]  # fmt: skip
     positions = [said.find(phase) for phase in phases]
     assert positions == sorted(positions) and min(positions) >= 0, said
 
@@ -36,18 +37,19 @@ def test_findings_of_one_kind_are_one_warning() -> None:
     assert "9 more, the last of them 't11'" in texts[0]
 
 
-def test_a_method_that_clips_is_not_told_that_it_clips(furc: Furc, models: Path) -> None:
+@pytest.mark.parametrize("more", [[], ["--method", "MSE_ASYM", "--no-split"]])
+def test_a_method_that_clips_is_not_told_that_it_clips(furc: Furc, models: Path, more: list[str]) -> None:
     images = np.random.default_rng(0).normal(0, 1, (16, 1, 8, 8)).astype(np.float32)
     images[:, 0, 0, 0] = 50
     np.savez("x.npz", images=images)
-    said = furc("quantize", models / "float.onnx", "-o", "q.onnx", "--calibration-data", "x.npz").stderr
+    said = furc("quantize", models / "float.onnx", "-o", "q.onnx", "--calibration-data", "x.npz", *more).stderr
     assert "Clipped" not in said
 
 
 def test_hints_name_only_what_is_off() -> None:
     assert advice(QuantizeOptions()) == "try --adaround"
-    worst = QuantizeOptions(method="min_max_sym", equalize=False, bias_correction=False)
-    assert advice(worst) == "try --equalize, --bias-correction, --method MSE_ASYM, --adaround"
+    worst = QuantizeOptions(method="min_max_sym", split=False, equalize=False, bias_correction=False)
+    assert advice(worst) == "try --equalize, --bias-correction, --split, --method weighted, --adaround"
     assert "try" not in advice(QuantizeOptions(adaround=True))
 
 

@@ -211,6 +211,16 @@ def test_a_float_scalar_makes_a_table(op: str, first: bool) -> None:
     assert mnemonics(agree(m, optimized=False))[1] == "table"
 
 
+@KINDS
+@pytest.mark.parametrize("first", [False, True])
+def test_a_sigmoid_that_is_not_rounded_before_its_mul_makes_one_table(kind: str, first: bool) -> None:
+    m = Qdq(kind)
+    x = m.float_input(1, 3, 16, 16, scale=0.05)
+    gate = m.node("Sigmoid", x)
+    m.quantized(m.node("Mul", *((gate, x) if first else (x, gate))), 0.03, -100)
+    assert mnemonics(agree(m, optimized=False))[1] == "table"
+
+
 def test_division_by_zero_gives_what_onnx_runtime_gives() -> None:
     m = Qdq("int8")
     x = m.float_input(1, 3, 16, 16, zero=0)

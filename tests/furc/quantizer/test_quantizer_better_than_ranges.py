@@ -11,12 +11,16 @@ from quantizer_models import images, model, node, normal, residual, run, sqnr_db
 
 from furc.onnx.graph import Array
 from furc.quantizer import CalibrationMethod, Observer, QuantizeOptions, quantize_model
-from furc.quantizer.auto_ranges import choose_methods, ranges_by_choice
+from furc.quantizer.auto_ranges import CANDIDATES, Trial, affordable, choose_method, chosen_first
+from furc.quantizer.calibrator import Ranges
 from furc.quantizer.equalize import equalize
+from furc.quantizer.judge import Judge
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.rounding import best_integers
 from furc.quantizer.scheme import choose_grids
 from furc.quantizer.simulate import Simulation
+
+MIN_MAX = CalibrationMethod.MIN_MAX_ASYM
 
 
 def output_db(made: onnx.ModelProto, written: onnx.ModelProto, feeds: list[dict[str, Array]]) -> float:
@@ -109,15 +113,25 @@ def test_the_simulation_agrees_with_the_written_model() -> None:
         np.testing.assert_allclose(simulated, run(written, feed)[0], atol=2.1 / 255)
 
 
-def test_auto_is_no_worse_than_the_worst_method_and_uses_the_held_samples() -> None:
+def test_auto_is_no_worse_than_the_best_single_method_on_either_half() -> None:
+    trials = [Trial("weighted", (1.0, 3.0)), Trial("MSE_ASYM", (2.5, 2.5)), Trial("MIN_MAX_SYM", (4.0, 4.0))]
+    assert [trial.method for trial in chosen_first(trials)] == ["MSE_ASYM", "weighted", "MIN_MAX_SYM"]
+    better = [Trial("weighted", (1.0, 2.0)), *trials[1:]]
+    assert chosen_first(better)[0].method == "weighted"
+
+
+def test_auto_keeps_to_its_budget_and_to_what_the_judge_sees() -> None:
+    assert affordable(28, 8, corrected=True) == 2 and affordable(1000, 8, corrected=True) == len(CANDIDATES)
     graph = optimize_graph(residual())
     observer = Observer(graph)
     observer.observe(images(8))
-    choice = choose_methods(observer, images(12)[8:])
-    ranges = ranges_by_choice(observer, choice)
-    assert set(choice.values()) <= set(CalibrationMethod) and set(ranges) == set(observer.histograms)
-    single = [with_options(residual(), method=method) for method in CalibrationMethod]
-    assert with_options(residual(), method="auto") >= min(single)
+
+    def ranges_by(method: str) -> Ranges:
+        wide = {name: (low * 50, high * 50) for name, (low, high) in observer.ranges(MIN_MAX).items()}
+        return wide if method == "MSE_ASYM" else observer.ranges(MIN_MAX)
+
+    trials = choose_method(graph, ranges_by, images(12)[8:], Judge({}), trials=3)
+    assert len(trials) == 3 and trials[-1].method == "MSE_ASYM" and trials[-1].error > trials[0].error
 
 
 def test_everything_on_quantizes() -> None:

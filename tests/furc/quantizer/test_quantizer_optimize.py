@@ -104,6 +104,24 @@ def test_shape_arithmetic_folds_into_a_pad_which_folds_into_the_conv() -> None:
     assert_same(before, after, image())
 
 
+def test_chains_of_shapes_fold_to_a_fixed_point() -> None:
+    """The second Reshape's shape is known only once the first has been folded into the shapes."""
+    nodes = [
+        node("Shape", ["x"], "s0"), node("Gather", ["s0", "zero"], "n"), node("Concat", ["n", "rest"], "to0", axis=0),
+        node("Reshape", ["x", "to0"], "r0"), node("Shape", ["r0"], "s1"), node("Gather", ["s1", "zero"], "m"),
+        node("Concat", ["m", "rest2"], "to1", axis=0), node("Reshape", ["r0", "to1"], "r1"),
+        node("Shape", ["r1"], "s2"), node("Cast", ["s2"], "f2", to=1), node("Slice", ["f2", "zero", "one"], "h2"),
+        node("Mul", ["r1", "h2"], "y"),
+    ]  # fmt: skip
+    constants = {
+        "zero": np.array([0]), "one": np.array([1]), "rest": np.array([3, 144]), "rest2": np.array([3, 12, 12]),
+    }  # fmt: skip
+    made = model(nodes, {"x": (1, 3, 12, 12)}, ["y"], constants)
+    folded = optimize_model(made)
+    assert "Shape" not in ops(folded) and "Gather" not in ops(folded)
+    assert_same(made, folded, image())
+
+
 def test_a_pad_with_another_value_or_reader_stays() -> None:
     constants = {
         "w": normal(1, 4, 3, 3, 3),

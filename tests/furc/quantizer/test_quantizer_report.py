@@ -128,6 +128,9 @@ def test_letterbox_and_crop_keep_proportions() -> None:
     image = Image.new("RGB", (40, 20), (255, 255, 255))
     boxed = preprocess_image(image, Preprocess(size=(16, 16), fit="letterbox", dtype="uint8"))
     assert boxed[0, 0, :4].tolist() == [[114] * 16] * 4 and (boxed[0, 0, 4:12] == 255).all()
+    corner = Preprocess(size=(16, 16), fit="letterbox", dtype="uint8", place="top-left", fill=7)
+    placed = preprocess_image(image, corner)
+    assert (placed[0, 0, :8] == 255).all() and (placed[0, 0, 8:] == 7).all()
     cropped = preprocess_image(image, Preprocess(size=(16, 16), fit="crop", dtype="uint8"))
     assert (cropped == 255).all()
 

@@ -1,0 +1,161 @@
+"""Move the ranges of the costliest tensors a little, to where the layers behind them are least wrong.
+
+Rounding errors are no white noise where an image is flat: a grid that puts a constant value badly shifts whole regions,
+and whether it does depends on digits of the scale that no histogram tells. So the part of the model from the layers
+before a tensor to the layers behind it runs alone, with its grids, on a few samples, and each range tries neighbours.
+Errors behind it count by the gains of the channels they are in; their means do not, as biases take those out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from furc.onnx.graph import Array, Graph, Node
+from furc.quantizer.affine import Grid, Range, grid
+from furc.quantizer.calibrator import Ranges
+from furc.quantizer.float_run import Feed, FloatRun
+from furc.quantizer.noise_model import activation_noise
+from furc.quantizer.operators import FIXED_RANGES
+from furc.quantizer.scheme import Scheme, choose_grids
+from furc.quantizer.sensitivity import Channels
+from furc.quantizer.simulate import Simulation
+
+SAMPLES = 4
+FACTORS = (0.8, 0.87, 0.93, 1.07, 1.15, 1.25)
+WORTHWHILE = 0.98  # a cost must fall below this part of the best so far
+SHARE = 0.02  # of the predicted noise that a block's tensors must have
+MOST_BLOCKS = 6
+MOST_NODES = 120
+AGAIN = 4  # the costliest ranges of a block are tried once more, when all others have moved
+DENSE = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """nodes: what is behind the dense layers before a tensor, to those behind it. inputs, outputs: of that part."""
+
+    nodes: tuple[Node, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    def tensors(self) -> list[str]:
+        """Those whose grids show in the outputs."""
+        return [*self.inputs, *(node.output for node in self.nodes if node.output not in self.outputs)]
+
+
+def tune_ranges(
+    graph: Graph, ranges: Ranges, tensors: Mapping[str, Channels], samples: Sequence[Feed], *, passes: float = 64
+) -> Ranges:
+    """The ranges, with those of the costliest blocks tuned. samples: the first few are used.
+
+    passes: how often all activations of the model may be computed for it, on one sample.
+    """
+    tuned, samples = dict(ranges), samples[:SAMPLES]
+    spreads = activation_noise(graph, {n: c for n, c in tensors.items() if n in ranges})
+    noise = {name: spread.noise() for name, spread in spreads.items()}
+    total = sum(noise.values())
+    found = {end: block for end in noise if (block := _block(graph, end, tensors)) is not None}
+    cost = {end: sum(noise.get(name, 0.0) for name in block.tensors()) for end, block in found.items()}
+    chosen = [end for end in sorted(cost, key=lambda e: -cost[e]) if cost[end] > SHARE * total][:MOST_BLOCKS]
+    if not chosen or not samples:
+        return tuned
+    watched = {name for end in chosen for name in (*found[end].inputs, *found[end].outputs)}
+    run = FloatRun(graph.model(), sorted(watched), layouts=True)
+    values = [run(feed) for feed in samples]
+    left = passes * _size(graph, [name for node in graph.nodes for name in node.outputs])
+    for end in chosen:
+        names = sorted((n for n in found[end].tensors() if n in noise), key=lambda n: -noise[n])
+        names = [name for name in names if noise[name] > SHARE * cost[end]]
+        each = len(samples) * _size(graph, [*found[end].inputs, *(n.output for n in found[end].nodes)])
+        left -= each * _tune(graph, found[end], names, tuned, tensors, values, int(left / max(each, 1)))
+    return tuned
+
+
+def _size(graph: Graph, names: Sequence[str]) -> int:
+    return sum(math.prod(graph.shape(name) or (0,)) for name in names)
+
+
+def _block(graph: Graph, end: str, tensors: Mapping[str, Channels]) -> Block | None:
+    """Around a tensor that dense layers read; None for others."""
+    behind = [n for n in graph.readers(end) if _is_dense(graph, n) and n.inputs[0] == end and n.output in tensors]
+    if not behind:
+        return None
+    inside, inputs, waiting = dict[int, Node](), list[str](), [end]
+    while waiting:
+        name = waiting.pop()
+        node = graph.producer(name)
+        if node is None or len(inside) > MOST_NODES:
+            return None
+        if _is_dense(graph, node):
+            inputs.append(name)
+        elif id(node) not in inside:
+            inside[id(node)] = node
+            waiting += [name for name in node.inputs if name and name not in graph.constants]
+    nodes = [node for node in graph.nodes if id(node) in inside or node in behind]
+    return Block(tuple(nodes), tuple(dict.fromkeys(inputs)), tuple(node.output for node in behind))
+
+
+def _is_dense(graph: Graph, node: Node) -> bool:
+    weight = graph.constants.get(node.input(1))
+    return node.op in DENSE and weight is not None and (node.op != "Conv" or node.get("group", 1) == 1)
+
+
+def _tune(
+    graph: Graph,
+    block: Block,
+    names: Sequence[str],
+    ranges: dict[str, Range],
+    tensors: Mapping[str, Channels],
+    values: Sequence[Mapping[str, Array]],
+    trials: int,
+) -> int:
+    """Coordinate descent over the tensors of one block, in so many trials at most; how many it took."""
+    if trials < 1:
+        return 0
+    part = Graph(graph.model())
+    made = {node.output for node in block.nodes}
+    part.nodes = [node for node in part.nodes if node.output in made]
+    part.inputs, part.outputs = list(block.inputs), list(block.outputs)
+    part.changed()
+    part.remove_dead()
+    whole, inner = choose_grids(graph, ranges), set(block.tensors())
+    leader = {name: whole.leader[name] for name in inner if whole.leader.get(name) in inner}
+    grids = dict(whole.grids)
+    simulation = Simulation(part, Scheme(whole.grids, leader))
+
+    def cost(trial: Mapping[str, Grid]) -> float:
+        return sum(
+            _weighed_error(
+                [simulation({i: v[i] for i in block.inputs}, trial)[name] - v[name] for v in values], tensors[name]
+            )
+            for name in block.outputs
+        )
+
+    best, done = cost(grids), 1
+    for name in [*names, *names[:AGAIN]]:
+        node = graph.producer(name)
+        if leader.get(name) != name or (node is not None and node.op in FIXED_RANGES):
+            continue
+        start = ranges[name]
+        for factor in FACTORS:
+            if done >= trials:
+                return done
+            done += 1
+            moved = start[0] * factor, start[1] * factor
+            trial = {**grids, name: grid(*moved)}
+            now = cost(trial)
+            if now < WORTHWHILE * best:
+                best, grids, ranges[name] = now, trial, moved
+    return done
+
+
+def _weighed_error(errors: Sequence[Array], channels: Channels) -> float:
+    """Variance of the errors in each channel, over all samples, by the channel's gain."""
+    stacked = np.stack([np.moveaxis(e, 1, 0).reshape(e.shape[1], -1) for e in errors], 1).reshape(
+        len(channels.gain), -1
+    )
+    return float((stacked.var(axis=1) * channels.gain).sum())

@@ -1,0 +1,118 @@
+"""Warnings by consequence: which tensors bring most noise into the outputs, through which channels, and what helps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from furc.onnx.graph import Graph, Node
+from furc.quantizer.keep_float import island
+from furc.quantizer.noise_model import Spread, activation_noise, decibel
+from furc.quantizer.scheme import rounded_tensors
+from furc.quantizer.sensitivity import Channels
+from furc.quantizer.split_plan import SplitChoice, all_choices, priced
+from furc.quantizer.split_price import LatencyPrice
+from furc.quantizer.warning import LintWarning
+from isa.errors import NOWHERE
+
+CONSEQUENTIAL_DB = -25.0  # of the outputs' power: a layer that costs less is not worth a warning
+MOST_LINES = 10
+MOST_CHANNELS = 8
+SUFFERING = 0.9  # of a tensor's noise, which the channels that are named bear
+AUTO_MAY = "auto tries other ranges"
+WIDE = 0.5  # of the tensor's range, which a channel must fill to be what makes the steps large
+
+
+def noise_findings(
+    graph: Graph, tensors: Mapping[str, Channels], price: LatencyPrice | None = None, otherwise: str = AUTO_MAY
+) -> list[LintWarning]:
+    """The layers whose grids cost most, the worst first. tensors: see `survey`.
+
+    otherwise: the advice where no option is known to help.
+    """
+    rounded = rounded_tensors(graph)
+    spreads = activation_noise(graph, {name: c for name, c in tensors.items() if name in rounded})
+    costly: dict[int, list[str]] = {}
+    for name in sorted(spreads, key=lambda name: -spreads[name].noise()):
+        if decibel(spreads[name].noise()) > CONSEQUENTIAL_DB:
+            costly.setdefault(id(_layer_of(graph, name)), []).append(name)
+    if not costly:
+        return []
+    choices = all_choices(graph, tensors)
+    return [_finding(graph, names, spreads, choices, price, otherwise) for names in list(costly.values())[:MOST_LINES]]
+
+
+def _layer_of(graph: Graph, name: str) -> Node | None:
+    """The layer that a tensor belongs to: its own node, or that before an activation function."""
+    node = graph.producer(name)
+    while node is not None and node.op not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
+        before = {id(p): p for n in node.inputs if (p := graph.producer(n)) is not None}
+        if len(before) == 2 and node.op == "Mul":  # x * f(x)
+            first, second = before.values()
+            source = first if first.output in second.inputs else second if second.output in first.inputs else None
+            before = {id(source): source} if source is not None else before
+        if len(before) != 1 or node.op in ("Concat", "Add", "MaxPool"):
+            return node
+        node = next(iter(before.values()))
+    return node
+
+
+def _finding(
+    graph: Graph,
+    names: list[str],
+    spreads: Mapping[str, Spread],
+    choices: Iterable[SplitChoice],
+    price: LatencyPrice | None,
+    otherwise: str,
+) -> LintWarning:
+    worst = names[0]
+    spread, layer = spreads[worst], _layer_of(graph, worst)
+    total = sum(s.noise() for s in spreads.values())
+    mine = sum(spreads[name].noise() for name in names)
+    label = (layer.name or layer.output) if layer is not None else worst
+    message = (
+        f"{label}: rounding '{worst}' to steps of {spread.step():.2g} costs {100 * mine / total:.0f}% of the predicted "
+        f"output noise ({decibel(mine):.1f} dB): {_channels(spread)}"
+    )
+    return LintWarning("OutputNoise", worst, message, _help(graph, layer, names, spreads, choices, price) or otherwise,
+                       layer.loc if layer is not None else NOWHERE)  # fmt: skip
+
+
+def _channels(spread: Spread) -> str:
+    """Which channels make the steps large, and which bear the noise."""
+    width = np.maximum(spread.high, 0) - np.minimum(spread.low, 0)
+    wide = np.flatnonzero(width >= WIDE * width.max(initial=0.0))
+    order = np.argsort(-spread.by_channel(), kind="stable")
+    share = np.cumsum(spread.by_channel()[order])
+    bearing = order[: int(np.searchsorted(share, SUFFERING * share[-1])) + 1]
+    narrow = float(np.median(width[bearing])) if bearing.size else 0.0
+    return f"channels {_list(bearing)} span {narrow:.2g} beside {_list(wide)} with {width.max(initial=0.0):.3g}"
+
+
+def _list(channels: NDArray[np.intp]) -> str:
+    shown = ", ".join(str(c) for c in sorted(channels.tolist())[:MOST_CHANNELS])
+    return f"{shown}, ... ({channels.size})" if channels.size > MOST_CHANNELS else shown
+
+
+def _help(
+    graph: Graph,
+    layer: Node | None,
+    names: list[str],
+    spreads: Mapping[str, Spread],
+    choices: Iterable[SplitChoice],
+    price: LatencyPrice | None,
+) -> str:
+    """What the options would bring, "" where none is known to help."""
+    found = []
+    for choice in choices:
+        if choice.chain.head is layer and set(names) & set(choice.chain.inner()):
+            found.append(f"--split: {choice if price is None else priced(graph, choice, price)}")
+            break
+    if layer is not None:
+        readers = [r for name in names for r in graph.readers(name) if r.op in ("Conv", "ConvTranspose", "Gemm")]
+        if readers:
+            unique = list({id(node): node for node in (layer, *readers)}.values())
+            found.append(str(island(graph, unique, spreads)))
+    return "; ".join(found)

@@ -1,0 +1,115 @@
+"""Gradients against difference quotients, and what the survey makes of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from quantizer_models import images, model, node, normal, residual
+
+from furc.onnx.graph import Graph, make
+from furc.onnx.run import RunModel, session
+from furc.quantizer.backward import gradients
+from furc.quantizer.judge import Judge, Task, judge_for
+from furc.quantizer.optimize import optimize_graph
+from furc.quantizer.sensitivity import survey
+
+SHAPE = (1, 3, 12, 12)
+INTS = {"starts": np.array([1, 2]), "ends": np.array([11, 12]), "axes": np.array([2, 3]), "steps": np.array([2, 2])}
+ONE_NODE: dict[str, tuple[onnx.NodeProto, dict[str, Any]]] = {
+    "conv, strided": (node("Conv", ["x", "w"], "y", strides=[2, 2], pads=[1, 1, 1, 1]), {"w": normal(1, 4, 3, 3, 3)}),
+    "conv, padded": (node("Conv", ["x", "w"], "y", pads=[1, 1, 1, 1]), {"w": normal(1, 4, 3, 3, 3)}),
+    "depthwise, dilated": (node("Conv", ["x", "w"], "y", group=3, dilations=[2, 2]), {"w": normal(1, 3, 1, 3, 3)}),
+    "depthwise with stride": (node("Conv", ["x", "w"], "y", group=3, strides=[2, 2]), {"w": normal(1, 3, 1, 2, 2)}),
+    "same upper": (node("Conv", ["x", "w"], "y", auto_pad="SAME_UPPER", strides=[2, 2]), {"w": normal(1, 4, 3, 3, 3)}),
+    "transposed": (node("ConvTranspose", ["x", "w"], "y", strides=[2, 2], pads=[1, 1, 1, 1]),
+                   {"w": normal(1, 3, 2, 4, 4)}),
+    "relu": (node("Relu", ["x"], "y"), {}),
+    "clip": (node("Clip", ["x", "low", "high"], "y"), {"low": np.float32(0.2), "high": np.float32(0.7)}),
+    "leaky": (node("LeakyRelu", ["x"], "y", alpha=0.1), {}),
+    "sigmoid": (node("Sigmoid", ["x"], "y"), {}),
+    "tanh": (node("Tanh", ["x"], "y"), {}),
+    "softmax": (node("Softmax", ["x"], "y", axis=1), {}),
+    "sqrt": (node("Sqrt", ["x"], "y"), {}),
+    "broadcast mul": (node("Mul", ["x", "c"], "y"), {"c": normal(1, 3, 1, 1)}),
+    "square": (node("Mul", ["x", "x"], "y"), {}),
+    "max pool": (node("MaxPool", ["x"], "y", kernel_shape=[3, 3], strides=[1, 1], pads=[1, 1, 1, 1]), {}),
+    "average pool": (node("AveragePool", ["x"], "y", kernel_shape=[2, 2], strides=[2, 2]), {}),
+    "global average": (node("GlobalAveragePool", ["x"], "y"), {}),
+    "mean": (node("ReduceMean", ["x"], "y", axes=[2], keepdims=0), {}),
+    "reshape": (node("Reshape", ["x", "s"], "y"), {"s": np.array([3, -1])}),
+    "transpose": (node("Transpose", ["x"], "y", perm=[0, 2, 3, 1]), {}),
+    "slice with steps": (node("Slice", ["x", "starts", "ends", "axes", "steps"], "y"), INTS),
+    "pad": (node("Pad", ["x", "p"], "y"), {"p": np.array([0, 0, 1, 2, 0, 0, 0, 1])}),
+    "concat": (node("Concat", ["x", "x"], "y", axis=1), {}),
+    "space to depth": (node("SpaceToDepth", ["x"], "y", blocksize=2), {}),
+    "upsample": (node("Resize", ["x", "", "r"], "y", mode="nearest", coordinate_transformation_mode="asymmetric",
+                      nearest_mode="floor"), {"r": np.array([1, 1, 2, 2], np.float32)}),
+}  # fmt: skip
+
+
+def gradient_of(made: onnx.ModelProto, output: str, seed: np.ndarray, feed: dict[str, np.ndarray]) -> np.ndarray:
+    graph = Graph(made)
+    copy, made_by = gradients(graph, [output], ["x"])
+    copy.outputs = [made_by["x"]]
+    proto = copy.model()
+    proto.opset_import[0].version = 16
+    found: np.ndarray = session(proto).run(None, {**feed, f"{output}/seed": seed})[0]
+    return found
+
+
+@pytest.mark.parametrize("name", ONE_NODE)
+def test_gradients_are_difference_quotients(name: str) -> None:
+    step, constants = ONE_NODE[name]
+    made = optimize_graph(model([step], {"x": SHAPE}, ["y"], constants)).model()
+    run, random = RunModel(made), np.random.default_rng(0)
+    x = random.uniform(0.05, 1, SHAPE).astype(np.float32)
+    seed = np.asarray(random.normal(size=run({"x": x})["y"].shape), np.float32)
+    found = gradient_of(made, "y", seed, {"x": x})
+    for _ in range(5):
+        at = tuple(random.integers(0, n) for n in SHAPE)
+        ends = []
+        for sign in (1, -1):
+            moved = x.copy()
+            moved[at] += sign * 2e-3
+            ends.append(float((run({"x": moved})["y"].astype(np.float64) * seed).sum()))
+        assert found[at] == pytest.approx((ends[0] - ends[1]) / 4e-3, abs=2e-2, rel=2e-2)
+
+
+def test_gains_tell_the_noise_at_the_output() -> None:
+    graph = optimize_graph(residual())
+    feeds = images(64)
+    surveyed = survey(graph, ["silu", "r1"], feeds, Judge({}))
+    exact, random = RunModel(graph.model()), np.random.default_rng(1)
+    noisy = Graph(graph.model())
+    for reader in noisy.readers("silu"):
+        reader.inputs = ["with_noise" if name == "silu" else name for name in reader.inputs]
+    noisy.inputs.append("noise")
+    noisy.set_info(onnx.helper.make_tensor_value_info("noise", 1, graph.shape("silu")))
+    noisy.changed()
+    noisy.insert_before(noisy.readers("with_noise")[0], [make("Add", ["silu", "noise"], ["with_noise"])])
+    run, signal, error = RunModel(noisy.model()), 0.0, 0.0
+    for feed in feeds * 2:
+        added = (random.normal(size=graph.shape("silu") or ()) * 1e-2).astype(np.float32)
+        y = exact(feed)["y"]
+        signal, error = (
+            signal + float((y**2).sum()),
+            error + float(((run({**feed, "noise": added})["y"] - y) ** 2).sum()),
+        )
+    assert surveyed["silu"].gain.sum() * 1e-4 == pytest.approx(error / signal, rel=0.35)
+    assert surveyed["r1"].low.min() >= 0
+
+
+def test_the_judge_puts_a_sigmoid_behind_maps_of_logits_alone() -> None:
+    conv = node("Conv", ["x", "w"], "y")
+    logits = optimize_graph(model([conv], {"x": SHAPE}, ["y"], {"w": normal(1, 4, 3, 1, 1)}))
+    depths = optimize_graph(model([conv], {"x": SHAPE}, ["y"], {"w": np.full((4, 3, 1, 1), 40, np.float32)}))
+    ended = optimize_graph(
+        model([conv, node("Sigmoid", ["y"], "z")], {"x": SHAPE}, ["z"], {"w": normal(1, 4, 3, 1, 1)})
+    )
+    assert judge_for(logits, images(1)).behind == {"y": "Sigmoid"}
+    assert judge_for(depths, images(1)).behind == judge_for(ended, images(1)).behind == {}
+    assert judge_for(optimize_graph(residual()), images(1), Task.DETECT).behind == {}
+    assert judge_for(logits, images(1), Task.CLASSIFY).behind == {"y": "Softmax"}

@@ -1,0 +1,78 @@
+"""Warnings by consequence, and layers kept in float."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from quantizer_models import images, model, node, normal, run
+from test_quantizer_split import hard_silu
+
+from furc.onnx.graph import Graph
+from furc.quantizer import Observer, QuantizeOptions, lint, quantize_explained
+from furc.quantizer.optimize import optimize_graph
+from furc.quantizer.report import ranges_in
+from isa.errors import QuantizeError
+
+
+def test_the_layer_that_costs_most_is_named_with_its_channels_and_what_helps() -> None:
+    outcome = quantize_explained(hard_silu(), images(16), QuantizeOptions(split=False))
+    first, *rest = outcome.findings()
+    assert first.name == "OutputNoise" and first.message.startswith("u_node: rounding 'a' to steps of ")
+    assert "--split: splitting u_node into " in first.hint and "--keep-float u_node" in first.hint
+    assert len({warning.tensor for warning in rest}) == len(rest) < 10
+
+
+def test_what_was_split_is_told_and_not_warned_about() -> None:
+    outcome = quantize_explained(hard_silu(), images(16), QuantizeOptions())
+    assert str(outcome.splits[0]).startswith("splitting u_node into ")
+    assert all(not warning.message.startswith("u_node:") for warning in outcome.findings())
+
+
+def test_pixels_that_the_first_layer_expects_raw_are_no_fault() -> None:
+    constants = {"w": normal(1, 4, 3, 3, 3) / 100, "b": normal(2, 4)}
+    graph = optimize_graph(model([node("Conv", ["x", "w", "b"], "y")], {"x": (1, 3, 12, 12)}, ["y"], constants))
+    raw = [{"x": feed["x"] * 255} for feed in images(16)]
+    observer = Observer(graph, only=graph.inputs)
+    observer.observe(raw)
+    assert lint(observer, samples=raw[:2], noise=[]) == []
+    wants_small = optimize_graph(
+        model(
+            [node("Conv", ["x", "w", "b"], "y")], {"x": (1, 3, 12, 12)}, ["y"], {**constants, "w": constants["w"] * 100}
+        )
+    )
+    observer = Observer(wants_small, only=graph.inputs)
+    observer.observe(raw)
+    assert [warning.name for warning in lint(observer, samples=raw[:2], noise=[])] == ["NotNormalized"]
+
+
+def test_ten_findings_are_the_most() -> None:
+    names = [f"c{i}" for i in range(14)]
+    nodes = [node("Conv", ["x", "w"], name) for name in names]
+    nodes.append(node("Concat", names, "y", axis=1))
+    weights = normal(1, 4, 3, 1, 1)
+    weights[2] = 0
+    observer = Observer(optimize_graph(model(nodes, {"x": (1, 3, 12, 12)}, ["y"], {"w": weights})))
+    observer.observe(images(3))
+    assert len(lint(observer, samples=images(2))) == 10
+
+
+def test_layers_kept_in_float_have_no_grids_between_them() -> None:
+    options = QuantizeOptions(split=False, keep_float=("u_node", "d_node"))
+    outcome = quantize_explained(hard_silu(), images(16), options)
+    assert not {"u", "a", "d"} & set(ranges_in(outcome.model)) and {"e", "f"} <= set(ranges_in(outcome.model))
+    (conv,) = [n for n in outcome.model.graph.node if n.name == "u_node"]
+    assert conv.input[1] == "w1"
+
+    def error(written: QuantizeOptions) -> float:
+        made = quantize_explained(hard_silu(), images(16), written).model
+        return float(np.mean([np.square(run(made, f)[0] - run(hard_silu(), f)[0]).mean() for f in images(3)]))
+
+    assert error(options) < error(QuantizeOptions(split=False)) / 4
+
+
+def test_a_pattern_names_layers_and_an_unknown_layer_is_refused() -> None:
+    outcome = quantize_explained(hard_silu(), images(4), QuantizeOptions(split=False, keep_float=("*_node",)[:0]))
+    assert Graph(outcome.model).metadata == {}
+    with pytest.raises(QuantizeError) as caught:
+        quantize_explained(hard_silu(), images(4), QuantizeOptions(keep_float=("u_nod",)))
+    assert caught.value.name == "UnknownLayer" and "u_node" in str(caught.value.hint)

@@ -1,0 +1,144 @@
+"""Reordering channels, cutting them into groups, and deciding where."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from quantizer_models import images, model, node, normal, run, sqnr_db
+
+from furc.onnx.graph import Graph
+from furc.quantizer import QuantizeOptions, quantize_model
+from furc.quantizer.channel_order import find_moved, reorder
+from furc.quantizer.judge import Judge
+from furc.quantizer.optimize import optimize_graph
+from furc.quantizer.partition import best_partition
+from furc.quantizer.scheme import quantized_tensors
+from furc.quantizer.sensitivity import survey
+from furc.quantizer.split_channels import find_chains, split
+from furc.quantizer.split_plan import split_where_it_pays
+from furc.quantizer.split_price import LatencyPrice
+
+CHANNELS = 16
+
+
+def silu(x: str, y: str) -> list[onnx.NodeProto]:
+    return [node("Sigmoid", [x], f"{y}_gate"), node("Mul", [x, f"{y}_gate"], y)]
+
+
+def hard_silu(ratio: float = 300.0, residual: bool = False) -> onnx.ModelProto:
+    """conv - SiLU - depthwise - SiLU - conv, whose first channels are spread over 1 to `ratio`."""
+    gain = np.random.default_rng(0).permutation(np.geomspace(1, ratio, CHANNELS)).astype(np.float32)
+    constants = {
+        "w1": normal(1, CHANNELS, 3, 3, 3) * 0.3 * gain[:, None, None, None], "b1": normal(2, CHANNELS) * 0.1 * gain,
+        "w2": normal(3, CHANNELS, 1, 3, 3) * 0.5 / gain[:, None, None, None], "b2": normal(4, CHANNELS) * 0.1,
+        "w3": normal(5, CHANNELS, CHANNELS, 1, 1) * 0.4, "w4": normal(6, 4, CHANNELS, 1, 1) * 0.4,
+    }  # fmt: skip
+    nodes = [
+        node("Conv", ["x", "w1", "b1"], "u", pads=[1, 1, 1, 1]), *silu("u", "a"),
+        node("Conv", ["a", "w2", "b2"], "d", pads=[1, 1, 1, 1], group=CHANNELS), *silu("d", "e"),
+        node("Conv", ["e", "w3"], "f"), *silu("f", "g"),
+        *([node("Add", ["e", "g"], "h")] if residual else []),
+        node("Conv", ["h" if residual else "g", "w4"], "y"),
+    ]  # fmt: skip
+    return model(nodes, {"x": (1, 3, 12, 12)}, ["y"], constants)
+
+
+def equal_results(made: onnx.ModelProto, graph: Graph) -> None:
+    onnx.checker.check_model(graph.model())
+    for feed in images(3):
+        np.testing.assert_allclose(run(graph.model(), feed)[0], run(made, feed)[0], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_channels_in_another_order_give_the_same_results(residual: bool) -> None:
+    made = hard_silu(residual=residual)
+    graph = optimize_graph(made)
+    moved = find_moved(graph, "u")
+    assert moved is not None and ("e", 0) in moved.tensors and (("g", 0) in moved.tensors) is residual
+    reorder(graph, moved.edits, np.random.default_rng(0).permutation(CHANNELS))
+    equal_results(made, graph)
+
+
+def test_a_concat_takes_the_order_on_and_an_output_stops_it() -> None:
+    constants = {"w1": normal(1, 4, 3, 1, 1), "w2": normal(2, 4, 3, 1, 1), "w3": normal(3, 5, 8, 1, 1)}
+    nodes = [
+        node("Conv", ["x", "w1"], "a"), node("Conv", ["x", "w2"], "b"), node("Concat", ["a", "b"], "c", axis=1),
+        node("Conv", ["c", "w3"], "y"),
+    ]  # fmt: skip
+    made = model(nodes, {"x": (1, 3, 12, 12)}, ["y"], constants)
+    graph = optimize_graph(made)
+    moved = find_moved(graph, "b")
+    assert moved is not None and ("c", 4) in moved.tensors and find_moved(graph, "y") is None
+    reorder(graph, moved.edits, np.array([2, 0, 3, 1]))
+    equal_results(made, graph)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_splitting_changes_no_result(residual: bool) -> None:
+    made = hard_silu(residual=residual)
+    for index in range(len(find_chains(optimize_graph(made)))):
+        graph = optimize_graph(made)
+        chain = find_chains(graph)[index]
+        split(graph, chain, np.random.default_rng(index).permutation(CHANNELS), [3, 8, CHANNELS])
+        assert sum(n.op == "Concat" for n in graph.nodes) == len(chain.ends)
+        equal_results(made, graph)
+
+
+def test_an_end_that_is_read_before_the_chain_is_over_stays_in_order() -> None:
+    nodes = [
+        node("Conv", ["x", "w1"], "u"), node("Relu", ["u"], "r"), node("Conv", ["r", "w3"], "early"),
+        node("Conv", ["r", "w2"], "d", group=4), node("Relu", ["d"], "e"), node("Conv", ["e", "w3"], "late"),
+        node("Add", ["early", "late"], "y"),
+    ]  # fmt: skip
+    constants = {"w1": normal(1, 4, 3, 1, 1), "w2": normal(2, 4, 1, 1, 1), "w3": normal(3, 5, 4, 1, 1)}
+    made = model(nodes, {"x": (1, 3, 12, 12)}, ["y"], constants)
+    graph = optimize_graph(made)
+    (chain,) = [c for c in find_chains(graph) if len(c.nodes) == 4]
+    split(graph, chain, np.array([3, 1, 0, 2]), [1, 4])
+    equal_results(made, graph)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.integers(0, 50), min_size=2, max_size=7), st.integers(1, 4))
+def test_the_partition_is_the_best_of_all(numbers: list[int], groups: int) -> None:
+    size = len(numbers)
+    cost = np.zeros((size + 1, size + 1))
+    for i, j in itertools.combinations(range(size + 1), 2):
+        cost[i, j] = (j - i) * (max(numbers[i:j]) ** 2)
+    ends, total = best_partition(cost, groups)
+    cuts = itertools.combinations(range(1, size), min(groups, size) - 1)
+    best = min(sum(cost[a, b] for a, b in itertools.pairwise((0, *cut, size))) for cut in cuts)
+    assert total == pytest.approx(best)
+    assert sum(cost[a, b] for a, b in itertools.pairwise((0, *ends))) == pytest.approx(best) and ends[-1] == size
+
+
+def test_cuts_are_at_multiples() -> None:
+    cost = np.add.outer(-np.arange(13.0), np.arange(13.0)) ** 2
+    ends, _ = best_partition(cost, 3, 4)
+    assert ends == [4, 8, 12]
+
+
+def test_the_predictor_splits_the_chain_that_costs_most_and_nothing_where_channels_are_alike() -> None:
+    graph = optimize_graph(hard_silu())
+    surveyed = survey(graph, quantized_tensors(graph), images(8), Judge({}))
+    done, after = split_where_it_pays(graph, surveyed, LatencyPrice(graph))
+    assert done[0].tensor == "u" and done[0].gain_db > 10 and done[0].added_ms >= 0
+    assert "a/part0" in after and "a" not in after
+    equal_results(hard_silu(), graph)
+    alike = optimize_graph(hard_silu(1.0))
+    surveyed = survey(alike, quantized_tensors(alike), images(8), Judge({}))
+    assert all(choice.gain_db < 3 for choice in split_where_it_pays(alike, surveyed)[0])
+
+
+def test_a_hard_depthwise_silu_network_comes_back_by_splitting() -> None:
+    def db(**options: object) -> float:
+        written = quantize_model(hard_silu(), images(16), QuantizeOptions(**options))  # type: ignore[arg-type]
+        exact = np.concatenate([run(hard_silu(), f)[0].ravel() for f in images(20)[16:]])
+        return sqnr_db(exact, np.concatenate([run(written, f)[0].ravel() for f in images(20)[16:]]))
+
+    assert db() > db(split=False) + 6 and db() > 25
