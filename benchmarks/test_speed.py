@@ -32,7 +32,9 @@ PROFILE_PER_INFERENCE = 10
 def model() -> onnx.ModelProto:
     shape = (1, 3, 640, 640)
     data = [{"images": np.random.default_rng(0).random(shape, np.float32)}]
-    return quantize_model(zoo.build("yolov8n"), data, QuantizeOptions(method=CalibrationMethod.MIN_MAX_ASYM))
+    return quantize_model(
+        zoo.build("yolov8n"), data, QuantizeOptions(method=CalibrationMethod.MIN_MAX_ASYM, split=False)
+    )
 
 
 @pytest.fixture(scope="module")

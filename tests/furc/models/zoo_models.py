@@ -20,7 +20,7 @@ def quantized(name: str, size: int | None = None) -> onnx.ModelProto:
     shape = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
     rng = np.random.default_rng(0)
     data = [{"images": rng.random(shape, np.float32)} for _ in range(2)]
-    return quantize_model(model, data, QuantizeOptions(method=CalibrationMethod.MIN_MAX_ASYM))
+    return quantize_model(model, data, QuantizeOptions(method=CalibrationMethod.MIN_MAX_ASYM, split=False))
 
 
 def images(model: onnx.ModelProto, seed: int) -> dict[str, np.ndarray]:
