@@ -43,7 +43,7 @@ from passes.dfg.legality import OperatorSet
 from passes.ir.graph import Graph
 from passes.ir.levels import broken_rules, verify
 from passes.ir.op import Array, Level, Op, Value
-from passes.ir.types import DType, Quant, TensorType
+from passes.ir.types import OPEN, DType, Quant, TensorType
 from passes.ldfg.to_lowlevel import to_lowlevel
 from passes.ops.host import Dequantize, HostCall, Recast
 from passes.ops.move import Reshape
@@ -247,10 +247,20 @@ class Importer(Context[Node]):
         results = infer(node, told, constants, self.model.proto.opset_import)
         for name, result in zip(node.outputs, results, strict=False):
             if name:
+                result = self._declared(name, result)
                 self.told[name] = result
                 type = TensorType(result.shape or (), result.dtype or DType.F32)
                 is_told = result.dtype is not None and result.shape is not None
                 self.env[name] = OnHost(Value(name, type), told=is_told)
+
+    def _declared(self, name: str, told: Told) -> Told:
+        """What the model says of an output whose rank cannot be inferred; one without axes may just be left open."""
+        info = next((o for o in self.model.proto.graph.output if o.name == name), None)
+        if told.shape is not None or info is None or not info.type.tensor_type.shape.dim:
+            return told
+        dims = info.type.tensor_type.shape.dim
+        extents = tuple(int(d.dim_value) if d.HasField("dim_value") else OPEN for d in dims)
+        return Told(told.element or info.type.tensor_type.elem_type, extents)
 
     def _told_of(self, name: str, entry: Entry) -> Told:
         if name in self.told:
