@@ -19,7 +19,7 @@ from furc.onnx.graph import Graph, Node, make
 from furc.onnx.run import run_session, session
 from furc.quantizer.calibrator import Progress
 from furc.quantizer.float_run import Feed
-from furc.quantizer.operators import LINEAR
+from furc.quantizer.operators import LINEAR, is_quantized
 from furc.quantizer.scheme import Scheme
 from furc.quantizer.simulate import rounded_weights
 
@@ -45,7 +45,9 @@ def correct_biases(graph: Graph, scheme: Scheme, samples: Sequence[Feed], progre
 
 
 def _is_correctable(graph: Graph, scheme: Scheme, node: Node) -> bool:
-    if node.op not in CORRECTED or node.inputs[0] not in scheme.grids or graph.rank(node.output) is None:
+    if node.op not in CORRECTED or not is_quantized(graph, node) or graph.rank(node.output) is None:
+        return False
+    if node.inputs[0] not in scheme.grids:
         return False
     constant = node.input(1) in graph.constants and (not node.input(2) or node.input(2) in graph.constants)
     return constant and (node.op != "Gemm" or not node.get("transA", 0))

@@ -83,4 +83,4 @@ def _is_map(shape: tuple[int, ...] | None) -> bool:
 
 
 def _may_be_logits(values: Array | None) -> bool:
-    return values is not None and float(np.median(values)) < LOGIT
+    return values is not None and values.size > 0 and float(np.median(values)) < LOGIT

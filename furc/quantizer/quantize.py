@@ -112,12 +112,15 @@ def _silent(what: str, done: int, total: int | None) -> None:
 
 
 def _surveyed(graph: Graph, kept: Kept, options: QuantizeOptions) -> Channeled:
-    """Sensitivities, where something asks for them."""
+    """Sensitivities, where something asks for them; none where a model or its data does not let itself be probed."""
     if not options.split and options.method not in (WEIGHTED, AUTO):
         return {}
     count = min(SAMPLES, max(FEWEST_SAMPLES, len(kept.samples) // 4))
     samples = kept.samples[:: max(1, len(kept.samples) // count)][:count]
-    return survey(graph, _free_tensors(graph), samples, judge_for(graph, samples, options.task))
+    try:
+        return survey(graph, _free_tensors(graph), samples, judge_for(graph, samples, options.task))
+    except Exception:  # of ONNX Runtime, without a common base; what is wrong with the data, calibration says better
+        return {}
 
 
 def _free_tensors(graph: Graph) -> list[str]:

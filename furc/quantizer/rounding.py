@@ -20,6 +20,7 @@ from furc.onnx.graph import Array, Float32, Graph, Node
 from furc.quantizer.affine import WEIGHT_HIGH, along, dequantize_array, quantize_array
 from furc.quantizer.calibrator import Progress
 from furc.quantizer.float_run import Feed, FloatRun
+from furc.quantizer.operators import is_quantized
 from furc.quantizer.qdq import scales_of, weight_axis
 from furc.quantizer.scheme import Scheme
 
@@ -51,6 +52,8 @@ def reconstruct_rounding(
 def _is_reconstructable(graph: Graph, scheme: Scheme, node: Node) -> bool:
     weight = graph.constants.get(node.input(1))
     if node.op not in ("Conv", "Gemm") or weight is None or node.inputs[0] not in scheme.grids:
+        return False
+    if not is_quantized(graph, node):
         return False
     if node.op == "Gemm":
         return not node.get("transA", 0) and _rows(node, weight).shape[1] <= LARGEST_PATCH

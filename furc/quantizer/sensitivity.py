@@ -7,6 +7,7 @@ and averaged over samples this is the channel's gain. The same runs give the ext
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from furc.onnx.run import RunModel, session
 from furc.quantizer import backward
 from furc.quantizer.float_run import Feed
 from furc.quantizer.judge import Judge
+from isa.errors import QuantizeError
 
 Float64 = NDArray[np.float64]
 SAMPLES = 8  # enough: a channel's gain is a mean over all its positions too
@@ -46,7 +48,8 @@ class Channels:
 def survey(graph: Graph, names: Sequence[str], samples: Sequence[Feed], judge: Judge) -> dict[str, Channels]:
     """Statistics of these tensors over some samples. Tensors that no output depends on, and all of a model older than
     opset 13, are left out."""
-    if graph.opset < backward.OLDEST or not samples:
+    names = [name for name in names if math.prod(graph.shape(name) or (0,))]
+    if graph.opset < backward.OLDEST or not samples or not names:
         return {}
     judged, outputs = judge.judged(graph)
     run = RunModel(judged.model())
@@ -84,10 +87,10 @@ def _channels(parts: Mapping[str, Float64], samples: int) -> Channels:
 
 
 class _Surveyor:
-    """One session that gives four numbers a channel of each tensor."""
+    """One session that gives three numbers a channel of each tensor."""
 
     def __init__(self, graph: Graph, outputs: Sequence[str], names: Sequence[str]) -> None:
-        known = [name for name in names if graph.rank(name)]
+        known = [name for name in names if (graph.rank(name) or 0) > 1]
         copy, found = backward.gradients(graph, outputs, known)
         self._names = list(found)
         wanted = []
@@ -102,6 +105,8 @@ class _Surveyor:
                     source = f"{made}/squares"
                 copy.nodes.append(_reduce(copy, op, source, made, axes))
                 copy.set_info(helper.make_tensor_value_info(made, TensorProto.FLOAT, None))
+        if not wanted:
+            raise QuantizeError("CannotRun", "no output depends on a tensor whose gradient can be told")
         copy.outputs = wanted
         copy.changed()
         copy.remove_dead()

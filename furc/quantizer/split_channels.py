@@ -105,6 +105,8 @@ def _is_head(graph: Graph, node: Node) -> bool:
     weight = graph.constants.get(node.input(1))
     if node.op != "Conv" or weight is None or weight.ndim != 4 or node.get("group", 1) != 1 or len(weight) < 2:
         return False
+    if graph.stays_float(node):
+        return False
     return not node.input(2) or node.input(2) in graph.constants
 
 
@@ -113,7 +115,7 @@ def _reach(graph: Graph, head: Node) -> list[Node]:
     inside, nodes = {head.output}, [head]
     for node in graph.nodes[graph.nodes.index(head) + 1 :]:
         read = [name for name in node.inputs if name and name not in graph.constants]
-        if not read or not inside.issuperset(read) or len(node.outputs) != 1:
+        if not read or not inside.issuperset(read) or len(node.outputs) != 1 or graph.stays_float(node):
             continue
         if is_depthwise(graph, node) or (node.op in JOINS and _is_join(graph, node)) or works_by_channel(graph, node):
             inside.add(node.output)

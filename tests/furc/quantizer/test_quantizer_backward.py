@@ -7,14 +7,16 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from quantizer_models import images, model, node, normal, residual
+from quantizer_models import images, model, node, normal, residual, run
 
 from furc.onnx.graph import Graph, make
 from furc.onnx.run import RunModel, session
+from furc.quantizer import QuantizeOptions, quantize_model
 from furc.quantizer.backward import gradients
 from furc.quantizer.judge import Judge, Task, judge_for
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.sensitivity import survey
+from isa.errors import QuantizeError
 
 SHAPE = (1, 3, 12, 12)
 INTS = {"starts": np.array([1, 2]), "ends": np.array([11, 12]), "axes": np.array([2, 3]), "steps": np.array([2, 2])}
@@ -64,9 +66,9 @@ def gradient_of(made: onnx.ModelProto, output: str, seed: np.ndarray, feed: dict
 def test_gradients_are_difference_quotients(name: str) -> None:
     step, constants = ONE_NODE[name]
     made = optimize_graph(model([step], {"x": SHAPE}, ["y"], constants)).model()
-    run, random = RunModel(made), np.random.default_rng(0)
+    model_run, random = RunModel(made), np.random.default_rng(0)
     x = random.uniform(0.05, 1, SHAPE).astype(np.float32)
-    seed = np.asarray(random.normal(size=run({"x": x})["y"].shape), np.float32)
+    seed = np.asarray(random.normal(size=model_run({"x": x})["y"].shape), np.float32)
     found = gradient_of(made, "y", seed, {"x": x})
     for _ in range(5):
         at = tuple(random.integers(0, n) for n in SHAPE)
@@ -74,7 +76,7 @@ def test_gradients_are_difference_quotients(name: str) -> None:
         for sign in (1, -1):
             moved = x.copy()
             moved[at] += sign * 2e-3
-            ends.append(float((run({"x": moved})["y"].astype(np.float64) * seed).sum()))
+            ends.append(float((model_run({"x": moved})["y"].astype(np.float64) * seed).sum()))
         assert found[at] == pytest.approx((ends[0] - ends[1]) / 4e-3, abs=2e-2, rel=2e-2)
 
 
@@ -90,13 +92,13 @@ def test_gains_tell_the_noise_at_the_output() -> None:
     noisy.set_info(onnx.helper.make_tensor_value_info("noise", 1, graph.shape("silu")))
     noisy.changed()
     noisy.insert_before(noisy.readers("with_noise")[0], [make("Add", ["silu", "noise"], ["with_noise"])])
-    run, signal, error = RunModel(noisy.model()), 0.0, 0.0
+    noisy_run, signal, error = RunModel(noisy.model()), 0.0, 0.0
     for feed in feeds * 2:
         added = (random.normal(size=graph.shape("silu") or ()) * 1e-2).astype(np.float32)
         y = exact(feed)["y"]
         signal, error = (
             signal + float((y**2).sum()),
-            error + float(((run({**feed, "noise": added})["y"] - y) ** 2).sum()),
+            error + float(((noisy_run({**feed, "noise": added})["y"] - y) ** 2).sum()),
         )
     assert surveyed["silu"].gain.sum() * 1e-4 == pytest.approx(error / signal, rel=0.35)
     assert surveyed["r1"].low.min() >= 0
@@ -113,3 +115,16 @@ def test_the_judge_puts_a_sigmoid_behind_maps_of_logits_alone() -> None:
     assert judge_for(depths, images(1)).behind == judge_for(ended, images(1)).behind == {}
     assert judge_for(optimize_graph(residual()), images(1), Task.DETECT).behind == {}
     assert judge_for(logits, images(1), Task.CLASSIFY).behind == {"y": "Softmax"}
+
+
+@pytest.mark.parametrize("opset", [11, 13, 18])
+def test_models_of_every_opset_quantize_with_or_without_a_survey(opset: int) -> None:
+    written = quantize_model(residual(), images(4), QuantizeOptions(opset=opset))
+    assert run(written, images(1)[0])[0].shape == (1, 5)
+
+
+def test_a_model_whose_outputs_depend_on_no_image_quantizes_without_a_survey() -> None:
+    made = model([node("Relu", ["x"], "r"), node("Shape", ["r"], "y")], {"x": SHAPE}, ["y"], {})
+    assert survey(optimize_graph(residual()), [], images(2), Judge({})) == {}
+    with pytest.raises(QuantizeError):
+        quantize_model(made, images(2), QuantizeOptions())

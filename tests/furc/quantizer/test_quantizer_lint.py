@@ -70,6 +70,15 @@ def test_layers_kept_in_float_have_no_grids_between_them() -> None:
     assert error(options) < error(QuantizeOptions(split=False)) / 4
 
 
+def test_a_layer_in_the_middle_stays_in_float_with_every_option_on() -> None:
+    options = QuantizeOptions(keep_float=("d_node",), adaround=True)
+    written = quantize_explained(hard_silu(), images(8), options).model
+    (conv,) = [n for n in written.graph.node if n.name == "d_node"]
+    weights = {i.name for i in written.graph.initializer}
+    assert conv.input[1] in weights and conv.input[2] in weights
+    run(written, images(1)[0])
+
+
 def test_a_pattern_names_layers_and_an_unknown_layer_is_refused() -> None:
     outcome = quantize_explained(hard_silu(), images(4), QuantizeOptions(split=False, keep_float=("*_node",)[:0]))
     assert Graph(outcome.model).metadata == {}
