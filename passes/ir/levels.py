@@ -113,6 +113,12 @@ def _constants_stay_constants(graph: Graph) -> Iterator[str]:
             known.update(op.results)
 
 
+def _outputs_are_computed(graph: Graph) -> Iterator[str]:
+    """Neither a constant nor packed bytes is what a model gives."""
+    fixed = set(graph.constants) | {v for op in _on_chip(graph) if not _made(op) for v in op.results}
+    yield from (f"output {value} is a constant" for value in graph.outputs if value in fixed)
+
+
 def _batch_is_positive(graph: Graph) -> Iterator[str]:
     if graph.batch < 1:
         yield f"a batch of {graph.batch}"
@@ -120,7 +126,7 @@ def _batch_is_positive(graph: Graph) -> Iterator[str]:
 
 EVERY_LEVEL: tuple[GraphRule, ...] = (
     _made_once, _made_before_read, _known_ops, _types_are_possible, _constants_have_their_type,
-    _constants_stay_constants, _batch_is_positive,
+    _constants_stay_constants, _outputs_are_computed, _batch_is_positive,
 )  # fmt: skip
 
 
@@ -202,7 +208,17 @@ def _layouts_spread_the_tensor(graph: Graph) -> Iterator[str]:
             yield f"{value}: no order {place.order}"
 
 
-LOW_LEVEL: tuple[GraphRule, ...] = (_npu_has_four_axes, _layouts_spread_the_tensor)
+def _tensors_lie_where_they_can(graph: Graph) -> Iterator[str]:
+    """The host writes inputs to DRAM; stripes are for packed bytes."""
+    for value in graph.inputs:
+        if isinstance(value.type.place, InSram | Striped):
+            yield f"input {value} lies in SRAM, which the host does not reach"
+    for value in (value for op in graph.ops for value in _made(op)):
+        if isinstance(value.type.place, Striped):
+            yield f"{value}: a tensor has a layout, stripes are for packed bytes"
+
+
+LOW_LEVEL: tuple[GraphRule, ...] = (_npu_has_four_axes, _layouts_spread_the_tensor, _tensors_lie_where_they_can)
 COMMAND_LEVEL: tuple[GraphRule, ...] = (
     *LOW_LEVEL, _host_meets_npu_in_dram, _outputs_reach_the_host, _computes_in_sram, _views_lie_where_their_buffer_does,
 )  # fmt: skip

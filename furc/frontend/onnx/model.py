@@ -17,7 +17,7 @@ from furc.frontend.onnx.operator_form import in_qdq_nodes
 from furc.isolated import Died, isolated
 from furc.onnx.files import Source, load
 from furc.onnx.graph import captured, fixed_batch, input_infos
-from furc.onnx.soundness import CHECK, NotValid, check_by_onnx
+from furc.onnx.soundness import CHECK, NotValid, check_by_onnx, node_name
 from furc.quantizer.calibrated import is_calibrated
 from furc.quantizer.operators import QUANTIZED
 from furc.quantizer.optimize.opset import convert_opset
@@ -97,8 +97,8 @@ def _judged(
     _replace(proto.graph.input, [*given, *shown])
     opset = max((int(o.version) for o in proto.opset_import if o.domain in ("", "ai.onnx")), default=0)
     if 0 < opset < OLDEST_OPSET:
-        for node in proto.graph.node:  # else the converter makes up names
-            node.name = node.name or next(iter(node.output), "")
+        for index, node in enumerate(proto.graph.node):
+            node.name = node_name(node, index)  # else the converter makes up names
         proto = convert_opset(proto, QUANTIZED_OPSET)
     opset = _checked_opset(proto, source)
     if proto.functions:

@@ -149,7 +149,7 @@ class _Question:
             macs = macs_of(node.proto, shapes, made)
             host_ns += self._quantizing_ns(node)
             host_ns += npu.host_copy_ns_per_element * FLOAT_BYTES * elements + npu.host_ns_per_mac * macs
-            cycles = macs / (npu.macs_per_cycle * UTILIZATION) + elements / npu.te_io_bytes_per_cycle
+            cycles = macs / (npu.macs_per_cycle * UTILIZATION) + elements / (npu.te_io_bytes_per_cycle * npu.num_slices)
             npu_ns += (cycles + CONV_COMMANDS * npu.command_setup_cycles) / npu.clock_hz * NS
         on_host = any(node.index in self.walk.hosts for node in nodes)
         return Unit(host_ns, math.inf if on_host else npu_ns)
