@@ -13,7 +13,6 @@ from pathlib import Path
 
 from furc.cache import default_cache, key_of
 from furc.data.inputs import inputs_of, random_inputs
-from furc.frontend import load_onnx
 from furc.ir_files import is_ir, read_ir, side_file
 from furc.onnx.files import data_files
 from furc.profiling.budget import Budget, budget_from_json, budget_of
@@ -100,7 +99,7 @@ def read(source: Path, request: Request) -> tuple[IR, CompileOptions]:
     """The source at its own level, and the options that suit it. Raises FurcError."""
     if not is_ir(source):
         request.options()  # a wrong option is told before a large model is read
-        return load_onnx(source, input_shapes=request.input_shapes), request.options()
+        return request.load(source), request.options()
     content = read_ir(source)
     graph = _graph(content)
     if request.input_shapes:

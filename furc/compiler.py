@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from furc.compiler_config import CompilerConfig, compiler_config
+from furc.compiler_config import compiler_config as check_config
 from furc.frontend import load_onnx
+from furc.frontend.onnx.input_form import InputForm
 from furc.onnx.files import Source
 from furc.version import __version__
 from isa import npu as npus
@@ -47,7 +48,12 @@ def compile(
     the target. input_shapes: shapes of inputs that the model leaves open. Raises FurcError.
     """
     options = compile_options(target_npu, batch_size, compiler_config or {}, npu)
-    graph = load_onnx(model, input_shapes=input_shapes)
+    checked = check_config(compiler_config or {})
+    graph = load_onnx(
+        model, input_shapes=input_shapes, batch=1, npu=options.npu, max_npu_segments=checked.max_npu_segments,
+        form=InputForm(checked.permute_input, checked.without_quantize),
+        operator_set=checked.operator_set,
+    )  # fmt: skip
     return compile_graph(graph, options).enf
 
 
@@ -55,12 +61,14 @@ def compile_options(
     target_npu: str, batch_size: int, config: Mapping[str, object], npu: NpuConfig | None = None
 ) -> CompileOptions:
     """What the passes need, from what a user says."""
-    checked: CompilerConfig = compiler_config(config)
+    checked = check_config(config)
     check_batch(batch_size)
     return CompileOptions(
         npu=npu if npu is not None else npus.target(target_npu),
         batch=batch_size,
         use_program_loading=checked.use_program_loading,
+        max_npu_segments=checked.max_npu_segments,
+        operator_set=checked.operator_set,
     )
 
 

@@ -15,6 +15,7 @@ from furc.request import Request
 from passes.ir.graph import Graph
 from passes.ir.lir import Program
 from passes.ir.lir_text import show_program
+from passes.ir.op import Level
 from passes.ir.text import show
 from passes.manager import IR, QUIET, Listener, Listeners
 from passes.options import CompileOptions
@@ -72,8 +73,10 @@ def inspect(
     progress: Listener = QUIET,
     printed: Callable[[str], None] = print,
     reading: Callable[[], None] = lambda: None,
+    loaded: Callable[[Graph], None] = lambda _: None,
 ) -> Inspected:
-    """Compile a source and look at it on the way. printed: takes the IR to print. reading: is told of a model to come.
+    """Compile a source and look at it on the way. printed: takes the IR to print. reading: is told of a model to come,
+    loaded: of its dfg.
 
     Raises FurcError.
     """
@@ -85,6 +88,8 @@ def inspect(
     if not is_ir(path):
         reading()
     content, options = read(path, asked)
+    if isinstance(content, Graph) and content.level is Level.DFG:
+        loaded(content)
     result = _Inspector(wanted, printed).run(content, options, progress)
     if result.built is not None:
         keep(key, result.built, path, asked)

@@ -12,8 +12,8 @@ from pathlib import Path
 from furc.build import link
 from furc.data.inputs import random_inputs
 from furc.data.samples import random_samples
-from furc.frontend import load_onnx
 from furc.onnx.files import Source, in_file, load
+from furc.onnx.graph import fixed_batch
 from furc.output import DUMP_MARK
 from furc.profile_files import profile_of
 from furc.profiling.profile import Profile
@@ -74,12 +74,13 @@ def _taken_through(source: str, asked: Request, quantized: bool, step: Step, par
     parts["meta.yaml"] = _facts(source, options)
     if not quantized:
         with _told(step, 1, "load and optimize"):
-            optimized = optimize_model(load(source), asked.input_shapes)
+            loaded = load(source)
+            optimized = optimize_model(loaded, fixed_batch(loaded, asked.input_shapes, asked.open_batch))
         with _told(step, 2, "quantize"):
             plain = QuantizeOptions(method=METHOD, split=False, equalize=False, bias_correction=False)
             content = quantize_model(optimized, random_samples(optimized, SAMPLES), plain)
     with _told(step, 3, "load", done=False):
-        graph = load_onnx(content, input_shapes=asked.input_shapes, source=source)
+        graph = asked.load(content, source)
     parts["compiler/model.dot"] = dot(graph)
     with _told(step, 3, "compile"):
         built = link(graph, options)

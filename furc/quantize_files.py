@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ import onnx
 from furc.data.samples import Sample, SampleSource, Shapes, read_samples
 from furc.frontend import load_onnx
 from furc.onnx.files import in_file, load
+from furc.onnx.graph import fixed_batch
 from furc.output import PRODUCER
 from furc.quantizer import (
     CalibrationMethod,
@@ -74,13 +75,27 @@ def read_float_model(path: Path | str) -> onnx.ModelProto:
     return model
 
 
+def open_shapes(path: Path | str, shapes: Shapes, batch: int | None) -> Shapes:
+    """shapes, and those of inputs of which the model leaves only the batch open. Raises SourceError."""
+    return fixed_batch(read_float_model(path), shapes, batch)
+
+
 def quantize_file(
-    path: Path | str, data: SampleSource, options: QuantizeOptions | None = None, progress: Progress | None = None
+    path: Path | str,
+    data: SampleSource,
+    options: QuantizeOptions | None = None,
+    progress: Progress | None = None,
+    *,
+    batch: int | None = None,
 ) -> Quantized:
-    """A float model in INT8, and warnings about the data; noise has nothing to say about it. Raises FurcError."""
+    """A float model in INT8, and warnings about the data; noise has nothing to say about it. Raises FurcError.
+
+    batch: what a batch that the model leaves open becomes.
+    """
     options, say = options or QuantizeOptions(), progress or _silent
     with in_file(path):
         model = read_float_model(path)
+        options = replace(options, input_shapes=fixed_batch(model, options.input_shapes, batch))
         samples = read_samples(model, data, options.input_shapes)
         outcome = quantize_explained(model, samples, options, progress)
         say("check the result", 0, None)

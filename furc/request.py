@@ -8,8 +8,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from furc.compiler import compile_options
+from furc.compiler_config import compiler_config
+from furc.frontend import load_onnx
+from furc.frontend.onnx.input_form import InputForm
 from furc.machine import DEFAULT_TARGET, machine
+from furc.onnx.files import Source
 from isa.npu import NpuConfig
+from passes.ir.graph import Graph
 from passes.options import CompileOptions
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -31,9 +36,28 @@ class Request:
     strict: bool = False
     cache: bool = True
 
+    @property
+    def open_batch(self) -> int | None:
+        """What an open first axis becomes where the user named a batch: 1, and set-batch makes more of it."""
+        return None if self.batch is None else 1
+
     def npu(self) -> NpuConfig:
         """The machine to compile for. Raises ConfigError."""
         return machine(self.target_npu, self.npu_config)
+
+    def load(self, model: Source, source: str = "") -> Graph:
+        """The dfg graph of a quantized ONNX model, as these options have it. source: its name. Raises FurcError."""
+        config = compiler_config(self.settings)
+        return load_onnx(
+            model,
+            input_shapes=self.input_shapes,
+            source=source,
+            batch=self.open_batch,
+            npu=self.npu(),
+            max_npu_segments=config.max_npu_segments,
+            form=InputForm(config.permute_input, config.without_quantize),
+            operator_set=config.operator_set,
+        )
 
     def options(self, batch: int | None = None) -> CompileOptions:
         """What the passes see. batch: where the user said nothing. Raises ConfigError."""

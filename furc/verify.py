@@ -11,7 +11,7 @@ found.first_bad(1)
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from furc.frontend import load_onnx
 from furc.frontend.onnx.model import in_qdq_form
 from furc.onnx.files import load, read_bytes
 from furc.onnx.graph import Graph as OnnxGraph
-from furc.onnx.graph import fixed_inputs
+from furc.onnx.graph import fixed_batch, fixed_inputs
 from furc.onnx.oracle import Oracle
 from furc.quantizer.sqnr import Noise
 from furc.request import Request
@@ -110,13 +110,14 @@ def verify_file(
     """
     asked, data = request or Request(), read_bytes(Path(path))
     model, inputs = _read(path, asked, files or {}, seed)
-    options = asked.options(batch=1)
+    options = replace(asked, batch=1).options()
     if against is Against.ONNXRUNTIME:
-        return verify(model, inputs, options, input_shapes=asked.input_shapes)
+        shapes = fixed_batch(model, asked.input_shapes, asked.open_batch)
+        return verify(model, inputs, options, input_shapes=shapes)
     if not is_tflite(data, str(path)):
         raise ConfigError("NotTflite", "LiteRT runs TFLite models only", at=Loc(str(path)),
                           hint="--against onnxruntime")  # fmt: skip
-    graph = load_onnx(model, input_shapes=asked.input_shapes, source=str(path))  # not fused: LiteRT rounds in between
+    graph = asked.load(model, str(path))  # not fused: LiteRT rounds in between
     return Verification(against, _checked(graph, inputs, litert_tensors(data, inputs), options))
 
 
@@ -124,7 +125,7 @@ def _read(
     path: Path | str, asked: Request, files: Mapping[str, Path], seed: int
 ) -> tuple[onnx.ModelProto, dict[str, Array]]:
     model = load(path)
-    graph = load_onnx(model, input_shapes=asked.input_shapes, source=str(path))
+    graph = asked.load(model, str(path))
     return model, read_inputs(inputs_of(graph.inputs), files, seed)
 
 
@@ -141,11 +142,18 @@ def verify(
     model: quantized (QDQ, or float with calibrated ranges); inputs: one array an input, batch 1.
     """
     model = in_qdq_form(model)
-    graph = fuse_tables(load_onnx(model, input_shapes=input_shapes), options)
+    graph = fuse_tables(_loaded(model, options, input_shapes), options)
     held, grids = _reference(model, inputs), _grids(model)
     known = {(name, quant): held[integers] for integers, (name, quant) in grids.items() if integers in held}
     known |= {(name, grids[name][1]): array for name, array in held.items() if name in grids}  # outputs: the integers'
     return Verification(Against.ONNXRUNTIME, _checked(graph, inputs, known, options, accelerate=accelerate))
+
+
+def _loaded(model: onnx.ModelProto, options: CompileOptions, shapes: Mapping[str, tuple[int, ...]] | None) -> Graph:
+    return load_onnx(
+        model, input_shapes=shapes, npu=options.npu, max_npu_segments=options.max_npu_segments,
+        operator_set=options.operator_set,
+    )  # fmt: skip
 
 
 def _reference(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -259,9 +267,10 @@ def minimal(
     """
     asked = request or Request()
     model, inputs = _read(path, asked, files or {}, seed)
-    model, options = in_qdq_form(model), asked.options(batch=1)
-    if asked.input_shapes:
-        model = fixed_inputs(model, asked.input_shapes)
+    shapes = fixed_batch(model, asked.input_shapes, asked.open_batch)
+    model, options = in_qdq_form(model), replace(asked, batch=1).options()
+    if shapes:
+        model = fixed_inputs(model, shapes)
     found = verify(model, inputs, options)
     bad = found.first_bad(limit)
     if bad is None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 class Loc:
     """Where something came from, in the user's own words.
 
-    source: a file name or "". nodes: ONNX node names (or "node 42" where a node has none).
+    source: a file name or "". nodes: ONNX node names (the tensor it makes where a node has none).
     detail: line and column, byte offset or field, already spelled out.
     """
 

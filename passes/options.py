@@ -11,6 +11,7 @@ from isa.npu import NpuConfig
 class CompileOptions:
     """npu: the machine to compile for. batch: images a run takes. use_program_loading: let the program exceed the
     instruction memory. strict: refuse operators on the host beyond quantize and dequantize.
+    max_npu_segments: parts of a model that the NPU runs, the host between them; auto: any number, all: at any cost.
     operator_set: which list of operators the NPU takes, seed28 or sdk0.10.
     slices: how many slices layouts may use, all by default. unroll_batch: run the images of a batch one after
     another. passes/plan.py chooses the last two.
@@ -20,6 +21,7 @@ class CompileOptions:
     batch: int = 1
     use_program_loading: bool = False
     strict: bool = False
+    max_npu_segments: int | str = 1
     operator_set: str = "seed28"
     slices: int | None = None
     unroll_batch: bool = False

@@ -71,6 +71,13 @@ def input_shape_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return _INPUT_SHAPE(function)
 
 
+def open_batch_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """-b, for commands that take no other options of a compile."""
+    return click.option(
+        "-b", "--batch", type=click.IntRange(min=1), metavar="N", help="What an open batch of the model becomes.",
+    )(function)  # fmt: skip
+
+
 def for_models(request: Request, model: Path) -> None:
     """Refuse the options of a compile where the file is a binary: it was compiled with its own."""
     asked = {

@@ -44,7 +44,7 @@ def inputs_of(values: Iterable[Value]) -> list[Input]:
 
 
 def random_inputs(tensors: Iterable[Tensor], seed: int = 0) -> dict[str, Array]:
-    """Seeded data for every tensor, by name: uniform in [0, 1) for floats, every value for integers."""
+    """Seeded data for every tensor, by name: uniform in [0, 1) for floats, every value of a byte, else 0 and 1."""
     rng = np.random.default_rng(seed)
     return {tensor.name: _random(tensor, rng) for tensor in tensors}
 
@@ -72,6 +72,8 @@ def _random(tensor: Tensor, rng: np.random.Generator) -> Array:
     dtype = np.dtype(tensor.dtype)
     if dtype.kind == "f":
         return rng.random(tensor.shape, np.float32)
+    if dtype.itemsize > 1 or dtype.kind == "b":  # masks, indices and counts: what is there at least
+        return rng.integers(0, 2, tensor.shape).astype(dtype)
     info = np.iinfo(dtype.name)
     return rng.integers(info.min, info.max + 1, tensor.shape).astype(dtype)
 

@@ -22,6 +22,7 @@ from furc.frontend.entries import (
     Entry,
     GraphInput,
     Joined,
+    OnHost,
     Pending,
     Quantized,
     QuantizedConstant,
@@ -148,7 +149,7 @@ class Context(ABC, Generic[N]):
             case Constant() | QuantizedConstant():
                 stored = tables.quantized(entry.array.astype(np.float32), quant)
                 return self.builder.constant(name, stored, TensorType(entry.shape, DType.I8, quant))
-            case GraphInput(value) if value.type.dtype is DType.F32:
+            case GraphInput(value) | OnHost(value) if value.type.dtype is DType.F32 and not value.type.is_open:
                 return self.builder.add(Quantize, name, TensorType(entry.shape, DType.I8, quant), loc, x=value)
             case Pending():
                 return self._complete_op(entry, quant, name)
@@ -210,7 +211,7 @@ class Context(ABC, Generic[N]):
 
     def _free_name(self, tensor: str) -> str:
         """The tensor's own name, or another where a graph input has it."""
-        return f"{tensor}.int8" if isinstance(self.env[tensor], GraphInput) else tensor
+        return f"{tensor}.int8" if isinstance(self.env[tensor], GraphInput | OnHost) else tensor
 
     def _complete_op(self, entry: Pending, quant: Quant, name: str) -> Value:
         reshaped = entry.inner != entry.shape or bool(entry.perm)

@@ -13,7 +13,7 @@ from isa.errors import Loc
 from isa.execute import numerics
 from passes.ir.attributes import Clamp
 from passes.ir.op import Array, Op, Value
-from passes.ir.types import Quant
+from passes.ir.types import DType, Quant
 
 Shape = tuple[int, ...]
 
@@ -89,6 +89,23 @@ class GraphInput:
 
 
 @dataclass(frozen=True, slots=True)
+class OnHost:
+    """A tensor that the host computes. told: whether element type and rank are known; else only the host reads it."""
+
+    value: Value
+    told: bool = True
+
+    @property
+    def shape(self) -> Shape:
+        return self.value.type.shape
+
+    @property
+    def can_cross(self) -> bool:
+        """The NPU could take it, quantized."""
+        return self.told and self.value.type.dtype is DType.F32 and not self.value.type.is_open
+
+
+@dataclass(frozen=True, slots=True)
 class Bounds:
     """Bounds on real values: what Relu and Clip behind an operator have left."""
 
@@ -149,4 +166,4 @@ class Joined:
     loc: Loc
 
 
-Entry = Constant | QuantizedConstant | Quantized | Stored | GraphInput | Pending | Unary | Joined
+Entry = Constant | QuantizedConstant | Quantized | Stored | GraphInput | OnHost | Pending | Unary | Joined

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from furc.frontend.onnx.importer import import_model
+from furc.frontend.onnx.input_form import InputForm
 from furc.frontend.onnx.model import read_model
+from furc.frontend.onnx.placing import Placing
+from furc.machine import DEFAULT_TARGET
 from furc.onnx.files import Source
+from isa.npu import NpuConfig, target
 from passes.dfg.legality import OperatorSet
 from passes.ir.graph import Graph
 
@@ -16,12 +20,18 @@ def load_onnx(
     *,
     input_shapes: Mapping[str, tuple[int, ...]] | None = None,
     source: str = "",
+    batch: int | None = None,
+    npu: NpuConfig | None = None,
+    max_npu_segments: int | str = 1,
+    form: InputForm = InputForm(),
     operator_set: str = OperatorSet.SEED28,
 ) -> Graph:
     """The dfg graph of a quantized ONNX model: a file, its bytes, or a loaded model.
 
-    input_shapes: what dynamic axes become. source: the name messages use, by default the path.
-    operator_set: which list of operators the NPU takes.
+    input_shapes: what dynamic axes become. batch: what an open first axis becomes. source: the name messages use, by
+    default the path. form: of the inputs, where it is not the model's own. npu, max_npu_segments: what placement on NPU
+    or host goes by, where the NPU cannot take everything. operator_set: which list of operators the NPU takes.
     Raises SourceError where the model cannot be read, LowerError where it does not fit the NPU.
     """
-    return import_model(read_model(path_or_model, input_shapes or {}, source), operator_set)
+    placing = Placing(npu if npu is not None else target(DEFAULT_TARGET), max_npu_segments)
+    return import_model(read_model(path_or_model, input_shapes or {}, source, batch, form), placing, operator_set)

@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import TensorProto, external_data_helper
+from onnx import AttributeProto, TensorProto, external_data_helper
 
 from furc.onnx.soundness import Placed, checked, tensors_of, walk
 from furc.tflite.convert import to_onnx
@@ -24,6 +24,7 @@ from furc.tflite.model import is_tflite
 from isa.errors import FurcError, Loc, SourceError
 
 Source: TypeAlias = str | Path | bytes | onnx.ModelProto
+CONSTANTS_ARE_NO_INPUTS = 4  # IR version
 HINT = "pass a model in ONNX's binary form (.onnx), or a TFLite model (.tflite)"
 TOGETHER = "keep the model and its data file together"
 LONGEST_LOCATION = 255  # letters; no file system has longer names
@@ -50,6 +51,7 @@ def load(model: Source, source: str = "") -> onnx.ModelProto:
         raise SourceError("NotOnnx", message, hint=HINT)
     for placed in outside(proto, source):
         _load(placed, folder)
+    _complete(proto)
     return checked(proto, source)
 
 
@@ -62,6 +64,17 @@ def in_file(model: object) -> Iterator[None]:
         if isinstance(model, str | Path) and not error.at.source:
             error.at = replace(error.at, source=str(model))
         raise
+
+
+def _complete(model: onnx.ModelProto) -> None:
+    """What writers leave out: the value of an attribute where it is zero. Before IR version 4 constants had to be
+    inputs too; a model that gets new ones is of a later version."""
+    model.ir_version = max(model.ir_version, CONSTANTS_ARE_NO_INPUTS)
+    for attribute in (attribute for node in model.graph.node for attribute in node.attribute):
+        if attribute.type == AttributeProto.INT and not attribute.HasField("i"):
+            attribute.i = 0
+        elif attribute.type == AttributeProto.FLOAT and not attribute.HasField("f"):
+            attribute.f = 0.0
 
 
 def read_bytes(path: Path) -> bytes:

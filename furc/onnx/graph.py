@@ -42,7 +42,7 @@ class Node:
 
     @property
     def loc(self) -> Loc:
-        return Loc(nodes=(self.name or f"{self.op} that makes {self.outputs[0]}",))
+        return Loc(nodes=(self.name or self.outputs[0],))
 
     @property
     def output(self) -> str:
@@ -307,6 +307,19 @@ def lightened(model: onnx.ModelProto) -> onnx.ModelProto:
     return light
 
 
+def fixed_batch(
+    model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]], batch: int | None
+) -> dict[str, tuple[int, ...]]:
+    """shapes, and those of inputs of which only the first axis is open: that becomes batch. None: nothing is added."""
+    result = dict(shapes)
+    for info in input_infos(model) if batch is not None else []:
+        dims = info.type.tensor_type.shape.dim
+        known = [int(d.dim_value) for d in dims if d.HasField("dim_value")]
+        if info.name not in result and dims and not dims[0].HasField("dim_value") and len(known) == len(dims) - 1:
+            result[info.name] = (batch or 1, *known)
+    return result
+
+
 def fixed_inputs(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> onnx.ModelProto:
     """A copy whose graph inputs have these shapes; all shapes that followed from others are forgotten."""
     fixed = onnx.ModelProto()
@@ -345,6 +358,21 @@ def _without_graph(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _captured(node: Node) -> list[str]:
-    """Outer tensors that the bodies of If, Loop and Scan may read."""
-    bodies = [a.g for a in node.attributes.values() if a.type == onnx.AttributeProto.GRAPH]
-    return [name for body in bodies for inner in body.node for name in inner.input]
+    return _read_inside(node.attributes.values())
+
+
+def captured(proto: onnx.NodeProto) -> list[str]:
+    """Outer tensors that the bodies of If, Loop and Scan read."""
+    return _read_inside(proto.attribute)
+
+
+def _read_inside(attributes: Iterable[onnx.AttributeProto]) -> list[str]:
+    bodies = [body for a in attributes for body in ([a.g] if a.type == onnx.AttributeProto.GRAPH else a.graphs)]
+    return list(dict.fromkeys(name for body in bodies for name in _free_names(body)))
+
+
+def _free_names(body: onnx.GraphProto) -> list[str]:
+    """What a body reads and does not make itself."""
+    own = {t.name for t in (*body.input, *body.initializer)} | {name for node in body.node for name in node.output}
+    read = [name for node in body.node for name in (*node.input, *captured(node))] + [o.name for o in body.output]
+    return [name for name in read if name and name not in own]

@@ -47,7 +47,7 @@ def host_work(enf: Enf, npu: NpuConfig) -> tuple[HostWork, ...]:
     found: list[HostWork] = []
     for index, step in enumerate(enf.steps):
         if isinstance(step, HostStep):
-            found += (_operator(operator, index, npu) for operator in step.operators)
+            found += (_operator(operator, index, step.images, npu) for operator in step.operators)
         else:
             found += _layouts(step, index, edges, npu)
     return tuple(found)
@@ -61,14 +61,14 @@ def _edges(step: HostStep) -> Iterator[tuple[str, HostOperator]]:
                 yield from zip(side, step.operators, strict=True)
 
 
-def _operator(operator: HostOperator, step: int, npu: NpuConfig) -> HostWork:
+def _operator(operator: HostOperator, step: int, images: int, npu: NpuConfig) -> HostWork:
     return HostWork(
         name=operator.name,
         nodes=operator.nodes,
         tensor=operator.tensor,
         shape=operator.shape,
         reason="; ".join(part for part in (operator.reason, operator.remedy) if part),
-        ms=_nanoseconds(operator, npu) / NS_PER_MS,
+        ms=images * _nanoseconds(operator, npu) / NS_PER_MS,
         step=step,
         moment=Moment.BEFORE,
     )
@@ -78,9 +78,9 @@ def _nanoseconds(operator: HostOperator, npu: NpuConfig) -> float:
     """The edge by its elements; everything else by what it moves and multiplies."""
     elements = math.prod(operator.shape)
     match operator.name:
-        case "Quantize":
+        case "Quantize" | "QuantizeLinear":
             return npu.host_quantize_ns_per_element * elements
-        case "Dequantize":
+        case "Dequantize" | "DequantizeLinear":
             return npu.host_dequantize_ns_per_element * elements
         case "Recast":
             return npu.host_copy_ns_per_element * elements

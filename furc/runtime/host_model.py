@@ -1,13 +1,14 @@
-"""What the host's share of a binary may be: operators that end, on tensors whose sizes the file declares.
+"""What the host's share of a binary may be: operators that end, on tensors whose sizes the file or their operands tell.
 
 The bytes come from a file. ONNX Runtime would run a loop of 2**62 trips, make a tensor of any size, and read any file
-that a constant names. Nothing of that is in what furc's own partition writes, so all of it is refused.
+that a constant names: all of that is refused. A size that only a run tells (NonMaxSuppression, NonZero) is no more than
+that of the operands, unless an operator makes more out of less: those need sizes that are known.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import onnx
@@ -19,8 +20,17 @@ from furc.onnx.soundness import NotValid, checked, node_name, tensors_of, walk
 from isa.enf import COMPILE_AGAIN, Enf, HostStep
 from isa.errors import EnfError, SourceError
 
-# Each takes time in proportion to the elements it reads and makes, and none has a body.
+# Each takes time in proportion to the products of the extents it reads and makes; of those with bodies, If alone.
 ALLOWED = frozenset({
+    "ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul",
+    "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "AveragePool", "BitShift", "CastLike", "Compress",
+    "ConstantOfShape", "Conv", "ConvTranspose", "Cosh", "CumSum", "Det", "Einsum", "EyeLike", "GatherND", "Gemm",
+    "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "GridSample", "GroupNormalization", "If", "IsInf", "IsNaN",
+    "LRN",
+    "LpPool", "MatMul", "MaxPool", "MaxRoiPool", "MaxUnpool", "MeanVarianceNormalization", "NonMaxSuppression",
+    "NonZero", "OneHot", "Range", "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare", "ReverseSequence", "RoiAlign",
+    "ScatterElements", "ScatterND", "Shape", "Shrink", "Sinh", "Size", "Tan", "ThresholdedRelu", "Trilu", "Unique",
+    "Upsample",
     "Abs", "Add", "ArgMax", "ArgMin", "And", "BatchNormalization", "Cast", "Ceil", "Celu", "Clip", "Concat", "Constant",
     "Cos", "DepthToSpace", "DequantizeLinear", "Div", "Elu", "Equal", "Erf", "Exp", "Expand", "Flatten", "Floor",
     "Gather", "GatherElements", "Gelu", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "Hardmax", "Identity",
@@ -31,14 +41,21 @@ ALLOWED = frozenset({
     "Softsign", "SpaceToDepth", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "Tile", "TopK", "Transpose",
     "Unsqueeze", "Where", "Xor",
 })  # fmt: skip
-OLDEST_OPSET, NEWEST_OPSET = 11, 21
+# They may make more elements than they read.
+GROWING = frozenset({
+    "ConstantOfShape", "Expand", "EyeLike", "MaxUnpool", "OneHot", "Pad", "Range", "Resize", "Tile", "Upsample",
+})  # fmt: skip
+OWN_DOMAINS = ("", "ai.onnx")
+OLDEST_OPSET, NEWEST_OPSET = 10, 21
 LARGEST = 1 << 28  # elements of all tensors of a step together: a GiB where they are float32
 BESIDE_DECLARED = 32  # times the elements of its inputs and outputs, for what lies between them
 SMALL = 1 << 20  # elements that any step may use
+OPEN = -1  # an extent that only a run tells
 
 
 class Declared(NamedTuple):
-    """What the file says of a tensor at the edge of a step. shape: None where only the number of elements counts."""
+    """What the file says of a tensor at the edge of a step. shape: None where only the number of elements counts; an
+    extent that only a run tells is -1."""
 
     dtype: str
     elements: int
@@ -60,6 +77,8 @@ def _of_one_image(step: HostStep, declared: Mapping[str, Declared]) -> dict[str,
     cut = {}
     for name in (n for n in (*step.inputs, *step.outputs) if n in declared):
         dtype, elements, shape = declared[name]
+        if shape is not None and OPEN in shape[1:]:
+            continue
         if elements % step.images or (shape is not None and (not shape or shape[0] % step.images)):
             what = f"'{name}' {list(shape or (elements,))} cannot be cut into {step.images} images"
             raise EnfError("BadEnf", f"host step '{step.name}': {what}", hint=COMPILE_AGAIN)
@@ -95,21 +114,28 @@ def _wrong(data: bytes, declared: Mapping[str, Declared]) -> Iterator[str]:
 
 
 def _constructs(proto: onnx.ModelProto) -> Iterator[str]:
-    opsets = {entry.domain: entry.version for entry in proto.opset_import}
-    if not set(opsets) <= {"", "ai.onnx"} or not opsets:
-        yield f"operator sets {', '.join(map(repr, opsets)) or 'none'}, expected ONNX's own"
-    elif not all(OLDEST_OPSET <= version <= NEWEST_OPSET for version in opsets.values()):
-        yield f"opset {max(opsets.values())}, expected {OLDEST_OPSET} to {NEWEST_OPSET}"
+    opsets = [entry.version for entry in proto.opset_import if entry.domain in OWN_DOMAINS]
+    if not opsets:
+        yield "it names no version of ONNX's operators"
+    elif not all(OLDEST_OPSET <= version <= NEWEST_OPSET for version in opsets):
+        yield f"opset {max(opsets)}, expected {OLDEST_OPSET} to {NEWEST_OPSET}"
     if proto.functions:
         yield f"it defines the function '{proto.functions[0].name}'"
     if proto.training_info or proto.graph.sparse_initializer:
         yield "it has training information or sparse constants"
-    for index, node in enumerate(proto.graph.node):
+    yield from refusals(proto.graph.node)
+
+
+def refusals(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:
+    """Why nodes, or those of their bodies, are in no host step."""
+    for index, node in enumerate(nodes):
         where = f"node '{node_name(node, index)}'"
-        if node.op_type not in ALLOWED or node.domain not in ("", "ai.onnx"):
+        if node.op_type not in ALLOWED or node.domain not in OWN_DOMAINS:
             yield f"{where}: a host step has no {node.domain or 'ONNX'} operator '{node.op_type}'"
         for attribute in node.attribute:
-            if attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) or attribute.ref_attr_name:
+            if attribute.type == AttributeProto.GRAPH and node.op_type == "If":
+                yield from refusals(attribute.g.node)
+            elif attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) or attribute.ref_attr_name:
                 yield f"{where}: its attribute '{attribute.name}' holds a graph"
 
 
@@ -120,15 +146,15 @@ def _files(proto: onnx.ModelProto) -> Iterator[str]:
 
 
 def _edges(graph: onnx.GraphProto, declared: Mapping[str, Declared]) -> Iterator[str]:
-    """Inputs and outputs as the file declares them."""
+    """Inputs and outputs as the file declares them. Those that only other host steps see may have any shape."""
     for role, infos in (("input", graph.input), ("output", graph.output)):
         for info in infos:
-            shape, kind = _shape(info), _dtype(info)
-            if shape is None or not kind:
+            shape, kind, said = _shape(info), _dtype(info), declared.get(info.name)
+            fixed = said is not None and OPEN not in (said.shape or ())
+            if (shape is None and fixed) or not kind:
                 yield f"{role} '{info.name}' has no fixed shape and type"
                 continue
-            said = declared.get(info.name)
-            if said is None:
+            if said is None or shape is None or not fixed:
                 continue
             if kind != said.dtype or math.prod(shape) != said.elements or said.shape not in (None, shape):
                 wanted = list(said.shape) if said.shape is not None else f" of {said.elements} elements"
@@ -154,10 +180,10 @@ def _sizes(proto: onnx.ModelProto) -> Iterator[str]:
     for index, node in enumerate(graph.node):
         for made in filter(None, node.output):
             shape = shapes.get(made)
-            if shape is None:
+            if shape is None and node.op_type in GROWING:
                 yield f"node '{node_name(node, index)}': nothing tells the size of '{made}'"
                 return
-            left -= math.prod(shape)
+            left -= math.prod(shape or (0,))
     if left < 0:
         yield f"its tensors take {-left} elements more than its inputs and outputs explain"
 

@@ -22,7 +22,7 @@ class HostRunner:
         """step: of a file that `check_host_models` has passed. Raises EnfError BadEnf where ONNX Runtime refuses it."""
         self.step = step
         try:
-            self._session = ort.session(step.model)
+            self._session = ort.session(step.model, integer_kernels=False)
         except Exception as error:  # ONNX Runtime's exceptions have no common base
             raise self._bad(f"ONNX Runtime refuses it: {_first_line(error)}") from error
         for kind, names, has in (

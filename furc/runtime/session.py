@@ -16,6 +16,7 @@ from furc.runtime.host_step import HostRunner
 from isa import enf as enf_file
 from isa import npu as npus
 from isa.enf import COMPILE_AGAIN, DramTensor, Enf, HostStep, ModelTensor, NpuStep
+from isa.enf.rules import OPEN
 from isa.errors import EnfError, RunError
 from isa.interpreter import Interpreter
 from isa.layout import Box
@@ -110,7 +111,12 @@ def _checked(inputs: Mapping[str, Array], name: str, tensor: ModelTensor) -> Arr
 def _shaped(value: Any, name: str, dtype: str, shape: tuple[int, ...]) -> Array:
     """A tensor of the host under the shape that the file gives it. Raises EnfError BadEnf where it cannot be that."""
     array = np.asarray(value)
-    if array.dtype != np.dtype(dtype) or array.size != math.prod(shape):
+    if OPEN in shape:
+        fits = array.ndim == len(shape) and all(e in (d, OPEN) for d, e in zip(array.shape, shape, strict=True))
+        shape = array.shape
+    else:
+        fits = array.size == math.prod(shape)
+    if array.dtype != np.dtype(dtype) or not fits:
         what = f"tensor '{name}' is {array.dtype.name}{list(array.shape)}, the file says {dtype}{list(shape)}"
         raise EnfError("BadEnf", what, hint=COMPILE_AGAIN)
     return array.reshape(shape)

@@ -106,7 +106,8 @@ RULES = f"""
 ## What must hold
 
 - The image fits `dram_bytes`, and that the {MAX_DRAM_BYTES >> 30} GiB which an address reaches.
-- Model tensors have a dtype of {", ".join(DTYPES)}, at most {MAX_RANK} axes, and extents of at least 1.
+- Model tensors have a dtype of {", ".join(DTYPES)}, at most {MAX_RANK} axes, and extents of at least 1,
+  or -1 on an axis of an output whose extent only a run tells.
 - Inputs of NPU steps lie between the end of the image and `dram_bytes`, outputs below `dram_bytes`; addresses are
   multiples of {DRAM_UNIT_BYTES}; every extent is at least 1 and there are at most {MAX_BATCHED} images.
 - An NPU step has a segment. Segments lie in the image at multiples of {DRAM_UNIT_BYTES}, and hold whole words; their offsets are

@@ -15,7 +15,9 @@ MOST_SHOWN = 12  # lines of a repr that grow with the model
 
 @dataclass(frozen=True, slots=True)
 class ModelTensor:
-    """An input or output of the model as the user sees it. dtype: float32, int8 or uint8; shape: any rank."""
+    """An input or output of the model as the user sees it. dtype: NumPy's name; shape: any rank.
+
+    -1 in the shape of an output: an extent that only a run tells, such as how many boxes are left."""
 
     name: str
     dtype: str

@@ -12,7 +12,8 @@ from isa.errors import EnfError, Loc
 from isa.npu import NpuConfig
 from isa.operands import DRAM_UNIT_BYTES
 
-DTYPES = ("float32", "int8", "uint8")
+DTYPES = ("float32", "int8", "uint8", "int32", "int64", "bool")
+OPEN = -1  # an extent of an output that only a run tells
 MAX_DRAM_BYTES = DRAM_UNIT_BYTES << 28  # what an address field reaches
 MAX_RANK = 32  # NumPy's
 MAX_BATCHED = 32  # images of an NPU tensor: the widest its field holds
@@ -50,7 +51,7 @@ def broken_rules(enf: Enf) -> Iterator[str]:
     for side, tensors in (("inputs", enf.inputs), ("outputs", enf.outputs)):
         yield from _unique(side, (t.name for t in tensors))
         for i, tensor in enumerate(tensors):
-            yield from _model_tensor(f"{side}[{i}] '{tensor.name}'", tensor)
+            yield from _model_tensor(f"{side}[{i}] '{tensor.name}'", tensor, open_extents=side == "outputs")
     for number, operator in enumerate(enf.operators):
         if any(extent < 0 for extent in operator.shape):
             yield f"operators[{number}] '{operator.name}': no tensor has the shape {operator.shape}"
@@ -60,12 +61,13 @@ def broken_rules(enf: Enf) -> Iterator[str]:
     yield from _tensors_between(enf)
 
 
-def _model_tensor(where: str, tensor: ModelTensor) -> Iterator[str]:
+def _model_tensor(where: str, tensor: ModelTensor, *, open_extents: bool) -> Iterator[str]:
+    shape = [1 if open_extents and extent == OPEN else extent for extent in tensor.shape]
     if tensor.dtype not in DTYPES:
         yield f"{where}: dtype '{tensor.dtype}' is not one of {', '.join(DTYPES)}"
     if len(tensor.shape) > MAX_RANK:
         yield f"{where}: {len(tensor.shape)} axes, a tensor has at most {MAX_RANK}"
-    elif any(extent < 1 for extent in tensor.shape) or math.prod(tensor.shape) > MAX_DRAM_BYTES:
+    elif any(extent < 1 for extent in shape) or math.prod(shape) > MAX_DRAM_BYTES:
         yield f"{where}: no tensor has the shape {tensor.shape}"
 
 

@@ -1,13 +1,16 @@
 """Check the conditions under which Warboy accelerates an operator, and say what to do where they do not hold.
 
-dfg -> dfg, unchanged. Raises LowerError UnsupportedOperator naming operator, node, value and limit.
+dfg -> dfg, unchanged. Raises LowerError UnsupportedOperator naming operator, node, value and limit; HostOperators where
+nothing may be left on the host but is.
 The conditions are rows of passes/dfg/legality.py; axes are limited by the fields of furc's own instructions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from isa.errors import LowerError
+from passes.analysis.host_share import calls, host_operators
 from passes.dfg.legality import MAX_EXTENT, MAX_IMAGES, Node, Shape, verdict
 from passes.ir.attributes import Kernel
 from passes.ir.graph import Graph
@@ -27,11 +30,26 @@ ONNX_NAMES: dict[type[Op], str] = {
 
 
 def check_operators(graph: Graph, options: CompileOptions) -> Graph:
-    """Raise for the first operator that the NPU cannot take."""
+    """Raise for the first operator that the NPU cannot take; strict: for all that are on the host already."""
+    if options.strict:
+        _refuse_host(graph)
     for op in graph.ops:
         for problem, hint in problems_of(op):
             raise LowerError("UnsupportedOperator", problem, at=op.loc, hint=hint)
     return graph
+
+
+def _refuse_host(graph: Graph) -> None:
+    """Everything that ONNX Runtime would run, as one error."""
+    found = [(operator, call) for call in calls(graph) for operator in host_operators(call, graph) if operator.reason]
+    if found:
+        first, call = found[0]
+        count = "1 operator is" if len(found) == 1 else f"{len(found)} operators are"
+        lines = [f"node '{operator.nodes[0]}': {operator.name}: {operator.reason}" for operator, _ in found[1:]]
+        raise LowerError(
+            "HostOperators", f"{count} left on the host; {first.name}: {first.reason}",
+            at=replace(call.loc, nodes=first.nodes), hint=first.remedy or "compile without --strict", also=tuple(lines),
+        )  # fmt: skip
 
 
 def problems_of(op: Op) -> Iterator[tuple[str, str]]:

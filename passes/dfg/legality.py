@@ -208,7 +208,8 @@ def _extents(node: Node) -> str | None:
 
 def _mode(node: Node) -> str | None:
     mode = node.text("mode", "constant")
-    return None if mode == "constant" else f"Pad with mode {mode} does not run on the NPU"
+    known = mode in ("constant", "edge", "reflect", "wrap")
+    return None if known else f"Pad with mode {mode} does not run on the NPU"
 
 
 def _counted(node: Node) -> str | None:
@@ -277,7 +278,7 @@ EXTENTS = Rule(
     source=ENCODED,
 )
 MODE = Rule(
-    condition="mode constant",
+    condition="mode constant, edge, reflect or wrap",
     says="Pad with mode",
     broken=_mode,
     remedy="pad with a constant",
@@ -334,7 +335,9 @@ def _rows() -> Iterator[Operator]:
     yield Operator(name="MaxPool", how="pooling", rules=(*POOL, INDICES))
     yield Operator(name="Mean", how="a sum rounded once", rules=(RANK,))
     yield Operator(name="Mul", how="a multiplication; by a number, a table", rules=(RANK,))
-    yield Operator(name="Pad", how="a pad, two for more than two axes", rules=(MODE,))
+    yield Operator(
+        name="Pad", how="a pad, two for more than two axes; other modes by slices and concatenations", rules=(MODE,)
+    )
     yield Operator(name="ReduceL2", how="one pass over channels", rules=(EXTENTS,))
     yield Operator(name="ReduceSum", how="pooling over rows and columns, else a contraction with ones",
                    rules=(EXTENTS,))  # fmt: skip

@@ -5,7 +5,7 @@ and Unlower in the vendor's profiles)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
 import numpy as np
@@ -13,6 +13,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from isa.enf import HostOperator, HostStep
+from passes.analysis.host_share import model_of, operators_of
 from passes.ir.graph import Graph
 from passes.ir.op import Op, Value
 from passes.ir.types import DType, TensorType
@@ -56,25 +57,18 @@ def _operator(op: Converts, tensor: str) -> HostOperator:
 
 def _call(op: HostCall, graph: Graph, on_host: OnHost) -> HostStep:
     """The model of a call, its tensors under the names that the host has them under."""
-    model = onnx.ModelProto.FromString(graph.constants[op.model].tobytes())
+    model = model_of(op, graph)
+    operators = operators_of(model, op.reason, op.remedy)
     names = {t.name: on_host(v).name for t, v in zip(model.graph.input, op.inputs, strict=True)}
     names |= {t.name: v.name for t, v in zip(model.graph.output, op.results, strict=True)}
     _rename(model.graph, names)
-    size = sum(v.type.elements * v.type.dtype.numpy.itemsize for v in (*op.inputs, *op.results))
-    operators = [
-        HostOperator(
-            node.op_type, (node.name,) if node.name else (), node.output[0], (), op.reason, op.remedy,
-            size if index == 0 else 0, 0,
-        )
-        for index, node in enumerate(model.graph.node)
-    ]  # fmt: skip
     return HostStep(
         name=operators[0].name.lower() if operators else "call",
         model=model.SerializeToString(deterministic=True),
         images=op.images,
         inputs=tuple(dict.fromkeys(on_host(v).name for v in op.inputs)),
         outputs=tuple(v.name for v in op.results),
-        operators=tuple(operators),
+        operators=operators,
     )
 
 
@@ -83,13 +77,24 @@ def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
     taken = set(names.values())
     inner = {name for node in graph.node for name in (*node.input, *node.output)} | {t.name for t in graph.initializer}
     names = names | {name: f"{name}/inner" for name in inner & taken if name not in names}
-    for node in graph.node:
+    _rename_in(graph.node, names)
+    for tensor in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
+        tensor.name = names.get(tensor.name, tensor.name)
+
+
+def _rename_in(nodes: Iterable[onnx.NodeProto], names: Mapping[str, str]) -> None:
+    """In nodes, and in the bodies of If and Loop where these read what is outside them."""
+    for node in nodes:
         for field in (node.input, node.output):
             renamed = [names.get(name, name) for name in field]
             del field[:]
             field.extend(renamed)
-    for tensor in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
-        tensor.name = names.get(tensor.name, tensor.name)
+        for body in (body for a in node.attribute for body in (*([a.g] if a.HasField("g") else ()), *a.graphs)):
+            own = {t.name for t in (*body.input, *body.initializer)} | {o for n in body.node for o in n.output}
+            outer = {old: new for old, new in names.items() if old not in own}
+            _rename_in(body.node, outer)
+            for tensor in body.output:
+                tensor.name = outer.get(tensor.name, tensor.name)
 
 
 class _Builder:

@@ -12,7 +12,7 @@ from isa.errors import Loc, VerifyError
 from isa.layout import LayoutKind, Shape4
 from passes.ir.graph import Graph
 from passes.ir.op import REGISTRY, Level, Op, Role, Runs, Value, name_at, op_fields
-from passes.ir.types import DType, InDram, InSram, Striped, TensorType
+from passes.ir.types import OPEN, DType, InDram, InSram, Striped, TensorType
 
 MOST_FINDINGS = 5
 MOST_ELEMENTS = 1 << 40  # more than any DRAM holds: sizes are multiplied without fear below this
@@ -65,8 +65,14 @@ def _known_ops(graph: Graph) -> Iterator[str]:
 
 
 def _types_are_possible(graph: Graph) -> Iterator[str]:
+    """Extents may be open where an op that can leave them so makes the value, and only such ops read it."""
+    may_be_open = {v for op in graph.ops if op.open_extents for v in op.results}
+    must_be_known = {v for op in graph.ops if not op.open_extents for v in op.operands()}
     for value in _values(graph):
-        yield from (f"{value}: {problem}" for problem in type_rules(value.type))
+        type = value.type
+        if type.is_open and value in may_be_open and value not in must_be_known and type.quant is None:
+            type = type.shaped(tuple(1 if extent == OPEN else extent for extent in type.shape))
+        yield from (f"{value}: {problem}" for problem in type_rules(type))
 
 
 def type_rules(type: TensorType) -> Iterator[str]:
@@ -107,6 +113,12 @@ def _constants_stay_constants(graph: Graph) -> Iterator[str]:
             known.update(op.results)
 
 
+def _outputs_are_computed(graph: Graph) -> Iterator[str]:
+    """Neither a constant nor packed bytes is what a model gives."""
+    fixed = set(graph.constants) | {v for op in _on_chip(graph) if not _made(op) for v in op.results}
+    yield from (f"output {value} is a constant" for value in graph.outputs if value in fixed)
+
+
 def _batch_is_positive(graph: Graph) -> Iterator[str]:
     if graph.batch < 1:
         yield f"a batch of {graph.batch}"
@@ -114,7 +126,7 @@ def _batch_is_positive(graph: Graph) -> Iterator[str]:
 
 EVERY_LEVEL: tuple[GraphRule, ...] = (
     _made_once, _made_before_read, _known_ops, _types_are_possible, _constants_have_their_type,
-    _constants_stay_constants, _batch_is_positive,
+    _constants_stay_constants, _outputs_are_computed, _batch_is_positive,
 )  # fmt: skip
 
 
@@ -196,7 +208,17 @@ def _layouts_spread_the_tensor(graph: Graph) -> Iterator[str]:
             yield f"{value}: no order {place.order}"
 
 
-LOW_LEVEL: tuple[GraphRule, ...] = (_npu_has_four_axes, _layouts_spread_the_tensor)
+def _tensors_lie_where_they_can(graph: Graph) -> Iterator[str]:
+    """The host writes inputs to DRAM; stripes are for packed bytes."""
+    for value in graph.inputs:
+        if isinstance(value.type.place, InSram | Striped):
+            yield f"input {value} lies in SRAM, which the host does not reach"
+    for value in (value for op in graph.ops for value in _made(op)):
+        if isinstance(value.type.place, Striped):
+            yield f"{value}: a tensor has a layout, stripes are for packed bytes"
+
+
+LOW_LEVEL: tuple[GraphRule, ...] = (_npu_has_four_axes, _layouts_spread_the_tensor, _tensors_lie_where_they_can)
 COMMAND_LEVEL: tuple[GraphRule, ...] = (
     *LOW_LEVEL, _host_meets_npu_in_dram, _outputs_reach_the_host, _computes_in_sram, _views_lie_where_their_buffer_does,
 )  # fmt: skip

@@ -134,6 +134,7 @@ class Op:
     runs: ClassVar[Runs] = Runs.NPU
     timeless: ClassVar[tuple[str, ...]] = ()  # attributes that change values, never the time they take
     at_once: ClassVar[bool] = True  # operands and result are in SRAM together
+    open_extents: ClassVar[bool] = False  # operands and results may have extents that only a run tells
 
     @property
     def result(self) -> Value:

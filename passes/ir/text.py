@@ -330,7 +330,9 @@ def _spelled(kind: Any) -> str:
     return f"a list of {count}{_WORDS[items[0]]}s"
 
 
-_TYPE = re.compile(r"(?P<dtype>[a-z]+\d*)\[(?P<shape>[\d,]*)\](?: q\((?P<quant>[^()]*)\))?(?: @(?P<place>\S+))?")
+_TYPE = re.compile(
+    r"(?P<dtype>[a-z]+\d*)\[(?P<shape>(?:(?<=[\[,])-1|[\d,])*)\](?: q\((?P<quant>[^()]*)\))?(?: @(?P<place>\S+))?"
+)
 _PLACE = re.compile(
     r"(?P<space>sram|dram):(?P<kind>HCHCW|HCHWC)(?:\((?P<ho>\d+)x(?P<co>\d+)\))?(?:\+0x(?P<offset>[0-9a-f]+))?"
 )

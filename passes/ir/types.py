@@ -11,6 +11,8 @@ import numpy as np
 
 from isa.layout import Layout, LayoutKind, Shape4
 
+OPEN = -1  # an extent that is known only when the host has run
+
 
 class DType(StrEnum):
     """Element types."""
@@ -109,7 +111,13 @@ class TensorType:
 
     @property
     def elements(self) -> int:
-        return math.prod(self.shape)
+        """How many there are; axes of open extent count as one."""
+        return math.prod(1 if extent == OPEN else extent for extent in self.shape)
+
+    @property
+    def is_open(self) -> bool:
+        """Some extent is known only when the host has run."""
+        return OPEN in self.shape
 
     @property
     def q(self) -> Quant:

@@ -119,7 +119,7 @@ class Unlower(Relayout):
 
 @lru_cache(maxsize=8)
 def _session(model: bytes) -> Callable[[list[Array]], list[Array]]:
-    session = ort.session(model)
+    session = ort.session(model, integer_kernels=False)
     names = [tensor.name for tensor in session.get_inputs()]
     return lambda inputs: list(session.run(None, dict(zip(names, inputs, strict=True))))
 
@@ -138,6 +138,8 @@ class HostCall(Op):
     reason: str = ""
     remedy: str = ""
 
+    open_extents = True
+
     def shapes(self) -> tuple[tuple[int, ...], ...]:
         return tuple(value.type.shape for value in self.results)
 
@@ -153,12 +155,17 @@ class HostCall(Op):
     def compute(self, read: Read, npu: NpuConfig) -> tuple[Array, ...]:
         model, inputs = read(self.model).tobytes(), [read(value) for value in self.inputs]
         made = run_images(_session(model), inputs, self.images)
-        return tuple(array.reshape(value.type.shape) for array, value in zip(made, self.results, strict=True))
+        return tuple(
+            array if value.type.is_open else array.reshape(value.type.shape)
+            for array, value in zip(made, self.results, strict=True)
+        )
 
     def grown(self, axes: Mapping[Value, int], factor: int) -> int | None:
         """The model stays that of one image and runs more often."""
         if set(axes.values()) != {0} or len(axes) < len(dict.fromkeys(self.inputs)):
             return None
+        if any(value.type.is_open or not value.type.shape for value in self.results):
+            return None  # results of several images could not be told apart, or not be joined
         self.images *= factor
         return 0
 

@@ -21,7 +21,7 @@ def _load(text: str, folder: Path) -> NpuConfig:
 def test_every_constant_of_a_target_has_a_source(name: str) -> None:
     assert target(name).name == name
     known = sources(name)
-    kinds = ("cfg", "doc", "chosen", "fitted", "inference")
+    kinds = ("cfg", "doc", "chosen", "fitted", "measured", "inference")
     for constant in fields(NpuConfig):
         if constant.name != "name":
             assert known[constant.name].startswith(kinds), (constant.name, known[constant.name])

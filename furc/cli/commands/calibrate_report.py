@@ -9,11 +9,11 @@ import click
 from furc.cli.command import command as declare
 from furc.cli.display import saved, show
 from furc.cli.progress import Bar
-from furc.cli.request import FILE, force_option, input_shape_option, shapes_of
+from furc.cli.request import FILE, force_option, input_shape_option, open_batch_option, shapes_of
 from furc.cli.samples import METHODS, sample_options
 from furc.data.samples import SampleSource
 from furc.output import HTML, Outputs
-from furc.quantize_files import Comparison, compare_methods_on, comparison_html
+from furc.quantize_files import Comparison, compare_methods_on, comparison_html, open_shapes
 from furc.quantizer import MethodRow
 from furc.report.tables import Column, Table
 
@@ -25,6 +25,7 @@ from furc.report.tables import Column, Table
 @click.option("--method", "methods", multiple=True, type=click.Choice((*METHODS, "auto"), case_sensitive=False),
               help="Compare this one. Repeatable.  [default: all but auto]")  # fmt: skip
 @input_shape_option
+@open_batch_option
 @force_option
 def command(
     data: SampleSource,
@@ -32,15 +33,16 @@ def command(
     output: Path | None,
     methods: tuple[str, ...],
     input_shape: tuple[str, ...],
+    batch: int | None,
     force: bool,
 ) -> None:
     """Quantize MODEL by each calibration method and compare the results with the float model.
 
     A part of the data is held out: methods are judged on samples that they have not seen.
     """
-    shapes = shapes_of(input_shape)
     outputs = Outputs((model,) if data.path is None else (model, data.path), force)
     outputs.check(output, HTML)
+    shapes = open_shapes(model, shapes_of(input_shape), batch)
     with Bar() as bar:
         comparison = compare_methods_on(model, data, methods or METHODS, shapes, bar)
     if output is not None:

@@ -9,6 +9,7 @@ import click
 from furc.build import LEVELS, Built, sources_of
 from furc.cli.command import command as declare
 from furc.cli.display import saved, say, show
+from furc.cli.leaving import warn_of_graph
 from furc.cli.progress import StepReporter
 from furc.cli.request import FILE, force_option, takes_request
 from furc.inspection import PASS_NAMES, Inspection, inspect
@@ -96,7 +97,9 @@ def command(
     outputs.check(analyze_memory, HTML)
     first = "onnx to dfg" if source.suffix != ".dfg" else "dfg to dfg"
     with StepReporter(first, verbose=verbose) as reporter:
-        found = inspect(source, request, wanted, reporter, lambda text: say(text, end=""), reporter.reading)
+        found = inspect(
+            source, request, wanted, reporter, lambda text: say(text, end=""), reporter.reading, warn_of_graph
+        )
         if dot_graph is not None:
             outputs.add(dot_graph, found.drawing, DOT)
         if analyze_memory is not None and found.memory:

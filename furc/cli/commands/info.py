@@ -11,6 +11,7 @@ import click
 from furc.cli.command import command as declare
 from furc.cli.display import show
 from furc.cli.request import FILE
+from furc.compiler_config import config_keys
 from furc.info import binary_facts, constants_of, machines, operators_of
 from furc.machine import DEFAULT_TARGET
 from furc.report.tables import Column, Table
@@ -28,11 +29,17 @@ from passes.dfg.legality import OperatorSet
 def command(
     enf: Path | None, show_npu: bool, show_operators: bool, operator_set: str, target_npu: str, form: str
 ) -> None:  # fmt: skip
-    """Show what is in ENF, a compiled binary; without one, furc's version and the machines it knows."""
+    """Show what is in ENF, a compiled binary; without one, furc's version and the machines it knows.
+
+    `furc info config` lists the keys of the compiler config.
+    """
     if enf is not None and show_npu:
         raise click.UsageError("--npu is about machines: leave out the ENF")
     if show_operators and (enf is not None or show_npu):
         raise click.UsageError("--operators is about all binaries: leave out the ENF and --npu")
+    if enf == Path("config") and not enf.exists():
+        _show_config(form)
+        return
     facts: Mapping[str, object] = binary_facts(enf) if enf else constants_of(target_npu) if show_npu else machines()
     words = ["value", *(["source"] if show_npu else [])]
     if show_operators:
@@ -44,6 +51,16 @@ def command(
     parts = {n: v if (show_npu or show_operators) and isinstance(v, list) else [v] for n, v in facts.items()}
     rows = tuple((name, *map(_cell, values)) for name, values in parts.items())
     show(Table(columns=columns, rows=rows))
+
+
+def _show_config(form: str) -> None:
+    keys = config_keys()
+    if form == "json":
+        names = ("default", "expected", "meaning")
+        click.echo(json.dumps({key: dict(zip(names, said, strict=True)) for key, said in keys.items()}, indent=1))
+        return
+    columns = (Column("key"), Column("default"), Column("expected"), Column("meaning", long=True))
+    show(Table(columns=columns, rows=tuple((key, *map(str, said)) for key, said in keys.items())))
 
 
 def _cell(value: object) -> str:

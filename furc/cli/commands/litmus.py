@@ -8,6 +8,7 @@ import click
 
 from furc.cli.command import command as declare
 from furc.cli.display import saved, say
+from furc.cli.leaving import warn_of_model
 from furc.cli.request import FILE, force_option, takes_request
 from furc.litmus import Dump, litmus
 from furc.output import DUMP, Outputs
@@ -29,6 +30,7 @@ def command(request: Request, model: Path, skip_quantization: bool, dump: Path |
     outputs = Outputs((model,), force)
     path = dump.with_name(f"{dump.name}.zip") if dump is not None else None
     outputs.check(path, DUMP)
+    warn_of_model(model, request)
     made = Dump()
     try:
         measured = litmus(model, request, quantized=skip_quantization, step=_say, dump=made)

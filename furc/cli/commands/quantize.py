@@ -10,13 +10,15 @@ import click
 
 from furc.cli.command import command as declare
 from furc.cli.display import saved, say
+from furc.cli.leaving import warn_of_model
 from furc.cli.progress import Bar
-from furc.cli.request import FILE, force_option, input_shape_option, shapes_of
+from furc.cli.request import FILE, force_option, input_shape_option, open_batch_option, shapes_of
 from furc.cli.samples import METHODS, sample_options
 from furc.data.samples import SampleSource
 from furc.output import MODEL, Outputs
 from furc.quantize_files import quantize_file
 from furc.quantizer import LintWarning, QuantizeOptions, Task, grouped
+from furc.request import Request
 from isa.errors import QuantizeError
 
 
@@ -45,6 +47,7 @@ from isa.errors import QuantizeError
 @click.option("--adaround", is_flag=True, help="Choose the rounding of each weight by its effect. Slow.")
 @click.option("--opset", type=click.IntRange(10, 21), default=13, help="ONNX operator set of the result.")
 @input_shape_option
+@open_batch_option
 @click.option("--strict", is_flag=True, help="Write nothing where there are warnings about the data.")
 @force_option
 def command(
@@ -63,6 +66,7 @@ def command(
     adaround: bool,
     opset: int,
     input_shape: tuple[str, ...],
+    batch: int | None,
     strict: bool,
     force: bool,
 ) -> None:
@@ -83,8 +87,9 @@ def command(
     )
     outputs = Outputs((model,) if data.path is None else (model, data.path), force)
     outputs.check(output, MODEL)
+    warn_of_model(model, Request(batch=batch, input_shapes=options.input_shapes))
     with Bar() as bar:
-        quantized = quantize_file(model, data, options, bar)
+        quantized = quantize_file(model, data, options, bar, batch=batch)
     for line in quantized.done:
         say(f"Done: {line}", err=True)
     _warn(quantized.warnings, strict)

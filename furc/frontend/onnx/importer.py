@@ -6,15 +6,20 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from onnx import numpy_helper
+import onnx
+from onnx import TensorProto, helper, numpy_helper
 
 from furc.frontend.context import Context, Reads
 from furc.frontend.entries import (
     Constant,
     Entry,
     GraphInput,
+    Joined,
+    OnHost,
+    Pending,
     Quantized,
     QuantizedConstant,
     Stored,
@@ -22,19 +27,27 @@ from furc.frontend.entries import (
 )
 from furc.frontend.onnx import convolution, elementwise, movement, pooling, quantization, reductions, resize
 from furc.frontend.onnx.folding import FOLDABLE_MOVES, evaluate, foldable
+from furc.frontend.onnx.hosted import ELEMENTS, Cause, Told, Turns, in_turns, infer, outlined, reads_of
 from furc.frontend.onnx.model import Model
+from furc.frontend.onnx.node import QUANTIZE as QUANTIZE_AGAIN
 from furc.frontend.onnx.node import Node
+from furc.frontend.onnx.placing import Placing, placed_on_host
 from furc.frontend.onnx.quantization import DEQUANTIZE, QUANTIZE, activation_quant, read_parameters
 from furc.frontend.onnx.refusals import refusal
 from furc.frontend.onnx.registry import HANDLERS, MOVES
+from furc.onnx.graph import captured
+from furc.runtime.host_model import refusals
 from isa.errors import FurcError, Loc, LowerError, SourceError
+from passes.dfg.check_operators import problems_of
 from passes.dfg.legality import OperatorSet
 from passes.ir.graph import Graph
 from passes.ir.levels import broken_rules, verify
-from passes.ir.op import Level, Op, Value
-from passes.ir.types import DType, Quant, TensorType
-from passes.ops.host import Dequantize, Recast
+from passes.ir.op import Array, Level, Op, Value
+from passes.ir.types import OPEN, DType, Quant, TensorType
+from passes.ldfg.to_lowlevel import to_lowlevel
+from passes.ops.host import Dequantize, HostCall, Recast
 from passes.ops.move import Reshape
+from passes.options import CompileOptions
 
 FAMILIES = (
     convolution,
@@ -45,16 +58,92 @@ FAMILIES = (
     reductions,
     resize,
 )  # importing them fills the registry
+FLOATING = Pending | Unary | Joined  # results that wait for a quantization
+CAPTURED = -1  # the position of what the body of an If or Loop reads
 SHAPE_READERS = ("Shape", "Size")
+AFTER_HOST = "it follows what runs on the host"
 OWN_DOMAINS = ("", "ai.onnx")
 EXPORT = "export the model again; onnx.checker.check_model(path, full_check=True) may say more"
 
 
-def import_model(model: Model, operator_set: str = OperatorSet.SEED28) -> Graph:
-    """The dfg graph of a checked model. Raises SourceError or LowerError naming the node."""
-    importer = Importer(model)
-    importer.operator_set = operator_set
-    return importer.run()
+MOST_WALKS = 24  # each finds more nodes for the host; then all of them go there
+REFUSED = ("TensorTooLarge", "ConstantOutput")  # no host helps
+
+
+def import_model(model: Model, placing: Placing, operator_set: str = OperatorSet.SEED28) -> Graph:
+    """The dfg graph of a checked model: what the NPU cannot take becomes calls of the host, and with it what is cheaper
+    there, or would need more segments of the NPU than are allowed.
+
+    Raises SourceError or LowerError naming the node, where no host helps either."""
+    left: dict[int, Cause] = {}  # what the NPU cannot take
+    placed = Placed({}, frozenset())
+    for _ in range(MOST_WALKS):
+        walk = Importer(model, placed, operator_set)
+        graph = walk.run()
+        new = {index: cause for index, cause in walk.hosts.items() if index not in placed.hosts}
+        left |= new
+        if walk.placed != placed:
+            placed = Placed(dict(left), walk.placed.known) if new else walk.placed
+            continue
+        hosts = placed_on_host(walk, placing) if left and placed.hosts == left else placed.hosts
+        if hosts != placed.hosts:
+            placed = Placed(hosts, placed.known)
+            continue
+        unable = {i: cause for i, cause in _cannot_be_lowered(graph, walk, placing).items() if i not in placed.hosts}
+        if not unable:
+            return graph
+        left |= unable
+        placed = Placed(dict(left), frozenset(walk.folded))
+    everything = Cause("too much of the model around it is on the host", QUANTIZE_AGAIN)
+    causes = {index: left.get(index, everything) for index, _ in model.nodes if index not in placed.known}
+    return Importer(model, Placed(causes, placed.known), operator_set).run()
+
+
+def _cannot_be_lowered(graph: Graph, walk: Importer, placing: Placing) -> dict[int, Cause]:
+    """Nodes whose ops have no low-level form, such as a join along an axis that the machine does not join."""
+    try:
+        to_lowlevel(_copied(graph), CompileOptions(npu=placing.npu))
+    except LowerError as error:
+        cause = Cause(error.message, error.hint)
+        return {node.index: cause for node in walk.nodes if node.name in error.at.nodes}
+    return {}
+
+
+def _copied(graph: Graph) -> Graph:
+    """Other values and ops over the same arrays: lowering changes types of what the host makes."""
+    made = [*graph.inputs, *graph.constants, *(value for op in graph.ops for value in op.results)]
+    copies = {value: Value(value.name, value.type) for value in made}
+    return replace(
+        graph,
+        inputs=[copies[value] for value in graph.inputs],
+        outputs=[copies[value] for value in graph.outputs],
+        ops=[op.on(copies.__getitem__, tuple(copies[value] for value in op.results)) for op in graph.ops],
+        constants={copies[value]: array for value, array in graph.constants.items()},
+    )
+
+
+class Placed(NamedTuple):
+    """hosts: nodes on the host, by number, and why. known: nodes that are computed when compiling."""
+
+    hosts: Mapping[int, Cause]
+    known: frozenset[int]
+
+
+def _given(value: Value) -> Entry:
+    """An input of the model. Only the host reads other integers than bytes."""
+    return GraphInput(value) if value.type.dtype in (DType.F32, DType.I8, DType.U8) else OnHost(value)
+
+
+def integers_again(name: str, quant: Quant, *, unsigned: bool) -> list[onnx.NodeProto]:
+    """Nodes that make an integer tensor of its real values: exactly what it was before."""
+    zero = np.array(quant.z + 128, np.uint8) if unsigned else np.array(quant.z, np.int8)
+    scale = helper.make_tensor(f"{name}/scale", TensorProto.FLOAT, [], [quant.s])
+    point = numpy_helper.from_array(zero, f"{name}/zero")
+    return [
+        helper.make_node("Constant", [], [f"{name}/scale"], value=scale),
+        helper.make_node("Constant", [], [f"{name}/zero"], value=point),
+        helper.make_node("QuantizeLinear", [f"{name}/real", f"{name}/scale", f"{name}/zero"], [name]),
+    ]
 
 
 def _model_name(model: Model) -> str:
@@ -67,27 +156,222 @@ def _model_name(model: Model) -> str:
 class Importer(Context[Node]):
     """The context of one model, and the walk over its nodes."""
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
+    all_quantized = False  # float tensors may cross between NPU and host wherever they are
+
+    def __init__(self, model: Model, placed: Placed, operator_set: str = OperatorSet.SEED28) -> None:
+        self.model, self.before, self.operator_set = model, placed, operator_set
         self.nodes = [Node(proto, index, model.source, model.opset) for index, proto in model.nodes]
+        self.turns = in_turns(self.nodes, placed.hosts, placed.known) if placed.hosts else Turns(self.nodes, {})
+        self.hosts, self.folded, self.called = dict(placed.hosts), set[int](), set[int]()
+        self.told: dict[str, Told] = {}  # of tensors that the host makes
+        self.real: dict[Value, Value] = {}  # int8 tensors as the host reads them
         graph = Graph(name=_model_name(model), level=Level.DFG, source=model.source)
         for name, dtype, shape in model.inputs:
             graph.inputs.append(Value(name, TensorType(shape, dtype)))
         first = model.inputs[0].shape if model.inputs else ()
         graph.batch = first[0] if first else 1
         super().__init__(graph, self.nodes, [o.name for o in model.proto.graph.output])
-        self.env.update((value.name, GraphInput(value)) for value in graph.inputs)
+        for node in self.nodes:
+            for name in captured(node.proto):
+                self.readers.setdefault(name, []).append((node, CAPTURED))
+        self.env.update((value.name, _given(value)) for value in graph.inputs)
         self._define_initializers()
+
+    @property
+    def placed(self) -> Placed:
+        """What this walk knows of where nodes go. The graph is right once a walk ends with what it began with."""
+        return Placed(self.hosts, frozenset(self.folded if self.hosts else ()))
 
     def run(self) -> Graph:
         with np.errstate(all="ignore"):  # what overflows saturates, as in ONNX Runtime
-            for node in self.nodes:
-                self._import_checked(node)
+            for node in self.turns.order:
+                self._import_or_leave(node)
             for output in self.model.proto.graph.output:
                 self.graph.outputs.append(self._output(output.name))
-        self.graph.remove_dead()
-        verify(self.graph)
+        if self.placed == self.before:
+            self.graph.remove_dead()
+            verify(self.graph)
         return self.graph
+
+    def readers_of(self, tensor: str) -> list[Node]:
+        return [node for node, _ in self.readers.get(tensor, ())]
+
+    def _import_or_leave(self, node: Node) -> None:
+        """Import a node, or find out that the host must have it."""
+        if node.index in self.called or node.index in self.folded:
+            return
+        if node.index in self.before.hosts:
+            self._call(self.turns.groups[node.index])
+            return
+        try:
+            self._import_checked(node)
+        except LowerError as error:
+            if error.name in REFUSED:
+                raise
+            after_host = any(isinstance(self.env.get(name), OnHost) for name in node.inputs)
+            conversion = node.op in (QUANTIZE, DEQUANTIZE) and after_host  # as little a reason as any other has
+            self._leave(node, Cause("", "") if conversion else Cause(error.message, error.hint))
+            return
+        if all(isinstance(self.env.get(name), Constant | QuantizedConstant) for name in node.outputs if name):
+            self.folded.add(node.index)
+
+    # the host
+
+    def _leave(self, node: Node, cause: Cause) -> None:
+        """The host has a node. What it reads as float, never quantized, is the host's as well."""
+        self.hosts.setdefault(node.index, cause)
+        for name in reads_of(node):
+            self._pull(name, node)
+        self._define_on_host(node)
+
+    def _pull(self, tensor: str, reader: Node) -> None:
+        """The nodes that make a float tensor, back to what is quantized or on the host, for `reader` to read."""
+        cause = Cause(f"{reader.op} '{reader.name}' on the host reads its float result", QUANTIZE_AGAIN)
+        stack = [tensor]
+        while stack:
+            name = stack.pop()
+            maker = self.makers.get(name)
+            if maker is not None and maker.index not in self.hosts and isinstance(self.env.get(name), FLOATING):
+                self.hosts[maker.index] = cause
+                stack += reads_of(maker)
+
+    def _define_on_host(self, node: Node) -> None:
+        """The entries of what a node on the host makes."""
+        told, constants = dict[str, Told](), dict[str, Array]()
+        for name in reads_of(node):
+            entry = self._known_entry(node, name)
+            if isinstance(entry, Constant | QuantizedConstant):
+                constants[name] = entry.array
+            else:
+                told[name] = self._told_of(name, entry)
+        results = infer(node, told, constants, self.model.proto.opset_import)
+        for name, result in zip(node.outputs, results, strict=False):
+            if name:
+                result = self._declared(name, result)
+                self.told[name] = result
+                type = TensorType(result.shape or (), result.dtype or DType.F32)
+                is_told = result.dtype is not None and result.shape is not None
+                self.env[name] = OnHost(Value(name, type), told=is_told)
+
+    def _declared(self, name: str, told: Told) -> Told:
+        """What the model says of an output whose rank cannot be inferred; one without axes may just be left open."""
+        info = next((o for o in self.model.proto.graph.output if o.name == name), None)
+        if told.shape is not None or info is None or not info.type.tensor_type.shape.dim:
+            return told
+        dims = info.type.tensor_type.shape.dim
+        extents = tuple(int(d.dim_value) if d.HasField("dim_value") else OPEN for d in dims)
+        return Told(told.element or info.type.tensor_type.elem_type, extents)
+
+    def _told_of(self, name: str, entry: Entry) -> Told:
+        if name in self.told:
+            return self.told[name]
+        value = self._given_input(name)
+        if value is not None:
+            return Told(ELEMENTS[value.type.dtype], value.type.shape)
+        dtype = (DType.U8 if entry.unsigned else DType.I8) if isinstance(entry, Stored) else DType.F32
+        return Told(ELEMENTS[dtype], tuple(entry.shape))
+
+    def _given_input(self, name: str) -> Value | None:
+        return next((value for value in self.graph.inputs if value.name == name), None)
+
+    def _known_entry(self, node: Node, name: str) -> Entry:
+        maker = self.makers.get(name)
+        if name not in self.env and maker is not None and maker.index in self.before.known:
+            self._import_or_leave(maker)  # a shape, say, of what was made for the same call
+        if name not in self.env:
+            near = difflib.get_close_matches(name, self.env, 1)
+            raise node.invalid(f"nothing makes input '{name}'" + (f"; did you mean '{near[0]}'?" if near else ""))
+        return self.env[name]
+
+    def _call(self, group: list[Node]) -> None:
+        """One call of the host for nodes that go together."""
+        inside = {node.index for node in group}
+        self.called |= inside
+        refused = next(refusals(node.proto for node in group), None)
+        if refused is not None:
+            raise LowerError("UnsupportedOperator", refused, at=group[0].loc, hint="leave it out of the model")
+        for node in group:
+            self._leave(node, self.before.hosts[node.index])
+        made = [name for node in group for name in node.outputs if name]
+        reads = dict.fromkeys(name for node in group for name in reads_of(node) if name not in made)
+        constants = {n: e.array for n in reads if isinstance(e := self.env[n], Constant | QuantizedConstant)}
+        inputs, before = self._given_to_host([name for name in reads if name not in constants], group[0])
+        outputs = [name for name in made if self._leaves(name, inside)]
+        for name in outputs:
+            self._check_can_leave(name)
+        told = self.told | {name: Told(ELEMENTS[v.type.dtype], v.type.shape) for name, v in inputs.items()}
+        data = outlined(
+            self.graph.name, group, self.before.hosts, told, list(inputs), outputs, constants, before,
+            self.model.proto.opset_import,
+        )  # fmt: skip
+        model = self.builder.constant(
+            f"{group[0].name}.model", np.frombuffer(data, np.uint8), TensorType((len(data),), DType.U8)
+        )
+        results = []
+        for name in outputs:
+            value = Value(self.builder.names.fresh(name), self._on_host(name).value.type)
+            self.env[name] = OnHost(value)
+            results.append(value)
+        if results:
+            cause = self.before.hosts[group[0].index]
+            loc = Loc(self.model.source, tuple(node.name for node in group))
+            self.graph.ops.append(
+                HostCall(
+                    results=tuple(results), loc=loc, inputs=tuple(inputs.values()), model=model,
+                    reason=cause.reason, remedy=cause.remedy,
+                )
+            )  # fmt: skip
+
+    def _on_host(self, name: str) -> OnHost:
+        entry = self.env[name]
+        assert isinstance(entry, OnHost)
+        return entry
+
+    def _leaves(self, name: str, inside: set[int]) -> bool:
+        """Somebody outside reads what a call makes."""
+        readers = (node.index for node, _ in self.readers.get(name, ()))
+        return name in self.float_outputs or any(i not in inside and i not in self.before.known for i in readers)
+
+    def _check_can_leave(self, name: str) -> None:
+        """Between two calls, and as an output, tensors have a type that furc knows."""
+        if not self._on_host(name).told:
+            maker = self.makers[name]
+            element = self.told[name].element
+            kind = TensorProto.DataType.Name(element).lower() if self.told[name].dtype is None and element else ""
+            what = f"is {kind}" if kind else "has a rank that only a run tells"
+            raise LowerError(
+                "UnsupportedOperator", f"'{name}', made by {maker.op} on the host, {what}", at=maker.loc,
+                hint="cast it to float32 or int64, or remove it from the outputs",
+            )  # fmt: skip
+
+    def _given_to_host(self, names: list[str], node: Node) -> tuple[dict[str, Value], list[onnx.NodeProto]]:
+        """Values that the host has for what a call reads, by the names it reads; and nodes that first make integers."""
+        given, before = dict[str, Value](), list[onnx.NodeProto]()
+        for name in names:
+            entry, value = self.env[name], self._given_input(name)
+            if value is not None:
+                given[name] = value
+            elif isinstance(entry, OnHost):
+                given[name] = entry.value
+            elif isinstance(entry, Stored):
+                real = self._real(entry.value, name, node)
+                given[f"{name}/real"] = real
+                before += integers_again(name, entry.value.type.q, unsigned=entry.unsigned)
+            elif isinstance(entry, Quantized):
+                given[name] = self._real(entry.value, name, node)
+            else:  # it was just found that its maker belongs to the host: this walk is not the last
+                given[name] = Value(name, TensorType(tuple(entry.shape), DType.F32))
+        return given, before
+
+    def _real(self, value: Value, name: str, node: Node) -> Value:
+        """An int8 tensor as the float tensor that the host reads; made once."""
+        if value not in self.real:
+            maker = self.makers.get(name)
+            loc = maker.loc if maker is not None else node.loc
+            self.real[value] = self.builder.add(
+                Dequantize, f"{name}.real", TensorType(value.type.shape, DType.F32), loc, x=value
+            )
+        return self.real[value]
 
     def reads(self, node: Node, index: int) -> Quant | Reads:
         if node.op in (QUANTIZE, DEQUANTIZE) and index == 0:
@@ -99,6 +383,8 @@ class Importer(Context[Node]):
 
     def _define_initializers(self) -> None:
         for tensor in self.model.proto.graph.initializer:
+            if tensor.name in self.env:
+                continue
             at = Loc(self.model.source, detail=f"initializer '{tensor.name}'")
             try:
                 self.env[tensor.name] = Constant(np.asarray(numpy_helper.to_array(tensor)))
@@ -110,19 +396,30 @@ class Importer(Context[Node]):
         before = len(self.graph.ops)
         try:
             self._import(node)
-            problems = [f"{op.mnemonic}: {p}" for op in self.graph.ops[before:] for p in broken_rules(op, Level.DFG)]
+            added = self.graph.ops[before:]
+            problems = [f"{op.mnemonic}: {p}" for op in added for p in broken_rules(op, Level.DFG)]
         except FurcError:
             raise
         except (ArithmeticError, LookupError, ValueError, TypeError, MemoryError) as error:
             raise node.invalid(f"attributes and inputs do not go together ({error})") from error
         if problems:
             raise node.invalid(problems[0])
+        for op in added:
+            self._check_limits(op, node)
+
+    def _check_limits(self, op: Op, node: Node) -> None:
+        """The host has the nodes of an op that the machine cannot take, some of which were met before this one."""
+        for problem, hint in problems_of(op):
+            cause = Cause(problem, hint)
+            if node.name in op.loc.nodes or not op.loc.nodes:
+                raise LowerError("UnsupportedOperator", problem, at=op.loc, hint=hint)
+            for other in self.nodes:
+                if other.name in op.loc.nodes:
+                    self.hosts.setdefault(other.index, cause)
 
     def _import(self, node: Node) -> None:
-        missing = next((t for t in node.inputs if t and t not in self.env), None)
-        if missing is not None:
-            near = difflib.get_close_matches(missing, self.env, 1)
-            raise node.invalid(f"nothing makes input '{missing}'" + (f"; did you mean '{near[0]}'?" if near else ""))
+        for name in reads_of(node):
+            self._known_entry(node, name)
         for name, entry in zip(node.outputs, self._results(node), strict=False):
             if name:
                 self.env[name] = entry
@@ -134,6 +431,7 @@ class Importer(Context[Node]):
             return self._folded(node, entries)
         if node.op not in HANDLERS or not (own or node.op in (QUANTIZE, DEQUANTIZE)):
             raise refusal(node, self._first_shape(entries))
+        self._check_crossing(node, entries)
         result = HANDLERS[node.op](self, node)
         return result if isinstance(result, tuple) else (result,)
 
@@ -148,6 +446,16 @@ class Importer(Context[Node]):
                 return [replace(first, stored=array, axis=kept.axis) for array in stored]
         known = [e.array if isinstance(e, Constant | QuantizedConstant) else None for e in entries]
         return [Constant(array) for array in evaluate(node, known)]
+
+    def _check_crossing(self, node: Node, entries: list[Entry | None]) -> None:
+        """What the host makes reaches the NPU as float tensors of known extents."""
+        for name, entry in zip(node.inputs, entries, strict=True):
+            if isinstance(entry, OnHost) and not entry.can_cross:
+                if node.op in SHAPE_READERS and entry.told and not entry.value.type.is_open:
+                    continue
+                integers = entry.told and entry.value.type.dtype is not DType.F32
+                what = f"is {entry.value.type.dtype.numpy}" if integers else "has extents that only a run tells"
+                raise node.unsupported(f"{node.op} reads '{name}', which the host makes and which {what}", AFTER_HOST)
 
     def _first_shape(self, entries: Iterable[Entry | None]) -> tuple[int, ...] | None:
         return next((e.shape for e in entries if e is not None), None)
@@ -164,17 +472,34 @@ class Importer(Context[Node]):
             raise LowerError("ConstantOutput", f"output '{tensor}' does not depend on computation", at=at, hint=hint)
         if isinstance(entry, Stored):
             return self._stored_output(entry, tensor, at)
+        if isinstance(entry, OnHost):
+            return self._host_output(entry, tensor, maker)
         node = Node(maker.proto, maker.index, maker.source, maker.opset)
-        if not isinstance(entry, Quantized):
-            value = self._output_value(entry, tensor, node)
-        else:
+        if isinstance(entry, Quantized):
             value = entry.value
+        elif isinstance(entry, Unary) and self.stays_on_grid(entry):
+            value = self.complete(entry, entry.x.type.q, f"{tensor}.int8", node.loc)
+        else:
+            self._pull_output(tensor, node)
+            return Value(tensor, TensorType(tuple(entry.shape), DType.F32))  # of a walk that is not the last
         return self._named(Dequantize, value, TensorType(value.type.shape, DType.F32), tensor, at)
 
-    def _output_value(self, entry: Entry, tensor: str, node: Node) -> Value:
-        if isinstance(entry, Unary) and self.stays_on_grid(entry):
-            return self.complete(entry, entry.x.type.q, f"{tensor}.int8", node.loc)
-        raise node.unquantized(f"output '{tensor}' is the float result of {node.op}, never quantized")
+    def _pull_output(self, tensor: str, maker: Node) -> None:
+        if not isinstance(self.env[tensor], FLOATING):  # an input under another name
+            self.hosts.setdefault(maker.index, Cause(f"output '{tensor}' is never quantized", QUANTIZE_AGAIN))
+        cause = Cause(f"output '{tensor}' is the float result of {maker.op}, never quantized", QUANTIZE_AGAIN)
+        before = set(self.hosts)
+        self._pull(tensor, maker)
+        self.hosts |= {index: cause for index in self.hosts if index not in before}
+
+    def _host_output(self, entry: OnHost, tensor: str, maker: Node) -> Value:
+        """What a call makes, under the output's name."""
+        value = entry.value
+        others = [o.name for o in self.model.proto.graph.output if o.name != tensor]
+        if value in self.graph.inputs or value.name in others:
+            self.hosts.setdefault(maker.index, Cause(f"output '{tensor}' is an input or another output", ""))
+        value.name = tensor
+        return value
 
     def _stored_output(self, entry: Stored, tensor: str, at: Loc) -> Value:
         value = entry.value

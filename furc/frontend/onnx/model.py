@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import onnx
-from onnx import TensorProto, inliner
+from onnx import TensorProto, helper, inliner
 
+from furc.frontend.onnx.input_form import InputForm, apply_form
+from furc.frontend.onnx.operator_form import in_qdq_nodes
 from furc.isolated import Died, isolated
 from furc.onnx.files import Source, load
-from furc.onnx.graph import input_infos
-from furc.onnx.soundness import CHECK, NotValid, check_by_onnx
+from furc.onnx.graph import captured, fixed_batch, input_infos
+from furc.onnx.soundness import CHECK, NotValid, check_by_onnx, node_name
 from furc.quantizer.calibrated import is_calibrated
+from furc.quantizer.operators import QUANTIZED
+from furc.quantizer.optimize.opset import convert_opset
 from furc.quantizer.with_ranges import quantize
 from isa.errors import Loc, SourceError
 from passes.ir.types import DType
 
-OLDEST_OPSET, NEWEST_OPSET = 10, 21
+OLDEST_OPSET, NEWEST_OPSET, QUANTIZED_OPSET = 10, 21, 13
+LARGE = 4096  # elements of a weight that nobody needs to see to judge a model
 QDQ = {"QuantizeLinear", "DequantizeLinear"}
-INPUT_TYPES = {TensorProto.FLOAT: DType.F32, TensorProto.UINT8: DType.U8, TensorProto.INT8: DType.I8}
+INPUT_TYPES = {
+    TensorProto.FLOAT: DType.F32, TensorProto.UINT8: DType.U8, TensorProto.INT8: DType.I8,
+    TensorProto.INT32: DType.I32, TensorProto.INT64: DType.I64, TensorProto.BOOL: DType.BOOL,
+}  # fmt: skip
 
 
 class Input(NamedTuple):
@@ -44,28 +53,79 @@ class Model:
     nodes: tuple[tuple[int, onnx.NodeProto], ...]
 
 
-def read_model(model: Source, input_shapes: Mapping[str, Sequence[int]], source: str) -> Model:
-    """Load and check. Raises SourceError: as `load`, UnsupportedOpset, FloatModel, ..."""
+def read_model(
+    model: Source,
+    input_shapes: Mapping[str, tuple[int, ...]],
+    source: str,
+    batch: int | None = None,
+    form: InputForm = InputForm(),
+    *,
+    judged: bool = False,
+) -> Model:
+    """Load and check. batch: what open first axes become. judged: the model may be float, and is only looked at.
+
+    Raises SourceError: as `load`, UnsupportedOpset, FloatModel, ..."""
     source = source or (str(model) if isinstance(model, str | Path) else "")
     proto = load(model, source)
+    if judged and not is_quantized(proto):
+        return _judged(proto, input_shapes, source, batch, form)
     opset = _checked_opset(proto, source)
     if proto.functions:
         proto = _inlined(proto, source)
-    proto = in_qdq_form(proto)
-    _check_quantized(proto, source)
-    inputs = _inputs(proto, input_shapes, source)
+    if not judged:
+        proto = in_qdq_form(proto)
+        _check_quantized(proto, source)
+    proto = apply_form(proto, form, source)
+    inputs = _inputs(proto, fixed_batch(proto, input_shapes, batch), source)
     _check_valid(proto, source)
+    proto = in_qdq_nodes(proto)  # after the check: scales of channels are newer than some of these models
     return Model(proto=proto, source=source, opset=opset, inputs=inputs, nodes=_needed(proto))
+
+
+def _judged(
+    proto: onnx.ModelProto, input_shapes: Mapping[str, tuple[int, ...]], source: str, batch: int | None, form: InputForm
+) -> Model:
+    """A float model that is only looked at: of an opset that the quantizer would give it, without its large weights."""
+    proto = apply_form(proto, form, source)
+    inputs = _inputs(proto, fixed_batch(proto, input_shapes, batch), source)
+    weights = [tensor for tensor in proto.graph.initializer if math.prod(tensor.dims) > LARGE]
+    names = {tensor.name for tensor in weights}
+    kept = [tensor for tensor in proto.graph.initializer if tensor.name not in names]
+    given = [info for info in proto.graph.input if info.name not in names]
+    shown = [helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in weights]
+    _replace(proto.graph.initializer, kept)
+    _replace(proto.graph.input, [*given, *shown])
+    opset = max((int(o.version) for o in proto.opset_import if o.domain in ("", "ai.onnx")), default=0)
+    if 0 < opset < OLDEST_OPSET:
+        for index, node in enumerate(proto.graph.node):
+            node.name = node_name(node, index)  # else the converter makes up names
+        proto = convert_opset(proto, QUANTIZED_OPSET)
+    opset = _checked_opset(proto, source)
+    if proto.functions:
+        proto = _inlined(proto, source)
+    _check_valid(proto, source)
+    _replace(proto.graph.input, [info for info in proto.graph.input if info.name not in names])
+    for tensor in weights:
+        proto.graph.initializer.append(TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims))
+    return Model(proto=proto, source=source, opset=opset, inputs=inputs, nodes=_needed(proto))
+
+
+def _replace(field: Any, content: list[Any]) -> None:
+    """The content of a repeated field."""
+    copies = [type(each).FromString(each.SerializeToString()) for each in content]
+    del field[:]
+    field.extend(copies)
 
 
 def in_qdq_form(proto: onnx.ModelProto) -> onnx.ModelProto:
     """A float model that carries calibrated ranges, as the vendor's quantizer writes it, quantized; others as is."""
-    if not is_calibrated(proto) or _is_quantized(proto):  # the metadata stays when a model is quantized
+    if not is_calibrated(proto) or is_quantized(proto):  # the metadata stays when a model is quantized
         return proto
     return onnx.load_from_string(quantize(proto))
 
 
-def _is_quantized(proto: onnx.ModelProto) -> bool:
+def is_quantized(proto: onnx.ModelProto) -> bool:
+    """Whether some of it is in INT8."""
     return any(node.op_type in QDQ or node.op_type.startswith(("QLinear", "QGemm")) for node in proto.graph.node)
 
 
@@ -103,15 +163,15 @@ def _inlined(proto: onnx.ModelProto, source: str) -> onnx.ModelProto:
 
 
 def _check_quantized(proto: onnx.ModelProto, source: str) -> None:
-    if _is_quantized(proto):
-        return
+    if is_quantized(proto) or not any(node.op_type in QUANTIZED for node in proto.graph.node):
+        return  # of a model without anything to quantize the host runs all
     name = source or "MODEL"
     hint = f"furc quantize {name} -o {Path(name).stem}.int8.onnx --calibration-data DIR"
     message = "the model is float: it has no QuantizeLinear and DequantizeLinear"
     raise SourceError("FloatModel", message, at=Loc(source), hint=hint)
 
 
-def _inputs(proto: onnx.ModelProto, given: Mapping[str, Sequence[int]], source: str) -> tuple[Input, ...]:
+def _inputs(proto: onnx.ModelProto, given: Mapping[str, tuple[int, ...]], source: str) -> tuple[Input, ...]:
     infos = input_infos(proto)
     for name in given:
         if name not in {i.name for i in infos}:
@@ -128,7 +188,7 @@ def _input(info: onnx.ValueInfoProto, given: Sequence[int] | None, source: str) 
     if dtype is None:
         known = TensorProto.DataType.keys()
         kind = known[tensor.elem_type] if 0 <= tensor.elem_type < len(known) else str(tensor.elem_type)
-        message = f"its elements are {kind}, furc reads FLOAT, UINT8 and INT8"
+        message = f"its elements are {kind}, furc reads FLOAT, UINT8, INT8, INT32, INT64 and BOOL"
         raise SourceError("UnsupportedInput", message, at=at, hint="change the type of the input, or cut the model")
     if not tensor.HasField("shape"):
         if given is None:
@@ -181,5 +241,5 @@ def _needed(proto: onnx.ModelProto) -> tuple[tuple[int, onnx.NodeProto], ...]:
     for index, node in reversed(list(enumerate(proto.graph.node))):
         if live.intersection(node.output):
             kept.append((index, node))
-            live.update(name for name in node.input if name)
+            live.update(name for name in (*node.input, *captured(node)) if name)
     return tuple(kept[::-1])

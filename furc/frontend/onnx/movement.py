@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -12,6 +13,13 @@ from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.quantization import checked_axis
 from furc.frontend.onnx.registry import OnnxContext, operator
 from passes.ir.op import Value
+
+# Which elements stand in front of an axis, for a padding of so many; counted from its end for what stands behind it.
+MIRRORS: dict[str, Callable[[int, int], list[int]]] = {
+    "edge": lambda extent, count: [0 if extent > 0 else -1] * count,
+    "reflect": lambda extent, count: list(range(count, 0, -1)) if extent > 0 else list(range(-2, -2 - count, -1)),
+    "wrap": lambda extent, count: list(range(-count, 0)) if extent > 0 else list(range(count)),
+}
 
 
 @operator("Identity", "Dropout", moves=True)
@@ -203,8 +211,8 @@ def _regrouped(
 def pad(context: OnnxContext, node: Node) -> Entry:
     """Amounts and value are attributes up to opset 10, constant inputs from 11 on."""
     mode = node.text("mode", "constant")
-    if mode != "constant":
-        raise node.unsupported(f"Pad with mode {mode} does not run on the NPU", "pad with a constant")
+    if mode not in ("constant", *MIRRORS):
+        raise node.invalid(f"mode is '{mode}', expected constant, {', '.join(MIRRORS)}")
     x = context.activation(node)
     amounts = context.known_ints(node, 1) if node.has_input(1) else node.integers("pads", ())
     real = float(context.known(node, 2).reshape(-1)[0]) if node.has_input(2) else node.number("value", 0.0)
@@ -214,9 +222,43 @@ def pad(context: OnnxContext, node: Node) -> Entry:
     before, after = [0] * x.type.rank, [0] * x.type.rank
     for i, axis in enumerate(axes):
         before[axis], after[axis] = amounts[i], amounts[i + len(axes)]
+    if mode != "constant":
+        return context.moved(node, _mirrored(context, node, x, mode, before, after))
     integer = isinstance(context.entry(node, 0), Stored)
     x, value = (x, _stored_fill(context, node, real)) if integer else _with_fill(context, node, x, real)
     return context.moved(node, context.builder.pad(x, before, after, value, node.output, node.loc))
+
+
+def _mirrored(context: OnnxContext, node: Node, x: Value, mode: str, before: list[int], after: list[int]) -> Value:
+    """x between parts of itself, axis by axis; negative amounts cut elements off."""
+    low, high = ([min(0, amount) for amount in amounts] for amounts in (before, after))
+    x = context.builder.pad(x, low, high, 0, f"{node.output}.cut", node.loc)  # only cuts: 0 goes nowhere
+    for axis, amounts in enumerate(zip(before, after, strict=True)):
+        extent = x.type.shape[axis]
+        counts = max(0, amounts[0]), max(0, amounts[1])
+        if mode != "edge" and max(counts) > extent - (mode == "reflect"):
+            raise node.unsupported(f"Pad with mode {mode} by {max(counts)}, there are {extent} elements", "pad twice")
+        sides = [[i % extent for i in MIRRORS[mode](s * extent, n)] for s, n in zip((1, -1), counts, strict=True)]
+        parts = [*_picked(context, node, x, axis, sides[0]), x, *_picked(context, node, x, axis, sides[1])]
+        x = context.builder.concat(
+            parts, axis, f"{node.output}.padded" if axis + 1 < x.type.rank else node.output, node.loc
+        )
+    return x
+
+
+def _picked(context: OnnxContext, node: Node, x: Value, axis: int, indices: list[int]) -> list[Value]:
+    """Slices of one axis, side by side: one where indices step evenly, else one for each."""
+    if not indices:
+        return []
+    step = indices[1] - indices[0] if len(indices) > 1 else 1
+    even = step != 0 and indices == [indices[0] + i * step for i in range(len(indices))]
+    groups = [range(indices[0], indices[0] + step * len(indices), step)] if even else [range(i, i + 1) for i in indices]
+    made = []
+    for group in groups:
+        taken = [range(extent) for extent in x.type.shape]
+        taken[axis] = group
+        made.append(context.builder.slice(x, taken, f"{node.output}.side", node.loc))
+    return made
 
 
 def _stored_fill(context: OnnxContext, node: Node, stored: float) -> int:

@@ -89,7 +89,7 @@ class Node:
         return LowerError("UnquantizedTensor", message, at=self.loc, hint=hint or QUANTIZE)
 
 
-CUT = "cut the model before this node and run the rest on the host; a later version keeps it in the model, on the host"
+CUT = "replace it by operators of the NPU, or cut the model before this node"
 QUANTIZE = (
     "put a QuantizeLinear and DequantizeLinear pair on it, as furc quantize does: "
     "furc quantize MODEL -o OUT --calibration-data DIR"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from furc.frontend.dfg_builder import IDENTITY
-from furc.frontend.entries import Constant, Entry, GraphInput, Quantized, QuantizedConstant, Stored
+from furc.frontend.entries import Constant, Entry, GraphInput, OnHost, Quantized, QuantizedConstant, Stored
 from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.registry import OnnxContext, operator
 from isa.errors import LowerError
@@ -70,7 +70,7 @@ def quantize_linear(context: OnnxContext, node: Node) -> Entry:
         raise node.invalid("its input is quantized already")
     quant = activation_quant(parameters, node)
     name = node.inputs[0]
-    value = context.complete(entry, quant, f"{name}.int8" if isinstance(entry, GraphInput) else name, node.loc)
+    value = context.complete(entry, quant, f"{name}.int8" if isinstance(entry, GraphInput | OnHost) else name, node.loc)
     return Stored(value, (parameters.dtype or UINT8) == UINT8)
 
 

@@ -55,13 +55,16 @@ def test_hints_name_only_what_is_off() -> None:
 
 def test_a_result_that_will_not_compile_is_said_at_once(furc: Furc) -> None:
     w = numpy_helper.from_array(np.ones((4, 1, 3, 3), np.float32), "w")
-    nodes = [helper.make_node("Conv", ["x", "w"], ["c"]), helper.make_node("LRN", ["c"], ["y"], name="the_lrn", size=3)]
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("RandomNormalLike", ["c"], ["y"], name="the_noise"),
+    ]
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, 8, 8])
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
     graph = helper.make_graph(nodes, "g", [x], [y], [w])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), "lrn.onnx")
     result = furc("quantize", "lrn.onnx", "-o", "q.onnx", "--random", "1")
-    assert "UnsupportedOperator" in result.stderr and "the_lrn" in result.stderr
+    assert "UnsupportedOperator" in result.stderr and "the_noise" in result.stderr
     assert Path("q.onnx").is_file()
 
 

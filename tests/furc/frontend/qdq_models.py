@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from furc.frontend import load_onnx
 from isa.npu import target
+from passes.analysis.host_share import calls, host_operators
 from passes.execute import execute
 from passes.ir.graph import Graph
 from passes.ir.op import Array
@@ -171,3 +172,9 @@ def calibrated(
 
     quantize_static(model, folder / "quantized.onnx", Reader(), quant_format=QuantFormat.QDQ, **options)
     return onnx.load(folder / "quantized.onnx")
+
+
+def on_host(graph: Graph) -> list[str]:
+    """Why operators of a graph are on the host, of those that do not just go along."""
+    found = (operator for call in calls(graph) for operator in host_operators(call, graph))
+    return [operator.reason for operator in found if operator.reason]

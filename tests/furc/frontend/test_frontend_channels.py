@@ -118,3 +118,10 @@ def test_of_several_tensors(op: str, count: int) -> None:
         inputs.append(m.node("DequantizeLinear", stored, m.const(0.02, np.float32), m.const(11, np.uint8)))
     m.quantized(m.node(op, *inputs), 0.05, -3)
     on_machine(m, within=0 if op in ("Max", "Min") else 1)
+
+
+@pytest.mark.parametrize("mode", ["edge", "reflect", "wrap"])
+def test_pads_of_what_is_there(mode: str) -> None:
+    m = Qdq(opset=19)
+    m.quantized(m.node("Pad", m.float_input(1, 3, 4, 5), m.integers(0, 1, 2, 0, 0, 2, 3, 4), mode=mode), 0.02, 3)
+    on_machine(m, within=0)

@@ -70,7 +70,7 @@ def test_a_loop_is_refused() -> None:
     assert refusal(segment([trips], [constant("trips", 1 << 62)])).startswith("node 'forever': a host step has no ")
 
 
-@pytest.mark.parametrize("op", ["If", "Scan", "SequenceMap", "Conv", "NonMaxSuppression", "RandomNormal", "Range"])
+@pytest.mark.parametrize("op", ["Loop", "Scan", "SequenceMap", "LSTM", "RandomNormal", "Multinomial"])
 def test_operators_that_furc_does_not_write_are_refused(op: str) -> None:
     assert f"operator '{op}'" in refusal(segment([helper.make_node(op, ["x"], ["y"])]))
 
@@ -148,4 +148,4 @@ class TestSizes:
 def test_an_opset_of_nowhere(opset: int) -> None:
     model = segment([helper.make_node("Relu", ["x"], ["y"])])
     model.opset_import[0].version = opset
-    assert refusal(model) == f"opset {opset}, expected 11 to 21"
+    assert refusal(model) == f"opset {opset}, expected 10 to 21"

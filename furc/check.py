@@ -1,0 +1,120 @@
+"""furc.check: where every operator of a model will run, why, and what to change, before any time is spent on it.
+
+report = check_file("model.onnx")
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+from furc.compiler_config import compiler_config
+from furc.frontend.onnx.checking import Checking
+from furc.frontend.onnx.hosted import Cause
+from furc.frontend.onnx.input_form import InputForm
+from furc.frontend.onnx.model import read_model
+from furc.frontend.onnx.node import Node
+from furc.frontend.onnx.placing import PLACED, Placing, estimates, placed_on_host
+from furc.frontend.placement import Unit
+from furc.onnx.files import Source
+from furc.request import Request
+from passes.analysis.host_share import calls, host_operators
+from passes.ir.graph import Graph
+
+NS_PER_MS = 1e6
+
+
+class Where(StrEnum):
+    """What becomes of an operator."""
+
+    NPU = "NPU"
+    REWRITTEN = "rewritten"
+    HOST = "host"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """One operator. node: its name, or that of its first result. possible: the NPU could take it. ms: estimated, 0
+    where nobody runs it."""
+
+    node: str
+    operator: str
+    where: Where
+    reason: str
+    remedy: str
+    possible: bool
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """Every operator of a model, in its order."""
+
+    judgements: tuple[Judgement, ...]
+
+    def of(self, *where: Where) -> tuple[Judgement, ...]:
+        return tuple(j for j in self.judgements if j.where in where)
+
+    @property
+    def compiles(self) -> bool:
+        return not self.of(Where.REFUSED)
+
+    def to_json(self) -> str:
+        return json.dumps([asdict(judgement) for judgement in self.judgements], indent=1)
+
+
+def check_file(model: Source, request: Request | None = None, source: str = "") -> CheckReport:
+    """Judge a model, float or quantized. An open batch counts as 1. Raises SourceError where it cannot be read."""
+    asked = request or Request()
+    config = compiler_config(asked.settings)
+    form = InputForm(config.permute_input)
+    read = read_model(model, asked.input_shapes, source, 1, form, judged=True)
+    walk, placing = Checking(read, config.operator_set), Placing(asked.npu(), config.max_npu_segments)
+    walk.judge()
+    unable = {**walk.hosts, **walk.refused}
+    walk.hosts = unable
+    hosts = placed_on_host(walk, placing) if unable else {}
+    costs = estimates(walk, placing)
+    return CheckReport(tuple(_judgements(walk, hosts, unable, costs)))
+
+
+def left_in(graph: Graph) -> tuple[Judgement, ...]:
+    """What of a graph at dfg is on the host."""
+    found = [operator for call in calls(graph) for operator in host_operators(call, graph) if operator.reason]
+    return tuple(
+        Judgement(
+            node=operator.nodes[0], operator=operator.name, where=Where.HOST, reason=operator.reason,
+            remedy=operator.remedy, possible=PLACED in operator.reason, ms=0.0,
+        )
+        for operator in found
+    )  # fmt: skip
+
+
+def _judgements(
+    walk: Checking, hosts: dict[int, Cause], unable: dict[int, Cause], costs: dict[int, Unit]
+) -> Iterator[Judgement]:
+    for node in walk.nodes:
+        cost = costs.get(node.index)
+        if node.index in walk.folded or (cost is None and node.index not in walk.rewritten):
+            continue  # known when compiling; or where tensors are quantized
+        where, cause = _where(walk, hosts, node)
+        ns = 0.0 if cost is None or where in (Where.REFUSED, Where.REWRITTEN) else (
+            cost.host_ns if where is Where.HOST else cost.npu_ns
+        )  # fmt: skip
+        yield Judgement(
+            node=node.name, operator=node.op, where=where, reason=cause.reason, remedy=cause.remedy,
+            possible=node.index not in unable, ms=ns / NS_PER_MS,
+        )  # fmt: skip
+
+
+def _where(walk: Checking, hosts: dict[int, Cause], node: Node) -> tuple[Where, Cause]:
+    if node.index in walk.refused:
+        return Where.REFUSED, walk.refused[node.index]
+    if node.index in walk.rewritten:
+        return Where.REWRITTEN, Cause(walk.rewritten[node.index], "")
+    if node.index in hosts:
+        return Where.HOST, hosts[node.index]
+    return Where.NPU, Cause("", "")

@@ -1,0 +1,224 @@
+"""Where each operator runs, NPU or host: the cheapest placement that has no more segments of the NPU than allowed.
+
+A minimum cut finds it: of a graph in which every operator is cut from the NPU (its host time) or from the host (its NPU
+time), and every tensor whose maker and readers are on different sides costs its conversion and transfer. With one
+segment an operator is before it, in it or after it, which takes two cuts of one graph, one inside the other. A tensor
+that goes from before to after is charged although it never leaves the host; and the cut knows no price of a segment. So
+its result is improved by moving operators while that helps, and up to EXHAUSTIVE undecided ones are simply tried.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from itertools import product
+from typing import NamedTuple
+
+import networkx as nx
+from networkx.algorithms.flow import boykov_kolmogorov
+
+EXHAUSTIVE = 12  # undecided operators of which every placement is tried
+ROUNDS = 4  # of improving, at most
+SOURCE, SINK = "source", "sink"
+
+
+class Unit(NamedTuple):
+    """What is placed as one, in execution order. npu_ns: infinite where only the host can."""
+
+    host_ns: float
+    npu_ns: float
+
+
+class Carried(NamedTuple):
+    """A tensor. maker: None for an input of the model; readers: units; shown: the user reads it, on the host.
+
+    to_npu_ns, to_host_ns: what it costs to bring it to the other side; infinite where it cannot go. on_host_ns: what it
+    costs where somebody on the host reads it, wherever it was made."""
+
+    maker: int | None
+    readers: tuple[int, ...]
+    shown: bool
+    to_npu_ns: float
+    to_host_ns: float
+    on_host_ns: float = 0.0
+
+
+@dataclass(frozen=True)
+class Problem:
+    """segment_ns: the price of each segment. most_segments: None for any number."""
+
+    units: tuple[Unit, ...]
+    tensors: tuple[Carried, ...]
+    segment_ns: float = 0.0
+    most_segments: int | None = 1
+
+    def cost(self, on_npu: Sequence[bool]) -> float:
+        """Of a placement, in ns; infinite where it is not allowed."""
+        total = sum(unit.npu_ns if npu else unit.host_ns for unit, npu in zip(self.units, on_npu, strict=True))
+        for tensor in self.tensors:
+            made = tensor.maker is not None and on_npu[tensor.maker]
+            host_reads = tensor.shown or not all(on_npu[r] for r in tensor.readers)
+            total += tensor.on_host_ns if host_reads else 0.0
+            if made and host_reads:
+                total += tensor.to_host_ns
+            elif not made and any(on_npu[r] for r in tensor.readers):
+                total += tensor.to_npu_ns
+        segments = self.segments(on_npu)
+        allowed = self.most_segments is None or segments <= self.most_segments
+        return total + segments * self.segment_ns if allowed else math.inf
+
+    def segments(self, on_npu: Sequence[bool]) -> int:
+        """How many turns the NPU takes."""
+        turn = [0] * len(self.units)
+        for unit, makers in enumerate(self.makers):
+            earliest = max((turn[maker] for maker in makers), default=0)
+            turn[unit] = earliest + (1 - earliest % 2 if on_npu[unit] else earliest % 2)
+        return len({t for t, npu in zip(turn, on_npu, strict=True) if npu})
+
+    @cached_property
+    def makers(self) -> list[list[int]]:
+        """The units that each unit reads from."""
+        found: list[list[int]] = [[] for _ in self.units]
+        for tensor in self.tensors:
+            for reader in tensor.readers if tensor.maker is not None else ():
+                found[reader].append(tensor.maker)  # type: ignore[arg-type]
+        return found
+
+    @cached_property
+    def neighbours(self) -> list[set[int]]:
+        """The units that each unit reads from or gives to."""
+        found: list[set[int]] = [set(makers) for makers in self.makers]
+        for unit, makers in enumerate(self.makers):
+            for maker in makers:
+                found[maker].add(unit)
+        return found
+
+
+def place(problem: Problem) -> tuple[bool, ...]:
+    """Which units run on the NPU."""
+    free = [i for i, unit in enumerate(problem.units) if math.isfinite(unit.npu_ns)]
+    if len(free) <= EXHAUSTIVE:
+        return min(_all(problem, free), key=problem.cost)
+    nowhere = tuple(False for _ in problem.units)
+    starts = [nowhere, _cut_twice(problem), *([] if problem.most_segments == 1 else [_cut_once(problem)])]
+    return _improved(problem, min(starts, key=problem.cost), free)
+
+
+def _all(problem: Problem, free: Sequence[int]) -> Iterator[tuple[bool, ...]]:
+    for choice in product((False, True), repeat=len(free)):
+        on_npu = dict(zip(free, choice, strict=True))
+        yield tuple(on_npu.get(i, False) for i in range(len(problem.units)))
+
+
+def _cut_once(problem: Problem) -> tuple[bool, ...]:
+    """The best placement with any number of segments that cost nothing: exact."""
+    cut = _Cut()
+    for i, unit in enumerate(problem.units):
+        cut.edge(SOURCE, ("npu", i), unit.host_ns)
+        cut.edge(("npu", i), SINK, unit.npu_ns)
+    for number, tensor in enumerate(problem.tensors):
+        made: object = SINK if tensor.maker is None else ("npu", tensor.maker)
+        cut.edge(("some", number), made, tensor.to_npu_ns)  # some reader is on the NPU, its maker is not
+        cut.edge(made, ("all", number), tensor.to_host_ns)  # its maker is, some reader is not
+        cut.edge(SOURCE, ("none", number), 0.0 if tensor.shown else tensor.on_host_ns)
+        for reader in tensor.readers:
+            cut.edge(("none", number), ("npu", reader))
+            cut.edge(("npu", reader), ("some", number))
+            cut.edge(("all", number), ("npu", reader))
+        if tensor.shown:
+            cut.edge(("all", number), SINK)
+    chosen = cut.source_side()
+    return tuple(("npu", i) in chosen for i in range(len(problem.units)))
+
+
+def _cut_twice(problem: Problem) -> tuple[bool, ...]:
+    """The best placement with one segment, of those in which no tensor goes around it."""
+    cut = _Cut()
+    for i, unit in enumerate(problem.units):
+        cut.edge(SOURCE, ("begun", i), unit.host_ns)  # before the segment
+        cut.edge(("begun", i), ("ended", i), unit.npu_ns)
+        cut.edge(("ended", i), SINK, unit.host_ns)  # after it
+        cut.edge(("ended", i), ("begun", i))
+    for number, tensor in enumerate(problem.tensors):
+        given = tensor.maker is None
+        begun: object = SINK if given else ("begun", tensor.maker)
+        ended: object = SINK if given else ("ended", tensor.maker)
+        cut.edge(("taken", number), begun, tensor.to_npu_ns)
+        cut.edge(("given", number), ended, 0.0 if given else tensor.to_host_ns)
+        on_host = 0.0 if tensor.shown else tensor.on_host_ns
+        cut.edge(SOURCE, ("all begun", number), on_host)
+        cut.edge(("some ended", number), SINK, on_host)
+        for reader in tensor.readers:
+            cut.edge(("all begun", number), ("begun", reader))
+            cut.edge(("ended", reader), ("some ended", number))
+            cut.edge(("begun", reader), ("taken", number))
+            cut.edge(("ended", reader), ("given", number))
+            cut.edge(begun, ("begun", reader))
+            cut.edge(ended, ("ended", reader))
+        if tensor.shown:
+            cut.edge(SOURCE, ("given", number))
+    chosen = cut.source_side()
+    return tuple(("begun", i) in chosen and ("ended", i) not in chosen for i in range(len(problem.units)))
+
+
+class _Cut:
+    """A network whose minimum cut is looked for. An edge costs where its first end is on the source side alone."""
+
+    def __init__(self) -> None:
+        self.network: nx.DiGraph[object] = nx.DiGraph()
+        self.network.add_nodes_from((SOURCE, SINK))
+
+    def edge(self, first: object, second: object, cost: float = math.inf) -> None:
+        if first in (SINK, second) or second == SOURCE or not cost:
+            return
+        if math.isinf(cost):
+            self.network.add_edge(first, second)  # without capacity: infinite
+        elif not self.network.has_edge(first, second):
+            self.network.add_edge(first, second, capacity=round(cost))
+        elif "capacity" in self.network[first][second]:
+            self.network[first][second]["capacity"] += round(cost)
+
+    def source_side(self) -> set[object]:
+        _, (chosen, _) = nx.minimum_cut(self.network, SOURCE, SINK, flow_func=boykov_kolmogorov)
+        return set(chosen)
+
+
+def _improved(problem: Problem, on_npu: tuple[bool, ...], free: Iterable[int]) -> tuple[bool, ...]:
+    """Move units, alone or with all before or behind them, while that makes it cheaper."""
+    best, cost = on_npu, problem.cost(on_npu)
+    free, moves = list(free), _moves(problem)
+    for _ in range(ROUNDS):
+        before = cost
+        for unit in (unit for unit in free if _at_the_edge(problem, best, unit)):
+            for together in moves(unit):
+                changed = list(best)
+                for i in together:
+                    changed[i] = not best[unit] and math.isfinite(problem.units[i].npu_ns)
+                moved = tuple(changed)
+                found = problem.cost(moved) if moved != best else cost
+                if found < cost:
+                    best, cost = moved, found
+        if cost == before:
+            break
+    return best
+
+
+def _at_the_edge(problem: Problem, on_npu: Sequence[bool], unit: int) -> bool:
+    """Something next to the unit is on the other side, or it is dearer where it is."""
+    here, there = problem.units[unit] if not on_npu[unit] else problem.units[unit][::-1]
+    return here > there or any(on_npu[other] != on_npu[unit] for other in problem.neighbours[unit])
+
+
+def _moves(problem: Problem) -> Callable[[int], tuple[set[int], ...]]:
+    """Sets of units that may move with a unit: it alone, with all before it, with all behind it."""
+    graph: nx.DiGraph[int] = nx.DiGraph()
+    graph.add_nodes_from(range(len(problem.units)))
+    graph.add_edges_from((maker, unit) for unit, makers in enumerate(problem.makers) for maker in makers)
+
+    @cache
+    def moves(unit: int) -> tuple[set[int], ...]:
+        return ({unit}, {unit, *nx.ancestors(graph, unit)}, {unit, *nx.descendants(graph, unit)})
+
+    return moves

@@ -1,0 +1,259 @@
+"""What the NPU cannot take runs on the host: each model compiles, runs, and gives what ONNX Runtime gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from qdq_models import Qdq
+
+import furc
+from furc.compiler import compile_graph
+from furc.frontend import load_onnx
+from furc.onnx.oracle import Oracle
+from furc.runtime.session import Session
+from isa.enf import Enf, HostOperator, NpuStep
+from isa.errors import LowerError
+from isa.npu import target
+from passes.options import CompileOptions
+
+
+def conv(m: Qdq, x: str, channels: int = 4, of: int = 4) -> str:
+    """A convolution with Relu, quantized."""
+    w = m.weights(channels, of, 3, 3)
+    return m.quantized(m.node("Relu", m.node("Conv", x, w, pads=[1] * 4)), 0.05, -128)
+
+
+def in_float(enf: Enf) -> list[HostOperator]:
+    """What ONNX Runtime computes in float."""
+    edge = ("Quantize", "Dequantize", "Recast", "Unlower")
+    return [o for step in enf.host_steps for o in step.operators if o.name.removesuffix("Linear") not in edge]
+
+
+def same_as_onnxruntime(
+    model: onnx.ModelProto, feeds: dict[str, np.ndarray], segments: int | str = "all", within: float = 1e-5
+) -> Enf:
+    """Integers equal bit for bit, floats but for the order of additions. within: of floats, where the host computes
+    convolutions in float and so now and then one integer further."""
+    enf = furc.compile(model, target_npu="warboy", compiler_config={"max_npu_segments": segments})
+    expected = Oracle(model).run(feeds)
+    got = Session(enf).run(feeds)
+    for output in model.graph.output:
+        mine, theirs = got[output.name], expected[output.name]
+        if mine.dtype == np.uint8:
+            mine = mine.view(np.int8) ^ np.int8(-128)
+        assert mine.shape == theirs.shape and mine.dtype == theirs.dtype, output.name
+        bound = within if mine.dtype == np.float32 else float(within >= 0.01)
+        assert np.allclose(mine, theirs, rtol=1e-5, atol=bound), output.name
+    return enf
+
+
+def island(m: Qdq) -> None:
+    m.output(conv(m, m.quantized(m.node("Tanh", conv(m, m.float_input(1, 4, 8, 8))), 1 / 128, 0)))
+
+
+def two_islands(m: Qdq) -> None:
+    x = m.quantized(m.node("Tanh", conv(m, m.float_input(1, 4, 8, 8))), 1 / 128, 0)
+    m.output(conv(m, m.quantized(m.node("Elu", conv(m, x)))))
+
+
+def two_consumers(m: Qdq) -> None:
+    t = m.quantized(m.node("Tanh", conv(m, m.float_input(1, 4, 8, 8))), 1 / 128, 0)
+    m.output(m.quantized(m.node("Add", conv(m, t), conv(m, t))))
+
+
+def output_and_intermediate(m: Qdq) -> None:
+    t = m.output(m.node("Tanh", conv(m, m.float_input(1, 4, 8, 8))))
+    m.output(conv(m, m.quantized(t)))
+
+
+def input_of_both(m: Qdq) -> None:
+    m.inputs["shared"] = ("float32", (1, 4, 8, 8))
+    t = m.node("Tanh", "shared")
+    m.output(m.node("Sub", conv(m, m.quantized("shared", 0.02, 3)), t))
+
+
+def float_residual(m: Qdq) -> None:
+    x = conv(m, m.float_input(1, 4, 8, 8))
+    r = m.node("Conv", x, m.weights(4, 4, 1, 1))
+    m.output(conv(m, m.quantized(m.node("Add", m.node("Sigmoid", r), r))))
+
+
+def float_tail(m: Qdq) -> None:
+    x = conv(m, m.float_input(1, 4, 8, 8))
+    flat = m.node("Flatten", m.node("Conv", x, m.weights(2, 4, 3, 3)))
+    m.output(m.node("Softmax", flat, axis=1))
+
+
+def all_host(m: Qdq) -> None:
+    m.output(m.node("Softmax", m.node("Flatten", m.node("Tanh", m.float_input(1, 4, 8, 8))), axis=1))
+
+
+def through_both_and_around(m: Qdq) -> None:
+    """A host node before and after the NPU, also joined directly: they must not become one call."""
+    t = m.node("Tanh", m.float_input(1, 4, 8, 8))
+    m.output(m.node("Sub", conv(m, m.quantized(t)), t))
+
+
+def nothing_is_quantized_between(m: Qdq) -> None:
+    """Integers that the NPU makes go straight into an operator of the host."""
+    m.inputs["x"] = ("float32", (1, 4, 8, 8))
+    stored = m.quantize("x", 0.02, 3)
+    moved = m.node("Transpose", stored, perm=[0, 2, 3, 1])
+    m.output(m.node("Cast", moved, to=TensorProto.FLOAT))
+    m.output(conv(m, m.dequantize(stored, 0.02, 3)))
+
+
+SHAPES: list[Callable[[Qdq], None]] = [
+    island, two_islands, two_consumers, output_and_intermediate, input_of_both, float_residual, float_tail, all_host,
+    through_both_and_around, nothing_is_quantized_between,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8"])
+@pytest.mark.parametrize("draw", SHAPES)
+def test_a_model_with_a_part_on_the_host_gives_what_onnxruntime_gives(draw: Callable[[Qdq], None], kind: str) -> None:
+    m = Qdq(kind)
+    draw(m)
+    operators = in_float(same_as_onnxruntime(m.model(), m.feeds()))
+    assert operators and all(o.reason and o.remedy and o.nodes for o in operators)
+
+
+@pytest.mark.parametrize("segments", [1, 2, "auto"])
+@pytest.mark.parametrize("draw", SHAPES)
+def test_where_it_costs_least(draw: Callable[[Qdq], None], segments: int | str) -> None:
+    """The placement keeps the number of segments, and what the model computes."""
+    m = Qdq("int8")
+    draw(m)
+    enf = same_as_onnxruntime(m.model(), m.feeds(), segments=segments, within=0.06)
+    assert len(enf.npu_steps) <= (segments if isinstance(segments, int) else 9)
+
+
+def test_a_large_body_stays_on_the_npu_before_its_tail() -> None:
+    """One segment: everything behind the unsupported operator goes to the host with it, nothing before it."""
+    m = Qdq("int8")
+    x = m.integer_input(1, 16, 32, 32)
+    for _ in range(4):
+        x = conv(m, x, 16, 16)
+    x = m.quantized(m.node("Tanh", m.node("GlobalAveragePool", x)), 1 / 128, 0)
+    m.output(m.node("Conv", x, m.weights(4, 16, 1, 1)))
+    m.outputs = {n: k for n, k in m.outputs.items() if not n.startswith("quantizelinear")}
+    enf = same_as_onnxruntime(m.model(), m.feeds(), segments=1, within=0.05)
+    names = [o.name for o in in_float(enf)]
+    assert len(enf.npu_steps) == 1 and names.count("Conv") == 1 and "Tanh" in names
+
+
+def test_neighbours_on_the_host_are_one_call() -> None:
+    m = Qdq()
+    float_tail(m)
+    enf = same_as_onnxruntime(m.model(), m.feeds())
+    assert [o.name for o in in_float(enf)] == ["Conv", "Flatten", "Softmax"]
+    assert sum(any(o in step.operators for o in in_float(enf)) for step in enf.host_steps) == 1
+
+
+def test_a_model_that_is_all_host_has_no_step_of_the_npu() -> None:
+    m = Qdq()
+    all_host(m)
+    for name in [name for name in m.outputs if name.startswith("quantize")]:
+        del m.outputs[name]
+    assert not any(isinstance(step, NpuStep) for step in same_as_onnxruntime(m.model(), m.feeds()).steps)
+
+
+def test_extents_that_only_a_run_tells() -> None:
+    """NonMaxSuppression and what follows it: how many boxes are left is known when the model has run."""
+    m = Qdq()
+    x = conv(m, m.float_input(1, 4, 4, 4))
+    boxes = m.node("Transpose", m.node("Reshape", x, m.integers(1, 4, 16)), perm=[0, 2, 1])
+    scores = m.node("Reshape", m.node("ReduceMax", x, axes=[1], keepdims=1), m.integers(1, 1, 16))
+    limit, overlap = m.const([8], np.int64), m.const([0.5], np.float32)
+    kept = m.output(m.node("NonMaxSuppression", boxes, scores, limit, overlap, m.const([0.0], np.float32)), "float32")
+    index = m.node("Gather", kept, m.const([2], np.int64), axis=1)
+    m.output(m.node("Gather", boxes, m.node("Squeeze", index, m.integers(1)), axis=1))
+    model = m.model()
+    next(o for o in model.graph.output if o.name == kept).type.tensor_type.elem_type = TensorProto.INT64
+    enf = same_as_onnxruntime(model, m.feeds())
+    shapes = {t.name: t.shape for t in enf.outputs}
+    assert shapes[kept] == (-1, 3)
+    with pytest.raises(LowerError, match="mixes images of a batch"):
+        furc.compile(model, batch_size=2, compiler_config={"max_npu_segments": "all"})
+
+
+def test_a_tensor_without_elements_is_the_hosts() -> None:
+    m = Qdq()
+    x = m.float_input(1, 4, 8, 8)
+    none = m.node("Slice", x, m.integers(2), m.integers(2), m.integers(1))
+    m.output(conv(m, m.quantized(m.node("Concat", x, none, axis=1))))
+    same_as_onnxruntime(m.model(), m.feeds())
+
+
+def test_a_branch_with_what_it_reads_from_outside() -> None:
+    m = Qdq()
+    x = conv(m, m.float_input(1, 4, 8, 8))
+    y = helper.make_tensor_value_info("inner", TensorProto.FLOAT, None)
+    bodies = [helper.make_graph([helper.make_node(op, [x], ["inner"])], op, [], [y]) for op in ("Tanh", "Sigmoid")]
+    wide = m.node("ReduceMax", x, keepdims=0)
+    chosen = m.node(
+        "If", m.node("Greater", wide, m.const(0.1, np.float32)), then_branch=bodies[0], else_branch=bodies[1]
+    )
+    m.output(conv(m, m.quantized(chosen)))
+    same_as_onnxruntime(m.model(), m.feeds())
+
+
+def test_a_batch_runs_the_host_once_an_image() -> None:
+    m = Qdq()
+    island(m)
+    model = m.model()
+    feeds = m.feeds()
+    two = {name: np.concatenate([array, array[:, ::-1]]) for name, array in feeds.items()}
+    got = Session(furc.compile(model, batch_size=2, compiler_config={"max_npu_segments": "all"})).run(two)
+    for index in (0, 1):
+        alone = Oracle(model).run({name: array[index : index + 1] for name, array in two.items()})
+        for output in model.graph.output:
+            mine = got[output.name][index : index + 1]
+            mine = mine.view(np.int8) ^ np.int8(-128) if mine.dtype == np.uint8 else mine
+            assert np.allclose(mine, alone[output.name], atol=1e-5)
+
+
+def test_strict_lists_all_operators_of_the_host() -> None:
+    m = Qdq()
+    two_islands(m)
+    model = m.model()
+    with pytest.raises(LowerError) as caught:
+        compile_graph(load_onnx(model, max_npu_segments="all"), CompileOptions(npu=target("warboy"), strict=True))
+    assert caught.value.name == "HostOperators"
+    assert caught.value.message.startswith("2 operators are left on the host; Tanh: 'Tanh' cannot be accelerated")
+    assert len(caught.value.also) == 1 and "Elu" in caught.value.also[0]
+
+
+def test_an_operator_that_nobody_knows_is_refused_with_its_node() -> None:
+    m = Qdq()
+    m.quantized(m.node("Unheard", m.float_input(1, 4, 8, 8), domain="com.example"))
+    model = m.model()
+    model.opset_import.append(helper.make_opsetid("com.example", 1))
+    with pytest.raises(LowerError) as caught:
+        furc.compile(model)
+    assert caught.value.message.startswith("'Unheard' runs neither on the NPU nor on ONNX Runtime: ")
+    assert caught.value.at.nodes and caught.value.hint
+
+
+def test_an_unnamed_node_is_called_like_its_result() -> None:
+    m = Qdq()
+    island(m)
+    model = m.model()
+    for node in model.graph.node:
+        node.name = ""
+    (operator,) = in_float(same_as_onnxruntime(model, m.feeds()))
+    assert operator.nodes[0].startswith("Tanh that makes tanh_")
+
+
+@pytest.mark.parametrize("axis", [0, 2, 3])
+def test_what_has_no_low_level_form_is_the_hosts(axis: int) -> None:
+    """Found when it is lowered, not when it is read: such as a join along an axis that the machine does not join."""
+    m = Qdq("int8")
+    x = conv(m, m.float_input(1, 4, 8, 8))
+    parts = [conv(m, x) for _ in range(3)]
+    m.output(conv(m, m.node("Concat", *parts, axis=axis)))
+    same_as_onnxruntime(m.model(), m.feeds())

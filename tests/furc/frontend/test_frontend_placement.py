@@ -1,0 +1,59 @@
+"""The placement of operators costs what the best one costs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+
+from furc.frontend import placement
+from furc.frontend.placement import Carried, Problem, Unit, place
+
+
+def drawn(seed: int, most: int | None, units: int = 0) -> Problem:
+    """A random graph of at most 12 operators, in execution order."""
+    rng = np.random.default_rng(seed)
+    count = units or int(rng.integers(1, 13))
+    legal = rng.random(count) < 0.7
+    made = [Unit(float(rng.integers(1, 200)), float(rng.integers(1, 60)) if ok else math.inf) for ok in legal]
+    tensors = []
+    for maker in (None, *range(count)):
+        later = [i for i in range(count) if maker is None or i > maker]
+        readers = tuple(int(i) for i in later if rng.random() < 2 / max(1, len(later)))
+        shown = maker is not None and (not readers or rng.random() < 0.1)
+        tensors.append(Carried(maker, readers, shown, *map(float, rng.integers(0, (80, 30, 20)))))
+    return Problem(tuple(made), tuple(tensors), float(rng.integers(0, 50)), most)
+
+
+def brute_force(problem: Problem) -> float:
+    return min(problem.cost(on_npu) for on_npu in product((False, True), repeat=len(problem.units)))
+
+
+@pytest.mark.parametrize("most", [1, 2, None])
+@pytest.mark.parametrize("seed", range(12))
+def test_the_cost_is_that_of_the_best_placement(seed: int, most: int | None) -> None:
+    problem = drawn(seed, most)
+    assert problem.cost(place(problem)) == brute_force(problem)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_cut_is_exact_where_segments_are_free(seed: int) -> None:
+    problem = replace(drawn(seed, None), segment_ns=0.0)
+    assert problem.cost(placement._cut_once(problem)) == brute_force(problem)
+
+
+def test_cut_and_improvement_find_the_best_nearly_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without trying everything, as for large graphs."""
+    monkeypatch.setattr(placement, "EXHAUSTIVE", 0)
+    problems = [drawn(seed, (1, None)[seed % 2], units=9) for seed in range(60)]
+    ratios = [problem.cost(place(problem)) / brute_force(problem) for problem in problems]
+    assert np.mean(np.isclose(ratios, 1)) >= 0.9 and max(ratios) < 1.25
+
+
+def test_one_segment_is_one() -> None:
+    for seed in range(20):
+        problem = drawn(seed, 1)
+        assert problem.segments(place(problem)) <= 1
