@@ -10,6 +10,7 @@ import onnx
 from furc.data.feeds import feeds, taken_by
 from furc.onnx.files import Source, in_file
 from furc.onnx.graph import Graph
+from furc.onnx.run import first_line
 from furc.quantizer.auto_ranges import affordable, choose_method
 from furc.quantizer.bias_correction import correct_biases
 from furc.quantizer.calibrator import Observer, Progress, Ranges
@@ -94,7 +95,7 @@ def _quantized(model: Source, data: object, options: QuantizeOptions, progress: 
     tensors, splits, price = Channeled(), list[SplitChoice](), LatencyPrice(graph)
     if options.split or options.method in (WEIGHTED, AUTO):
         say("survey", 0, None)
-        tensors = _surveyed(graph, kept, options)
+        tensors = _surveyed(graph, kept, options, say)
     if options.split:
         say("split", 0, None)
         splits, tensors = split_where_it_pays(graph, tensors, price)
@@ -113,13 +114,14 @@ def _silent(what: str, done: int, total: int | None) -> None:
     """For who does not ask."""
 
 
-def _surveyed(graph: Graph, kept: Kept, options: QuantizeOptions) -> Channeled:
-    """Sensitivities; none where a model or its data does not let itself be probed."""
+def _surveyed(graph: Graph, kept: Kept, options: QuantizeOptions, say: Progress) -> Channeled:
+    """Sensitivities; none, and why, where a model or its data does not let itself be probed."""
     count = min(SAMPLES, max(FEWEST_SAMPLES, len(kept.samples) // 4))
     samples = kept.samples[:: max(1, len(kept.samples) // count)][:count]
     try:
         return survey(graph, _free_tensors(graph), samples, judge_for(graph, samples, options.task))
-    except Exception:  # of ONNX Runtime, without a common base; what is wrong with the data, calibration says better
+    except Exception as error:  # of ONNX Runtime, without a common base; calibration says what is wrong with the data
+        say(f"no survey, so no splits: {first_line(error)}", 0, None)
         return {}
 
 
