@@ -39,7 +39,9 @@ def insert_pads(graph: Graph, options: CompileOptions) -> Graph:
                 before, after = sides
                 zero = op.x.type.q.z
                 ops.append(Pad(results=(made[key],), loc=op.loc, x=op.x, before=before, after=after, value=zero))
-            op.x, op.kernel = made[key], replace(op.kernel, pads=(0, 0, 0, 0))
+            bottom, right = op.kernel.pads[2:]
+            left_out = (0, 0, min(0, bottom), min(0, right))  # rows and columns that it does not read stay so
+            op.x, op.kernel = made[key], replace(op.kernel, pads=left_out)
         ops.append(op)
     graph.ops = ops
     return graph

@@ -49,14 +49,14 @@ def _by_operator(judged: Sequence[Judged]) -> Iterator[str]:
 
 
 def _refusals(judged: Sequence[Judged]) -> Iterator[str]:
-    yield "## Refused\n"
+    yield "## On the host, or refused\n"
     yield "By the condition of [the table](operators.md) that does not hold.\n"
     yield "| condition | what furc says | cases |"
     yield "| --- | --- | --- |"
     found: dict[tuple[str, str], list[str]] = {}
     for j in judged:
-        if j.verdict is Verdict.REFUSED:
-            found.setdefault((named(j.error, j.reason) or "?", j.reason), []).append(j.case.name)
+        if j.verdict in (Verdict.REFUSED, Verdict.HOST):
+            found.setdefault((named(j.error, j.reason) or j.verdict, j.reason), []).append(j.case.name)
     for (condition, reason), names in sorted(found.items()):
         yield f"| {condition} | {reason} | {', '.join(names)} |"
 

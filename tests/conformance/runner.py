@@ -16,6 +16,7 @@ from furc.onnx.run import RunModel
 from furc.runtime.session import Session
 from isa.errors import FurcError
 from isa.npu import target
+from passes.analysis.host_share import calls, host_operators
 from passes.ir.op import Runs
 from passes.options import CompileOptions
 
@@ -28,13 +29,14 @@ class Verdict(StrEnum):
     """What became of a case."""
 
     NPU = "on the NPU"
+    HOST = "on the host"
     REFUSED = "refused"
     NO_CASE = "no INT8 case"
     WRONG = "wrong"
 
 
 class Judged(NamedTuple):
-    """reason: of a refusal, with the error's name; of a wrong result, how far it is off."""
+    """reason: of a refusal, with the error's name; why the host has it; of a wrong result, how far it is off."""
 
     case: Case
     verdict: Verdict
@@ -51,7 +53,8 @@ def judge(case: Case) -> Judged:
     if not any(array.dtype == np.float32 for array in made.feeds.values()) or not any(made.steps):
         return Judged(case, Verdict.NO_CASE, "", "nothing in it is a float tensor that changes from run to run")
     try:
-        graph = load_onnx(made.model)
+        graph = load_onnx(made.model, max_npu_segments="all")
+        left = [o.reason for call in calls(graph) for o in host_operators(call, graph) if o.reason]
         computes = any(op.runs is not Runs.HOST for op in graph.ops)
         session = Session(compile_graph(graph, CompileOptions(npu=NPU, batch=graph.batch)).enf, npu=NPU)
         results = session.run(made.feeds)
@@ -60,6 +63,8 @@ def judge(case: Case) -> Judged:
     wrong = _wrong(case, made, results)
     if wrong:
         return Judged(case, Verdict.WRONG, "", wrong)
+    if left:
+        return Judged(case, Verdict.HOST, "UnsupportedOperator", left[0])
     return Judged(case, Verdict.NPU, "", "" if computes else "nothing to compute")
 
 

@@ -333,7 +333,13 @@ class Importer(Context[Node]):
         return name in self.float_outputs or any(i not in inside and i not in self.before.known for i in readers)
 
     def _check_can_leave(self, name: str) -> None:
-        """Between two calls, and as an output, tensors have a type that furc knows."""
+        """Between two calls, and as an output, tensors have a type that furc knows, and elements."""
+        type = self._on_host(name).value.type
+        if 0 in type.shape:
+            raise LowerError(
+                "EmptyTensor", f"'{name}' would be {list(type.shape)}: it has no elements", at=self.makers[name].loc,
+                hint="use a larger input",
+            )  # fmt: skip
         if not self._on_host(name).told:
             maker = self.makers[name]
             element = self.told[name].element

@@ -57,7 +57,7 @@ def with_head(enf: Enf, graph: onnx.GraphProto) -> Enf:
     ("change", "what"),
     [
         (lambda e: with_step(e, 0, model=b"garbage"), "'quantize': no ONNX model: "),
-        (lambda e: with_step(e, 0, model=b""), "'quantize': operator sets none, expected "),
+        (lambda e: with_step(e, 0, model=b""), "'quantize': it names no version of ONNX"),
         (lambda e: with_step(e, 2, model=head_of(e).model), "'dequantize': it has no input '"),
         (lambda e: with_step(e, 0, images=3), "'quantize': 'images' [1, 1, 8, 8] cannot be cut into 3 images"),
         (head_with_a_file, "'quantize': initializer 'k': it takes constants from other files"),
