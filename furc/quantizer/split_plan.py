@@ -132,7 +132,7 @@ def _choices(graph: Graph, chain: Chain, spreads: Mapping[str, Spread], total: f
     """The ways to split a chain that gain enough, the fewest groups that do it well in each size of steps."""
     inner = [name for name in chain.inner() if name in spreads]
     now = sum(spreads[name].noise() for name in inner)
-    if decibel(total / max(total - now, 1e-30)) < LEAST_GAIN_DB:
+    if not inner or decibel(total / max(total - now, 1e-30)) < LEAST_GAIN_DB:
         return []
     worst = max(inner, key=lambda name: spreads[name].noise())
     magnitude = np.maximum(spreads[worst].high, -spreads[worst].low)
