@@ -131,6 +131,8 @@ def apply_split(graph: Graph, tensors: Mapping[str, Channels], choice: SplitChoi
 def _choices(graph: Graph, chain: Chain, spreads: Mapping[str, Spread], total: float) -> list[SplitChoice]:
     """The ways to split a chain that gain enough, the fewest groups that do it well in each size of steps."""
     inner = [name for name in chain.inner() if name in spreads]
+    if not np.isfinite(total):
+        return []  # a network whose float tensors overflow
     now = sum(spreads[name].noise() for name in inner)
     if not inner or decibel(total / max(total - now, 1e-30)) < LEAST_GAIN_DB:
         return []
