@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
@@ -141,7 +142,10 @@ def _read(path: Path, name: str, file: IO[bytes], size: int, needed: int | None)
     version = np.lib.format.read_magic(file)
     if version not in _HEADERS:
         raise _bad(path, f"array '{name}' holds {SPELLED['V']}, expected numbers", "write numbers")
-    shape, by_columns, dtype = _HEADERS[version](file)
+    try:
+        shape, by_columns, dtype = _HEADERS[version](file)
+    except TokenError as error:  # numpy reads headers of old files by tokens
+        raise ValueError(f"its header cannot be read: {error}") from error
     if dtype.kind not in NUMBERS:
         raise _bad(path, f"array '{name}' holds {SPELLED.get(dtype.kind, dtype)}, expected numbers", "write numbers")
     count = math.prod(shape)

@@ -22,6 +22,8 @@ from isa.errors import EnfError, SourceError
 
 # Each takes time in proportion to the products of the extents it reads and makes; of those with bodies, If alone.
 ALLOWED = frozenset({
+    "AffineGrid", "CenterCropPad", "Col2Im", "DFT", "DeformConv", "Dropout", "GRU", "LSTM", "NegativeLogLikelihoodLoss",
+    "RNN", "STFT", "Scatter", "SoftmaxCrossEntropyLoss",
     "ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul",
     "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "AveragePool", "BitShift", "CastLike", "Compress",
     "ConstantOfShape", "Conv", "ConvTranspose", "Cosh", "CumSum", "Det", "Einsum", "EyeLike", "GatherND", "Gemm",
@@ -43,7 +45,8 @@ ALLOWED = frozenset({
 })  # fmt: skip
 # They may make more elements than they read.
 GROWING = frozenset({
-    "ConstantOfShape", "Expand", "EyeLike", "MaxUnpool", "OneHot", "Pad", "Range", "Resize", "Tile", "Upsample",
+    "AffineGrid", "CenterCropPad", "Col2Im", "ConstantOfShape", "Expand", "EyeLike", "MaxUnpool",
+    "OneHot", "Pad", "Range", "Resize", "Tile", "Upsample",
 })  # fmt: skip
 OWN_DOMAINS = ("", "ai.onnx")
 OLDEST_OPSET, NEWEST_OPSET = 10, 21

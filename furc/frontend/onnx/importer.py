@@ -36,7 +36,7 @@ from furc.frontend.onnx.quantization import DEQUANTIZE, QUANTIZE, activation_qua
 from furc.frontend.onnx.refusals import refusal
 from furc.frontend.onnx.registry import HANDLERS, MOVES
 from furc.onnx.graph import captured
-from furc.runtime.host_model import refusals
+from furc.runtime.host_model import GROWING, refusals
 from isa.errors import FurcError, Loc, LowerError, SourceError
 from passes.dfg.check_operators import problems_of
 from passes.dfg.legality import OperatorSet
@@ -292,6 +292,7 @@ class Importer(Context[Node]):
             raise LowerError("UnsupportedOperator", refused, at=group[0].loc, hint="leave it out of the model")
         for node in group:
             self._leave(node, self.before.hosts[node.index])
+        self._check_sizes_are_known(group)
         made = [name for node in group for name in node.outputs if name]
         reads = dict.fromkeys(name for node in group for name in reads_of(node) if name not in made)
         constants = {n: e.array for n in reads if isinstance(e := self.env[n], Constant | QuantizedConstant)}
@@ -321,6 +322,15 @@ class Importer(Context[Node]):
                     reason=cause.reason, remedy=cause.remedy,
                 )
             )  # fmt: skip
+
+    def _check_sizes_are_known(self, group: list[Node]) -> None:
+        """Of what makes more elements than it reads: a binary whose sizes nothing bounds is not run."""
+        for node in group:
+            for name in node.outputs if node.op in GROWING else ():
+                shape = self._on_host(name).value.type.shape if name else ()
+                if name and (not self._on_host(name).told or OPEN in shape):
+                    what = f"only a run tells how large '{name}' is, which {node.op} makes"
+                    raise LowerError("UnsupportedOperator", what, at=node.loc, hint="make its sizes constants")
 
     def _on_host(self, name: str) -> OnHost:
         entry = self.env[name]

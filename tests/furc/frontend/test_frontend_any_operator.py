@@ -76,4 +76,4 @@ def test_every_operator_of_onnx_compiles_and_is_equal_or_is_refused() -> None:
         if all(isinstance(array, np.ndarray) for array in arrays):
             found[outcome(model, dict(zip([i.name for i in model.graph.input], arrays, strict=False)))] += 1
     assert found["equal"] > 600, found
-    assert sum(count for name, count in found.items() if name.startswith("refused")) < 60, found
+    assert sum(count for name, count in found.items() if name.startswith("refused")) < 100, found

@@ -70,7 +70,7 @@ def test_a_loop_is_refused() -> None:
     assert refusal(segment([trips], [constant("trips", 1 << 62)])).startswith("node 'forever': a host step has no ")
 
 
-@pytest.mark.parametrize("op", ["Loop", "Scan", "SequenceMap", "LSTM", "RandomNormal", "Multinomial"])
+@pytest.mark.parametrize("op", ["Loop", "Scan", "SequenceMap", "SplitToSequence", "RandomNormal", "Multinomial"])
 def test_operators_that_furc_does_not_write_are_refused(op: str) -> None:
     assert f"operator '{op}'" in refusal(segment([helper.make_node(op, ["x"], ["y"])]))
 
