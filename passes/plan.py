@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from isa.errors import LowerError
-from isa.timing.clock import resident_loads, simulate
+from isa.timing.clock import following_runs
 from passes.ir.graph import Graph
 from passes.ir.lir import Program
 from passes.manager import IR, QUIET, Listener, Listeners
@@ -71,8 +71,7 @@ def plans(options: CompileOptions) -> list[CompileOptions]:
 def program_cycles(program: Program, options: CompileOptions) -> float:
     """Cycles of all runs of a program, one after another, with the weights that stay in place from run to run."""
     runs = [[step.instruction for step in run.steps] for run in program.runs]
-    resident = resident_loads(runs, options.npu)
-    return sum(simulate(run, options.npu, there).cycles for run, there in zip(runs, resident, strict=True))
+    return sum(timeline.cycles for timeline in following_runs(runs, options.npu))
 
 
 def _copied(ir: IR) -> IR:

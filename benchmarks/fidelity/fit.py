@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from benchmarks.fidelity.rows import Row
 from isa.instructions import Instruction
 from isa.npu import NpuConfig
-from isa.timing.clock import resident_loads, simulate
+from isa.timing.clock import following_runs
 
 FITTED = ("program_switch_cycles", "dram_efficiency")
 INVERSE = {"dram_efficiency"}  # time grows with their inverse
@@ -79,8 +79,7 @@ def fidelity(programs: Sequence[Program], constants: Mapping[str, float] | None 
     results = []
     for row, steps, npu in programs:
         machine = replace(npu, **constants) if constants else npu  # type: ignore[arg-type]
-        resident = resident_loads(steps, npu)
-        cycles = sum(simulate(step, machine, there).cycles for step, there in zip(steps, resident, strict=True))
+        cycles = sum(timeline.cycles for timeline in following_runs(steps, machine))
         results.append((row, machine.milliseconds(cycles) + row.host_ms))
     return Fidelity(tuple(results))
 

@@ -178,7 +178,7 @@ def summarize(recorded: Recorded) -> Profile:
         latency_low_ms=npu_ms / (1 + npu.timing_error) + host_ms,
         latency_high_ms=npu_ms / (1 - npu.timing_error) + host_ms,
         npu_ms=npu_ms,
-        first_npu_ms=npu.milliseconds(record(enf, npu, first=True).timeline.cycles),
+        first_npu_ms=npu.milliseconds(recorded.first_cycles),
         host_ms=host_ms,
         dram_bytes=sum(cost.dram_bytes for cost in costs),
         macs=macs,

@@ -19,7 +19,7 @@ from isa.errors import EnfError, Loc
 from isa.instructions import Unit
 from isa.npu import NpuConfig
 from isa.program import fetch
-from isa.timing.clock import Event, Timeline, resident_loads, simulate
+from isa.timing.clock import Event, Timeline, following_runs, simulate
 
 
 class Engine(StrEnum):
@@ -61,7 +61,7 @@ class Slice(NamedTuple):
 
 @dataclass(frozen=True)
 class Recorded:
-    """A binary, its machine, and the timeline of each NPU step, each from cycle 0."""
+    """A binary, its machine, and the timeline of each NPU step in every run but the first, each from cycle 0."""
 
     enf: Enf
     npu: NpuConfig
@@ -84,6 +84,12 @@ class Recorded:
             )
         )
         return Timeline(tuple(events), self.starts[-1])
+
+    @cached_property
+    def first_cycles(self) -> float:
+        """Of the first run after loading the binary, which alone loads the weights that then stay in SRAM."""
+        programs = ([event.instruction for event in run.events] for run in self.runs)
+        return sum(simulate(program, self.npu).cycles for program in programs)
 
     @cached_property
     def slices(self) -> tuple[Slice, ...]:
@@ -112,14 +118,12 @@ class Recorded:
         return self.enf.operators[index] if index >= 0 else PROGRAM
 
 
-def record(enf: Enf, npu: NpuConfig, *, first: bool = False) -> Recorded:
-    """Run the clock over a binary. first: the first run after loading it, which alone loads the weights that then stay
-    in SRAM. Raises EnfError where it is not for this machine."""
+def record(enf: Enf, npu: NpuConfig) -> Recorded:
+    """Run the clock over a binary. Raises EnfError where it is not for this machine."""
     enf_file.check_compatible(enf, npu)
     programs = fetch(enf, npu)
-    resident = [frozenset[int]()] * len(programs) if first else resident_loads(programs, npu)
     try:
-        runs = tuple(simulate(program, npu, there) for program, there in zip(programs, resident, strict=True))
+        runs = following_runs(programs, npu)
     except ArithmeticError as error:  # a hostile file may give an operand that no cost can be computed of
         raise EnfError("BadProgram", f"cannot be timed: {error}", at=Loc(enf.model_name)) from error
     return Recorded(enf, npu, runs)

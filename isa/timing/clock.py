@@ -83,6 +83,12 @@ def resident_loads(programs: Sequence[Sequence[Instruction]], npu: NpuConfig) ->
     ]
 
 
+def following_runs(programs: Sequence[Sequence[Instruction]], npu: NpuConfig) -> tuple[Timeline, ...]:
+    """The timeline of each program of a model in every run but the first: with the weights that stay in place."""
+    resident = resident_loads(programs, npu)
+    return tuple(simulate(program, npu, there) for program, there in zip(programs, resident, strict=True))
+
+
 class _Clock:
     def __init__(self, program: Sequence[Instruction], npu: NpuConfig, resident: frozenset[int]) -> None:
         self.program, self.npu = program, npu

@@ -12,7 +12,7 @@ from furc.compiler import compile
 from isa.enf import Enf
 from isa.npu import TARGETS, target
 from isa.program import fetch
-from isa.timing.clock import Timeline, resident_loads, simulate
+from isa.timing.clock import Timeline, following_runs, simulate
 from isa.timing.races import races
 
 
@@ -24,9 +24,8 @@ def binary(name: str, target_npu: str, batch: int) -> Enf:
 def timeline(enf: Enf) -> Timeline:
     """Of every run but the first: what plans are compared by."""
     npu = target(enf.target)
-    [program] = fetch(enf, npu)
-    [resident] = resident_loads([program], npu)
-    return simulate(program, npu, resident)
+    [timeline] = following_runs(fetch(enf, npu), npu)
+    return timeline
 
 
 @pytest.mark.parametrize("name", SIZES)
