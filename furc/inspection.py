@@ -96,7 +96,7 @@ def inspect(
     return result
 
 
-class _Stopped(Exception):  # noqa: N818: no error, the user asked for it
+class _Stopped(Exception):
     """The pass to stop after is done."""
 
     def __init__(self, ir: IR) -> None:

@@ -46,11 +46,14 @@ class Binary(Instruction):
     lo: int = sint(8, "smallest int8 result", default=-128)
     hi: int = sint(8, "largest int8 result", default=127)
 
-    def execute(self, machine: Machine) -> None:
-        scales = BinaryScales(
+    @property
+    def scales(self) -> BinaryScales:
+        return BinaryScales(
             sa=self.sa, za=self.za, sb=self.sb, zb=self.zb, sy=self.sy, zy=self.zy, lo=self.lo, hi=self.hi
         )
-        result = numerics.binary(self.kind, machine.read(self.a), machine.read(self.b), scales)
+
+    def execute(self, machine: Machine) -> None:
+        result = numerics.binary(self.kind, machine.read(self.a), machine.read(self.b), self.scales)
         machine.write(self.y, np.ascontiguousarray(np.broadcast_to(result, self.y.shape)))
 
     def cost(self, npu: NpuConfig) -> Cost:

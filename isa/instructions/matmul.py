@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from isa.execute import numerics
-from isa.execute.numerics import BinaryScales
-from isa.instructions.base import Instruction, Unit, instruction, read, real, sint, write
+from isa.instructions.base import Unit, instruction, read
+from isa.instructions.elementwise import Binary
 from isa.layout import Window
 from isa.machine import Machine
 from isa.npu import NpuConfig
@@ -12,28 +12,16 @@ from isa.timing.formulas import Cost, matmul_cycles
 
 
 @instruction("matmul", 0x44, Unit.MAIN)
-class MatMul(Instruction):
+class MatMul(Binary):
     """y[n, c, h, w] = clamp(rint(float32(sum over k of (a[n, c, h, k] - za) * (b[n, c, k, w] - zb)) * (sa * sb / sy))
     + zy, lo, hi), sums in int32.
     """
 
     a: Window = read("left operand [n, c, h, k]; an axis n or c of extent 1 is repeated")
     b: Window = read("right operand [n, c, k, w]; an axis n or c of extent 1 is repeated")
-    y: Window = write("result")
-    sa: float = real("scale of a")
-    sb: float = real("scale of b")
-    sy: float = real("scale of y")
-    za: int = sint(8, "zero point of a", default=0)
-    zb: int = sint(8, "zero point of b", default=0)
-    zy: int = sint(8, "zero point of y", default=0)
-    lo: int = sint(8, "smallest int8 result", default=-128)
-    hi: int = sint(8, "largest int8 result", default=127)
 
     def execute(self, machine: Machine) -> None:
-        scales = BinaryScales(
-            sa=self.sa, za=self.za, sb=self.sb, zb=self.zb, sy=self.sy, zy=self.zy, lo=self.lo, hi=self.hi
-        )
-        machine.write(self.y, numerics.multiply_matrices(machine.read(self.a), machine.read(self.b), scales))
+        machine.write(self.y, numerics.multiply_matrices(machine.read(self.a), machine.read(self.b), self.scales))
 
     def cost(self, npu: NpuConfig) -> Cost:
         y, depth = self.y, self.a.shape.w
