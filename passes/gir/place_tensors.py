@@ -110,17 +110,22 @@ class _Residency:
         return list(dict.fromkeys(r for r in roots if isinstance(r.type.place, InSram)))
 
     def run(self) -> None:
+        views: list[Op] = []  # of the next op: named when it is known where its operands lie by then
         for index, op in enumerate(self.graph.ops):
+            if _is_view(op):
+                views.append(op)
+                continue
             buffers = self._buffers(op)
             for root in buffers:
                 if root not in self.home:
                     self._admit(root, index, buffers)
             scratch = self._scratch(op, index, buffers)
             self._reserve_weights(op, index, buffers, scratch)
-            op.substitute({v: self.current.get(self.aliases.root(v), v) for v in op.operands() if v not in self.views})
-            self.ops.append(op)
+            for each in (*views, op):
+                self._append(each)
+            views.clear()
             self.history += [(len(self.ops) - 1, len(self.ops) - 1, span) for span in scratch]
-            for value in op.results if not _is_view(op) else ():
+            for value in op.results:
                 made = self.aliases.root(value)
                 if made in self.home:
                     self.current[made] = value
@@ -129,6 +134,10 @@ class _Residency:
             for root in [r for r in self.home if self.uses[r][-1] <= index]:
                 self._free(root)
         self.graph.ops = self.ops
+
+    def _append(self, op: Op) -> None:
+        op.substitute({v: self.current.get(self.aliases.root(v), v) for v in op.operands() if v not in self.views})
+        self.ops.append(op)
 
     def _admit(self, root: Value, index: int, needed: list[Value], busy: list[Span] | None = None) -> None:
         """Find a place for a buffer that is made now, or comes back from DRAM."""
