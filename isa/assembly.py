@@ -260,9 +260,10 @@ class _Records(Transformer[Token, object]):
             raise _Fault(f"{number} is beyond float32", name="FieldOutOfRange") from error
 
     def window(self, offset: Token, kind: Token, grid: Token, extents: Token, box: _Spans | None = None) -> Window:
-        ho, co = _extents(grid, "rows x columns of slices")
+        apart = grid.startswith("N")
+        ho, co = _extents(grid.update(value=grid.removeprefix("Nx")), "rows x columns of slices")
         shape = Shape4(*_extents(extents, "n x c x h x w"))
-        return Window(Place(_integer(offset), Layout(_kind(kind), ho, co), shape), _boxed(shape, box or {}))
+        return Window(Place(_integer(offset), Layout(_kind(kind), ho, co, apart), shape), _boxed(shape, box or {}))
 
     def dram_window(self, address: Token, kind: Token, extents: Token, box: _Spans | None = None) -> DramWindow:
         shape = Shape4(*_extents(extents, "n x c x h x w"))

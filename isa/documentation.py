@@ -64,6 +64,7 @@ into instruction memory while other instructions run; `jump`, with a wait for th
 **Memory.** Every slice has its own SRAM; a place names the same byte offset in all of them. A tensor is spread over
 Ho x Co slices: slice `ho * Co + co` holds `Hi = ceil(H / Ho)` rows of `Ci = ceil(C / Co)` channels. Inside a slice it
 lies as (N, Hi, Ci, W) with W padded to the SRAM access width (`HCHCW`), or as (N, Hi, W, Ci) with Ci padded (`HCHWC`).
+Where images lie *apart* (`HCHCW(Nx8x1)`), each has slices of its own: N x Ho x Co slices, `(n * Ho + ho) * Co + co`.
 In DRAM a tensor is dense: (N, H, C, W) for `HCHCW`, (N, H, W, C) for `HCHWC`. A *striped range* is {OFFSET_UNIT_BYTES}-byte aligned and
 holds consecutive bytes: slice *s* has bytes `s * P` to `(s + 1) * P`, where *P* is the range's length in each slice.
 
@@ -168,9 +169,11 @@ surrogate of this model. All parts: 4.0%, and compute scaled by 1.02 fits best, 
 
 Tried without gain: costs by weight byte, by weight tile, by halo row, by activation byte, by table lookup, and row
 groups that divide the height. Not explained: one PE with wide layers is up to 10% too slow, two PEs of yolov5m 7% too
-fast. Batches are modelled too slow: MLPerf's offline queries of batch 8 on one PE take 0.725 ms an image (ResNet50) and
-0.228 ms (SSD-MobileNet), furc's programs 1.06 and 0.38. furc spreads the rows of each image by themselves, which leaves
-slices idle in small layers; spreading those of all images together would bring ResNet50 near 0.70 by hand.
+fast. Batches were not fitted to: MLPerf's offline queries of batch 8 on one PE take 0.725 ms an image (ResNet50) and
+0.228 ms (SSD-MobileNet), furc's programs 0.738 and 0.313. Two choices of the compiler made ResNet50 so (1.06 before):
+small images lie in slices of their own, and a batch whose activations would leave the chip runs in groups of images.
+SSD-MobileNet is the open case: its tensor unit alone is busy for 0.264, most of it fetching for 1 x 1 convolutions, which
+are right in queries of one image (5% too slow in all).
 
 ## What the model leaves out
 

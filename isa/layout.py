@@ -1,12 +1,14 @@
 """How a tensor lies over the slices: the two published layouts, places and windows.
 
 HCHCW stores (Ho, Co, N, Hi, Ci, W), HCHWC stores (Ho, Co, N, Hi, W, Ci): Ho x Co spreads the tensor over the
-slices, the rest lies inside one slice. N is furc's addition for batches; the published form has N = 1.
+slices, the rest lies inside one slice. N is furc's addition for batches, inside a slice or in front of Ho, where every
+image has slices of its own; the published form has N = 1.
 Source: the post-processing code of FuriosaAI's MLPerf submission.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import NamedTuple
@@ -34,11 +36,21 @@ class Shape4(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Kind and partition. Slice ho_index * co + co_index holds Hi rows of Ci channels."""
+    """Kind and partition. Slice (n_index * ho + ho_index) * co + co_index holds Hi rows of Ci channels: of image
+    n_index where images lie apart, else of all images, and n_index is 0."""
 
     kind: LayoutKind
     ho: int
     co: int
+    apart: bool = False
+
+    def grid(self, n: int) -> tuple[int, int, int]:
+        """Slices along N, H and C of a tensor of n images."""
+        return (n if self.apart else 1, self.ho, self.co)
+
+    def images(self, n: int) -> int:
+        """Images a slice holds of a tensor of n images."""
+        return 1 if self.apart else n
 
     def rows(self, h: int) -> int:
         """Hi: rows a slice holds of a tensor of h rows."""
@@ -48,16 +60,16 @@ class Layout:
         """Ci: channels a slice holds of a tensor of c channels."""
         return -(-c // self.co)
 
-    @property
-    def slices(self) -> int:
-        return self.ho * self.co
+    def slices(self, n: int) -> int:
+        """Slices that a tensor of n images takes."""
+        return math.prod(self.grid(n))
 
     def inner(self, shape: Shape4, access_bytes: int) -> tuple[int, int, int, int]:
         """Extents inside one slice, the last padded to the SRAM access width: (n, hi, ci, w) or (n, hi, w, ci)."""
         hi, ci = self.rows(shape.h), self.channels(shape.c)
         if self.kind is LayoutKind.HCHCW:
-            return (shape.n, hi, ci, align(shape.w, access_bytes))
-        return (shape.n, hi, shape.w, align(ci, access_bytes))
+            return (self.images(shape.n), hi, ci, align(shape.w, access_bytes))
+        return (self.images(shape.n), hi, shape.w, align(ci, access_bytes))
 
     def bytes_per_slice(self, shape: Shape4, access_bytes: int) -> int:
         """Bytes of SRAM that an int8 tensor takes in each slice."""
@@ -65,7 +77,7 @@ class Layout:
         return a * b * c * d
 
     def __str__(self) -> str:
-        return f"{self.kind.name}({self.ho}x{self.co})"
+        return f"{self.kind.name}({'Nx' if self.apart else ''}{self.ho}x{self.co})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +121,10 @@ class Window:
     @property
     def layout(self) -> Layout:
         return self.place.layout
+
+    def images_per_slice(self) -> int:
+        """Images of the box that one slice holds."""
+        return self.layout.images(self.box.n)
 
     def rows_per_slice(self) -> int:
         """Most rows of the box that one slice holds."""

@@ -78,19 +78,19 @@ class Machine:
             target[full, :rest] = data[full * width :]
 
     def _slices(self, window: Window) -> Int8:
-        """The slices and rows that hold the box, as a view shaped like the layout: (ho, co, n, hi, ...)."""
-        place, (ho, co) = window.place, _spans(window)
+        """The slices and rows that hold the box, as a view shaped like the layout: (no, ho, co, n, hi, ...)."""
+        place, (no, ho, co) = window.place, _spans(window)
         inner = place.layout.inner(place.shape, self.config.sram_access_bytes)
         size = inner[0] * inner[1] * inner[2] * inner[3]
-        block = self.sram[: place.layout.slices, place.offset : place.offset + size]
-        shaped = block.reshape(place.layout.ho, place.layout.co, *inner)
-        return shaped[ho.start : ho.stop, co.start : co.stop]
+        block = self.sram[: place.layout.slices(place.shape.n), place.offset : place.offset + size]
+        shaped = block.reshape(*place.layout.grid(place.shape.n), *inner)
+        return shaped[no.start : no.stop, ho.start : ho.stop, co.start : co.stop]
 
     def _region(self, window: Window) -> tuple[Int8, tuple[int, int, int]]:
         """The slices that hold the box as a logical array [n, c, h, w], and where the box starts in it."""
-        place, (ho, co) = window.place, _spans(window)
+        place, (no, ho, co) = window.place, _spans(window)
         corner = (
-            window.box.n0,
+            window.box.n0 - no.start,
             window.box.c0 - co.start * place.layout.channels(place.shape.c),
             window.box.h0 - ho.start * place.layout.rows(place.shape.h),
         )
@@ -107,27 +107,32 @@ class Machine:
         return tensor[b.n0 : b.n0 + b.n, b.c0 : b.c0 + b.c, b.h0 : b.h0 + b.h]
 
 
-def _spans(window: Window) -> tuple[range, range]:
-    """Which rows and which columns of the slice grid hold the box."""
+def _spans(window: Window) -> tuple[range, range, range]:
+    """Which images, rows and columns of the slice grid hold the box."""
     box, layout, shape = window.box, window.layout, window.place.shape
     hi, ci = layout.rows(shape.h), layout.channels(shape.c)
-    return range(box.h0 // hi, -(-(box.h0 + box.h) // hi)), range(box.c0 // ci, -(-(box.c0 + box.c) // ci))
+    return (
+        range(box.n0, box.n0 + box.n) if layout.apart else range(1),
+        range(box.h0 // hi, -(-(box.h0 + box.h) // hi)),
+        range(box.c0 // ci, -(-(box.c0 + box.c) // ci)),
+    )
 
 
 def _join(slices: Int8, place: Place) -> Int8:
-    """(ho, co, n, hi, ci, w) or (ho, co, n, hi, w, ci) -> [n, co * ci, ho * hi, w], copied."""
+    """(no, ho, co, n, hi, ci, w) or (no, ho, co, n, hi, w, ci) -> [no * n, co * ci, ho * hi, w], copied."""
     if place.layout.kind is LayoutKind.HCHCW:
-        ho, co, n, hi, ci, w = slices.shape
-        return slices.transpose(2, 1, 4, 0, 3, 5).reshape(n, co * ci, ho * hi, w)
-    ho, co, n, hi, w, _ = slices.shape
+        no, ho, co, n, hi, ci, w = slices.shape
+        return slices.transpose(0, 3, 2, 5, 1, 4, 6).reshape(no * n, co * ci, ho * hi, w)
+    no, ho, co, n, hi, w, _ = slices.shape
     ci = place.layout.channels(place.shape.c)  # the padding behind the last channel is dropped
-    return slices[..., :ci].transpose(2, 1, 5, 0, 3, 4).reshape(n, co * ci, ho * hi, w)
+    return slices[..., :ci].transpose(0, 3, 2, 6, 1, 4, 5).reshape(no * n, co * ci, ho * hi, w)
 
 
 def _split(region: Int8, window: Window) -> Int8:
-    """The inverse of _join: [n, c, h, w] -> (ho, co, n, hi, ci, w) or (ho, co, n, hi, w, ci)."""
-    layout, (ho, co) = window.layout, _spans(window)
-    n, _, _, w = region.shape
+    """The inverse of _join: [n, c, h, w] -> (no, ho, co, n, hi, ci, w) or (no, ho, co, n, hi, w, ci)."""
+    layout, (no, ho, co) = window.layout, _spans(window)
+    images, _, _, w = region.shape
     hi, ci = layout.rows(window.place.shape.h), layout.channels(window.place.shape.c)
-    grid = region.reshape(n, len(co), ci, len(ho), hi, w)
-    return grid.transpose(3, 1, 0, 4, 2, 5) if layout.kind is LayoutKind.HCHCW else grid.transpose(3, 1, 0, 4, 5, 2)
+    grid = region.reshape(len(no), images // len(no), len(co), ci, len(ho), hi, w)
+    inner = (5, 3, 6) if layout.kind is LayoutKind.HCHCW else (5, 6, 3)
+    return grid.transpose(0, 4, 2, 1, *inner)

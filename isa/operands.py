@@ -224,18 +224,19 @@ class WindowOperand(Operand):
             Field(f"{self.name}.ho", 8, bias=1),
             Field(f"{self.name}.co", 8, bias=1),
             *_shape_and_box(self.name),
+            Field(f"{self.name}.apart", 1),
         )
 
     def pack(self, value: OperandValue) -> tuple[int, ...]:
         assert isinstance(value, Window)
         p = value.place
         head = (p.offset, int(p.layout.kind), p.layout.ho, p.layout.co)
-        return head + _pack_shape_and_box(p.shape, value.box)
+        return (*head, *_pack_shape_and_box(p.shape, value.box), int(p.layout.apart))
 
     def unpack(self, numbers: tuple[int, ...]) -> OperandValue:
         offset, kind, ho, co = numbers[:4]
-        shape, box = _unpack_shape_and_box(numbers[4:])
-        return Window(Place(offset, Layout(LayoutKind(kind), ho, co), shape), box)
+        shape, box = _unpack_shape_and_box(numbers[4:-1])
+        return Window(Place(offset, Layout(LayoutKind(kind), ho, co, bool(numbers[-1])), shape), box)
 
     def touches(self, value: OperandValue, access_bytes: int) -> tuple[Range, ...]:
         assert isinstance(value, Window)

@@ -109,8 +109,9 @@ def operand_rules(value: OperandValue, npu: NpuConfig, dram_bytes: int) -> Itera
     match value:
         case Window(place, box):
             yield from _misshapen(place.shape, box)
-            if place.layout.slices > npu.num_slices:
-                yield f"{place.layout} takes {place.layout.slices} slices of {npu.num_slices}"
+            slices = place.layout.slices(place.shape.n)
+            if slices > npu.num_slices:
+                yield f"{place.layout} takes {slices} slices of {npu.num_slices}"
             stop = place.offset + place.layout.bytes_per_slice(place.shape, npu.sram_access_bytes)
             if stop > npu.sram_bytes_per_slice:
                 yield f"bytes 0x{place.offset:x}..0x{stop:x} of a slice of 0x{npu.sram_bytes_per_slice:x}"

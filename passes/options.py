@@ -13,8 +13,8 @@ class CompileOptions:
     instruction memory. strict: refuse operators on the host beyond quantize and dequantize.
     max_npu_segments: parts of a model that the NPU runs, the host between them; auto: any number, all: at any cost.
     operator_set: which list of operators the NPU takes, seed28 or sdk0.10.
-    slices: how many slices layouts may use, all by default. unroll_batch: run the images of a batch one after
-    another. passes/plan.py chooses the last two.
+    slices: how many slices layouts may use, all by default. together: images of a batch that the NPU runs at a time,
+    all by default, a divisor of the batch. passes/plan.py chooses the last two.
     """
 
     npu: NpuConfig
@@ -24,7 +24,12 @@ class CompileOptions:
     max_npu_segments: int | str = 1
     operator_set: str = "seed28"
     slices: int | None = None
-    unroll_batch: bool = False
+    together: int | None = None
+
+    @property
+    def images_together(self) -> int:
+        """Images that the NPU runs at a time."""
+        return self.together if self.together is not None else self.batch
 
     @property
     def layout_slices(self) -> int:

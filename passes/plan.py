@@ -1,7 +1,8 @@
 """The search over plans: ways to compile a model of which the fastest program is kept.
 
-Two PEs may use the slices of one, a batch may run image by image: neither is then ever slower than its half. Every
-plan is compiled once, and the winner is what is used.
+Two PEs may use the slices of one, which is then never slower. A batch may run in groups of images: smaller groups stay
+on chip but load the weights more often. How large is estimated from the program of one group; that plan and the whole
+batch at once are compiled, and the winner is what is used.
 """
 
 from __future__ import annotations
@@ -34,18 +35,18 @@ def compile_best(
     progress hears of the compilation of every plan. instruments look into graphs, so they hear of the winner alone:
     with them, or down to another level than lir, it is lowered once more. Raises what the first plan raises where
     none works."""
-    choices = plans(options) if level_of(ir) == "dfg" else [options]
-    if len(choices) == 1:
+    if level_of(ir) != "dfg" or (options.npu.num_pes == 1 and options.batch == 1):
         return Planned(lower(ir, options, target, Listeners(progress, instruments)), options)
-    best = _fastest(ir, choices, progress)
+    best = _fastest(ir, options, progress)
     if target == LIR and instruments is QUIET:
         return best
     return Planned(lower(ir, best.options, target, instruments), best.options)
 
 
-def _fastest(ir: IR, choices: list[CompileOptions], progress: Listener) -> Planned:
+def _fastest(ir: IR, options: CompileOptions, progress: Listener) -> Planned:
     found: list[tuple[float, Planned]] = []
     errors: list[LowerError] = []
+    choices = plans(ir, options)
     for index, choice in enumerate(choices):
         progress.planned(index, len(choices))
         try:
@@ -60,12 +61,39 @@ def _fastest(ir: IR, choices: list[CompileOptions], progress: Listener) -> Plann
     return min(found, key=lambda each: each[0])[1]
 
 
-def plans(options: CompileOptions) -> list[CompileOptions]:
+def plans(ir: IR, options: CompileOptions) -> list[CompileOptions]:
     """The ways to compile a model that are worth comparing."""
     npu = options.npu
     slices = [None] if npu.num_pes == 1 else [None, npu.num_slices // npu.num_pes]
-    unrolled = [False] if options.batch == 1 else [False, True]
-    return [replace(options, slices=s, unroll_batch=u) for u in unrolled for s in slices]
+    found = [replace(options, slices=s) for s in slices]
+    if options.batch > 1:
+        groups = [plan for each in found if (plan := _best_group(ir, each)) is not None]
+        found += groups
+    return found
+
+
+def _best_group(ir: IR, options: CompileOptions) -> CompileOptions | None:
+    """The plan in groups of images whose program takes the fewest cycles as often as there are groups."""
+    found = []
+    for together in _group_sizes(options.batch):
+        alone = replace(options, batch=together)
+        try:
+            program = lower(_copied(ir), alone, LIR)
+        except LowerError:
+            continue
+        assert isinstance(program, Program)
+        cycles = options.batch // together * program_cycles(program, alone)
+        found.append((cycles, replace(options, together=together)))
+    return min(found, key=lambda each: each[0])[1] if found else None
+
+
+def _group_sizes(batch: int) -> list[int]:
+    """Divisors of a batch, each at most half of the one before, down to single images."""
+    sizes, most = [], batch // 2
+    while most >= 1:
+        sizes.append(next(size for size in range(most, 0, -1) if batch % size == 0))
+        most = sizes[-1] // 2
+    return sizes
 
 
 def program_cycles(program: Program, options: CompileOptions) -> float:

@@ -1,7 +1,7 @@
 """Modelled against published latencies: `python -m benchmarks.fidelity [--zoo DIR] [--fit]`.
 
 Without --zoo the rows whose graphs furc.zoo builds are used; with it, also the skeletons (*.skel.onnx) of that folder
-and its published.csv.
+and its published.csv. Queries of a batch, to which nothing is fitted, have a table of their own.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.fidelity.fit import Fidelity, fidelity, fit
-from benchmarks.fidelity.rows import PUBLISHED, binaries, published
+from benchmarks.fidelity.fit import Fidelity, Program, fidelity, fit
+from benchmarks.fidelity.rows import PUBLISHED, Row, binaries, offline, published
 from isa.npu import TARGETS, target
 from isa.program import fetch
 
@@ -22,15 +22,14 @@ def main() -> None:
     parser.add_argument("--fit", action="store_true", help="fit the undocumented constants")
     parser.add_argument("--models", help="only these, separated by commas")
     options = parser.parse_args()
-    rows = published(options.zoo / "published.csv" if options.zoo else PUBLISHED)
+    rows, batched = published(options.zoo / "published.csv" if options.zoo else PUBLISHED), offline()
     if options.models:
-        rows = [row for row in rows if row.model in options.models.split(",")]
-    machines = {name: target(name) for name in TARGETS}
-    programs = [
-        (row, fetch(enf, machines[row.target]), machines[row.target])
-        for row, enf in binaries(rows, machines, options.zoo)
-    ]
+        rows, batched = ([row for row in each if row.model in options.models.split(",")] for each in (rows, batched))
+    programs = compiled(rows, options.zoo)
     show(fidelity(programs))
+    if batched:
+        print("\nqueries of a batch, on one PE")
+        show(fidelity(compiled(batched, options.zoo)))
     if options.fit:
         best = fit(programs, print)
         print("\nin-sample")
@@ -40,6 +39,12 @@ def main() -> None:
         for name, value in best.constants.items():
             low, high = best.intervals[name]
             print(f"{name} = {value:.4g}  (90% of resampled models: {low:.4g} to {high:.4g})")
+
+
+def compiled(rows: list[Row], zoo: Path | None) -> list[Program]:
+    """The programs of the rows that have a graph."""
+    machines = {name: target(name) for name in TARGETS}
+    return [(row, fetch(enf, machines[row.target]), machines[row.target]) for row, enf in binaries(rows, machines, zoo)]
 
 
 def show(result: Fidelity) -> None:

@@ -25,6 +25,7 @@ from isa.npu import NpuConfig
 from passes.options import CompileOptions
 
 PUBLISHED = Path(__file__).with_name("published.csv")
+OFFLINE = Path(__file__).with_name("offline.csv")
 HOST_MS = 0.09  # driver, link and interrupts of an MLPerf query: what its two rows leave beside the NPU
 
 
@@ -38,6 +39,7 @@ class Row:
     ms: float
     end_to_end: bool
     source: str
+    batch: int = 1
 
     @property
     def host_ms(self) -> float:
@@ -56,6 +58,21 @@ def published(path: Path = PUBLISHED) -> list[Row]:
             Row(
                 r["model"], int(r["input"]), r["target"], float(r["npu_ms"] or r["end_to_end_ms"]), not r["npu_ms"],
                 r["source"],
+            )
+            for r in csv.DictReader(file)
+        ]  # fmt: skip
+
+
+def offline(path: Path = OFFLINE) -> list[Row]:
+    """Throughput of queries of several images on every PE for itself, as the time that one query takes one PE.
+
+    The host works beside the NPU there. Nothing is fitted to these rows."""
+    with path.open() as file:
+        return [
+            Row(
+                r["model"], int(r["input"]), r["target"],
+                1e3 * int(r["batch"]) * int(r["devices"]) / float(r["images_per_second"]), False,
+                r["source"], int(r["batch"]),
             )
             for r in csv.DictReader(file)
         ]  # fmt: skip
@@ -97,5 +114,7 @@ def binaries(rows: list[Row], machine: dict[str, NpuConfig], skeletons: Path | N
         model = quantized(name, skeletons)
         for row in rows:
             if row.model == name and model is not None:
-                options = CompileOptions(npu=machine[row.target], use_program_loading=row.program_loading)
+                options = CompileOptions(
+                    npu=machine[row.target], batch=row.batch, use_program_loading=row.program_loading
+                )
                 yield row, compile_graph(load_onnx(model), options).enf

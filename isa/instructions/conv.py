@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from isa.execute import numerics
 from isa.execute.numerics import Float32, Geometry, Int8, Int32
 from isa.instructions.base import NO_SRAM, Unit, instruction, read, register_bank, sint, uint, update, write
 from isa.instructions.sliding import Sliding
-from isa.layout import Layout, LayoutKind, Place, Shape4, Window, whole
+from isa.layout import LayoutKind, Place, Shape4, Window, whole
 from isa.machine import Machine
 from isa.npu import NpuConfig
 from isa.operands import Role, Space, SramRange
@@ -72,7 +74,7 @@ class Conv(Sliding):
         x, y = self.x, self.y
         work = ConvWork(
             kind=x.layout.kind,
-            images=y.shape.n,
+            images=y.images_per_slice(),
             rows=y.rows_per_slice(),
             width=y.shape.w,
             channels=self.ocn,
@@ -130,7 +132,7 @@ class Conv(Sliding):
     def _partial(self) -> Window:
         """Where the int32 partial sums of a tile lie: as int8 of four times the width, spread like y."""
         y = self.y
-        layout = Layout(LayoutKind.HCHCW, y.layout.ho, y.layout.co)
+        layout = replace(y.layout, kind=LayoutKind.HCHCW)
         shape = Shape4(y.shape.n, y.layout.co * self.ocn, y.shape.h, 4 * y.shape.w)
         return whole(Place(self.acc.offset, layout, shape))
 

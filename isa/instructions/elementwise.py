@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -21,7 +22,7 @@ from isa.instructions.base import (
     update,
     write,
 )
-from isa.layout import Layout, LayoutKind, Place, Window, whole
+from isa.layout import LayoutKind, Place, Window, whole
 from isa.machine import Machine
 from isa.npu import NpuConfig
 from isa.operands import Role, Space, SramRange
@@ -124,7 +125,7 @@ class Accumulate(Instruction):
 
 def partial_sums(y: Window, offset: int) -> Window:
     """Where four bytes for each element of y lie, spread like y: as int8 of four times the width."""
-    layout = Layout(LayoutKind.HCHCW, y.layout.ho, y.layout.co)
+    layout = replace(y.layout, kind=LayoutKind.HCHCW)
     return whole(Place(offset, layout, y.shape._replace(w=4 * y.shape.w)))
 
 

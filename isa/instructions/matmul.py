@@ -25,6 +25,6 @@ class MatMul(Binary):
 
     def cost(self, npu: NpuConfig) -> Cost:
         y, depth = self.y, self.a.shape.w
-        products = y.shape.n * y.channels_per_slice()
+        products = y.images_per_slice() * y.channels_per_slice()
         made = matmul_cycles(products, y.rows_per_slice(), depth, y.shape.w, npu)
         return made._replace(macs=y.shape.elements * depth)

@@ -184,4 +184,4 @@ def window_cycles(window: DramWindow, npu: NpuConfig) -> Cost:
 
 def elements_per_slice(window: Window) -> int:
     """Elements of the box in the slice that holds most."""
-    return window.shape.n * window.rows_per_slice() * window.channels_per_slice() * window.shape.w
+    return window.images_per_slice() * window.rows_per_slice() * window.channels_per_slice() * window.shape.w

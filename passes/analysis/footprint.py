@@ -26,7 +26,15 @@ def candidates(shape: Shape4, npu: NpuConfig, slices: int | None = None, share: 
 
 
 def _layouts(shape: Shape4, slices: int, most: int) -> tuple[Layout, ...]:
-    """With at most so many columns; where any number is allowed, also those that few rows leave room for."""
+    """With at most so many columns; where any number is allowed, also those that few rows leave room for. The images of
+    a batch share slices, or lie apart where there are slices for all of them: small images then leave fewer idle."""
+    found = _partitions(shape, slices, most, apart=False)
+    if 1 < shape.n <= slices:
+        found += _partitions(shape, slices // shape.n, min(most, slices // shape.n), apart=True)
+    return tuple(dict.fromkeys(found))
+
+
+def _partitions(shape: Shape4, slices: int, most: int, apart: bool) -> list[Layout]:
     columns = {1 << power for power in range(slices.bit_length())}
     if most == slices:
         columns |= {slices // -(-shape.h // hi) for hi in range(1, 5) if -(-shape.h // hi) <= slices}
@@ -36,8 +44,8 @@ def _layouts(shape: Shape4, slices: int, most: int) -> tuple[Layout, ...]:
             continue
         hi = -(-shape.h // (slices // co))
         exact = -(-shape.c // -(-shape.c // co))  # columns that hold something
-        found += [Layout(kind, -(-shape.h // hi), exact) for kind in LayoutKind]
-    return tuple(dict.fromkeys(found))
+        found += [Layout(kind, -(-shape.h // hi), exact, apart) for kind in LayoutKind]
+    return found
 
 
 @lru_cache(maxsize=4096)
@@ -53,8 +61,12 @@ def whole_window(shape: Shape4, layout: Layout) -> Window:
 
 
 def over_rows(shape: Shape4, slices: int) -> Window:
-    """A tensor whose rows are spread over all slices: the fewest rows a slice can have."""
-    return whole_window(shape, Layout(LayoutKind.HCHCW, slices, 1))
+    """A tensor whose rows are spread over all slices: the fewest rows a slice can have, of all images or of one."""
+    shared = whole_window(shape, Layout(LayoutKind.HCHCW, slices, 1))
+    if shape.n == 1 or shape.n > slices:
+        return shared
+    apart = whole_window(shape, Layout(LayoutKind.HCHCW, slices // shape.n, 1, apart=True))
+    return min(shared, apart, key=lambda w: w.images_per_slice() * w.rows_per_slice())
 
 
 def striped_bytes(total: int, npu: NpuConfig) -> int:

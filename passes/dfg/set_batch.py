@@ -9,7 +9,8 @@ after (batch 2):
 
 dfg -> dfg. The batch axis is followed through reshapes and transposes; merged with others it stays the slowest of
 them. Raises LowerError BatchNotPossible where an op has no such axis, e.g. a slice of the batch.
-Leaves alone: constants, and everything where batch is what the model already has."""
+Leaves alone: constants, and everything where batch is what the model already has. Where fewer images are to run
+together, unroll_batch makes the rest."""
 
 from __future__ import annotations
 
@@ -18,23 +19,41 @@ from dataclasses import replace
 from isa.errors import LowerError
 from passes.dfg.unroll_batch import unroll_batch
 from passes.ir.graph import Graph
-from passes.ir.op import Op, Value
+from passes.ir.op import Op, Runs, Value
 from passes.options import CompileOptions
 
 
 def set_batch(graph: Graph, options: CompileOptions) -> Graph:
     """Multiply the batch axis of every activation by batch / graph.batch."""
-    factor = options.batch
-    if graph.batch == factor:
+    if graph.batch == options.batch:
         return graph
-    if options.unroll_batch:
-        return unroll_batch(graph, factor)
     if graph.batch != 1:
         raise LowerError(
             "BatchNotPossible",
-            f"the model has batch {graph.batch}, {factor} was asked for",
+            f"the model has batch {graph.batch}, {options.batch} was asked for",
             hint=f"compile with --batch {graph.batch}, or export the model with batch 1",
         )
+    together = options.images_together
+    axes = _grow_all(graph, together) if together > 1 else {}
+    if together == options.batch:
+        return graph
+    outer = next((v for v in (*graph.outputs, *_hosts(graph)) if axes.get(v, 0) != 0), None)
+    if outer is not None:
+        raise LowerError(
+            "BatchNotPossible",
+            f"'{outer.name}' is {list(outer.type.shape)}: its first axis is no batch",
+            hint="compile with --batch 1",
+        )
+    return unroll_batch(graph, options.batch // together)
+
+
+def _hosts(graph: Graph) -> list[Value]:
+    """What the host reads and makes."""
+    return [v for op in graph.ops if op.runs is Runs.HOST for v in (*op.activations(), *op.results)]
+
+
+def _grow_all(graph: Graph, factor: int) -> dict[Value, int]:
+    """Multiply the batch axis of every activation; which axis that is."""
     axes: dict[Value, int] = {}
     for value in graph.inputs:
         if not value.type.shape or value.type.shape[0] != 1:
@@ -54,7 +73,7 @@ def set_batch(graph: Graph, options: CompileOptions) -> Graph:
         for value in op.results:
             _grow(value, axis, factor, axes)
     graph.batch = factor
-    return graph
+    return axes
 
 
 def _grow(value: Value, axis: int, factor: int, axes: dict[Value, int]) -> None:

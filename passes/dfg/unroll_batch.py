@@ -1,9 +1,9 @@
-"""Run the images of a batch one after another: a copy of the graph for each image.
+"""Run a batch in groups of images, one after another: a copy of the graph for each group.
 
 before:
     %q = quantize(x=%images) : i8[1,3,8,8]
     %y = conv2d(x=%q, ...) : i8[1,4,8,8]
-after (batch 2):
+after (batch 2, groups of one image):
     %q = quantize(x=%images) : i8[2,3,8,8]
     %q.0 = slice(x=%q) {start=[0,0,0,0], size=[1,3,8,8], step=[1,1,1,1]}
     %y.0 = conv2d(x=%q.0, ...) : i8[1,4,8,8]
@@ -11,7 +11,7 @@ after (batch 2):
     %y.1 = conv2d(x=%q.1, ...) : i8[1,4,8,8]
     %y = concat(inputs=[%y.0, %y.1]) {axis=0}
 
-Used by set-batch where a whole batch does not stay on chip: weights are read once an image, activations stay. The host
+Used by set-batch where a whole batch does not stay on chip: weights are read once a group, activations stay. The host
 has its turns on the whole batch.
 Keeps: every value. Raises LowerError BatchNotPossible where an output has no batch axis."""
 
@@ -30,22 +30,22 @@ from passes.ops.move import Slice
 
 
 def unroll_batch(graph: Graph, factor: int) -> Graph:
-    """Replicate every turn of the NPU for every image."""
+    """Replicate every turn of the NPU; the graph runs a group of images, afterwards `factor` groups."""
     return _Unrolling(graph, factor).run()
 
 
 class _Unrolling:
     def __init__(self, graph: Graph, factor: int) -> None:
-        self.graph, self.factor, self.names = graph, factor, Names(graph.names())
+        self.graph, self.factor, self.group, self.names = graph, factor, graph.batch, Names(graph.names())
         self.ops: list[Op] = []
-        self.images: dict[Value, list[Value]] = {}  # what the NPU makes or is given, image by image
+        self.groups: dict[Value, list[Value]] = {}  # what the NPU makes or is given, group by group
         self.joined: dict[Value, Value] = {}  # the whole batch of what the NPU makes
         self.batched = set(graph.inputs)  # what has all images already, and what the host makes
 
     def run(self) -> Graph:
         graph, turn = self.graph, turn_numbers(self.graph)
         for value in graph.inputs:
-            _grow(value, self.factor)
+            self._grow(value)
         for number, ops in groupby(sorted(graph.ops, key=turn.__getitem__), key=turn.__getitem__):
             if is_hosts(number):
                 for op in ops:
@@ -53,7 +53,7 @@ class _Unrolling:
             else:
                 self._npu(list(ops))
         graph.outputs = [self._whole(value) for value in graph.outputs]
-        graph.ops, graph.batch = self.ops, self.factor
+        graph.ops, graph.batch = self.ops, self.factor * self.group
         graph.remove_dead()
         return graph
 
@@ -63,55 +63,55 @@ class _Unrolling:
         if op.grown(dict.fromkeys(op.activations(), 0), self.factor) != 0:
             raise LowerError("BatchNotPossible", f"{op.mnemonic} mixes images of a batch", at=op.loc)
         for value in op.results:
-            _grow(value, self.factor)
+            self._grow(value)
         self.batched.update(op.results)
         self.ops.append(op)
 
     def _npu(self, ops: list[Op]) -> None:
-        """Once an image: all of the turn for the first one, then for the next."""
-        given = {v for op in ops for v in op.operands()} - {v for op in ops for v in op.results} - set(self.images)
+        """Once a group: all of the turn for the first one, then for the next."""
+        given = {v for op in ops for v in op.operands()} - {v for op in ops for v in op.results} - set(self.groups)
         for value in self._in_order(given):
-            self.images[value] = []
-        for image in range(self.factor):
+            self.groups[value] = []
+        for number in range(self.factor):
             for value in self._in_order(given):
-                self.images[value].append(self._slice(value, image))
+                self.groups[value].append(self._slice(value, number))
             for op in ops:
-                made = tuple(Value(self.names.fresh(f"{v.name}.{image}"), v.type) for v in op.results)
-                self.ops.append(op.on(partial(self._one, image), made))
+                made = tuple(Value(self.names.fresh(f"{v.name}.{number}"), v.type) for v in op.results)
+                self.ops.append(op.on(partial(self._one, number), made))
                 for value, copy in zip(op.results, made, strict=True):
-                    self.images.setdefault(value, []).append(copy)
+                    self.groups.setdefault(value, []).append(copy)
 
     def _in_order(self, values: set[Value]) -> Iterable[Value]:
         """Those that hold a batch, as they are made."""
         made = (*self.graph.inputs, *(v for op in self.ops for v in op.results))
         return [value for value in made if value in values and value in self.batched]
 
-    def _one(self, image: int, value: Value) -> Value:
-        """One image of a tensor; constants have no batch."""
-        return self.images[value][image] if value in self.images else value
+    def _one(self, number: int, value: Value) -> Value:
+        """One group of a tensor; constants have no batch."""
+        return self.groups[value][number] if value in self.groups else value
 
-    def _slice(self, whole: Value, image: int) -> Value:
-        size = (1, *whole.type.shape[1:])
-        result = Value(self.names.fresh(f"{whole.name}.{image}"), whole.type.shaped(size))
-        corner = (image, *(0 for _ in size[1:]))
+    def _slice(self, whole: Value, number: int) -> Value:
+        images = whole.type.shape[0] // self.factor
+        size = (images, *whole.type.shape[1:])
+        result = Value(self.names.fresh(f"{whole.name}.{number}"), whole.type.shaped(size))
+        corner = (number * images, *(0 for _ in size[1:]))
         self.ops.append(Slice(results=(result,), x=whole, start=corner, size=size, step=(1,) * len(size)))
         return result
 
     def _whole(self, value: Value) -> Value:
-        """The batch of a tensor: its images joined, where the NPU made them."""
-        if value in self.joined or value not in self.images or value in self.batched:
+        """The batch of a tensor: its groups joined, where the NPU made them."""
+        if value in self.joined or value not in self.groups or value in self.batched:
             return self.joined.get(value, value)
-        parts = self.images[value]
+        parts = self.groups[value]
         joined = Value(value.name, value.type.shaped((self.factor * value.type.shape[0], *value.type.shape[1:])))
         self.ops.append(Concat(results=(joined,), inputs=tuple(parts), axis=0))
         self.joined[value] = joined
         return joined
 
-
-def _grow(value: Value, factor: int) -> None:
-    if not value.type.shape or value.type.shape[0] != 1:
-        raise LowerError(
-            "BatchNotPossible", f"'{value.name}' is {list(value.type.shape)}: its first axis is no batch of 1",
-            hint="compile with --batch 1",
-        )  # fmt: skip
-    value.type = value.type.shaped((factor, *value.type.shape[1:]))
+    def _grow(self, value: Value) -> None:
+        if not value.type.shape or value.type.shape[0] != self.group:
+            raise LowerError(
+                "BatchNotPossible", f"'{value.name}' is {list(value.type.shape)}: its first axis is no batch",
+                hint="compile with --batch 1",
+            )  # fmt: skip
+        value.type = value.type.shaped((self.factor * value.type.shape[0], *value.type.shape[1:]))

@@ -334,7 +334,7 @@ _TYPE = re.compile(
     r"(?P<dtype>[a-z]+\d*)\[(?P<shape>(?:(?<=[\[,])-1|[\d,])*)\](?: q\((?P<quant>[^()]*)\))?(?: @(?P<place>\S+))?"
 )
 _PLACE = re.compile(
-    r"(?P<space>sram|dram):(?P<kind>HCHCW|HCHWC)(?:\((?P<ho>\d+)x(?P<co>\d+)\))?(?:\+0x(?P<offset>[0-9a-f]+))?"
+    r"(?P<space>sram|dram):(?P<kind>HCHCW|HCHWC)(?:\((?P<apart>Nx)?(?P<ho>\d+)x(?P<co>\d+)\))?(?:\+0x(?P<offset>[0-9a-f]+))?"
 )
 
 
@@ -382,4 +382,4 @@ def _parse_place(text: str, at: Loc) -> Place:
     kind = LayoutKind[match["kind"]]
     if match["space"] == "dram":
         return InDram(kind, offset)
-    return InSram(Layout(kind, int(match["ho"]), int(match["co"])), offset)
+    return InSram(Layout(kind, int(match["ho"]), int(match["co"]), bool(match["apart"])), offset)

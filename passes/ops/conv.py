@@ -397,7 +397,7 @@ class LowLevelConv2d(Op):
     def scratch_bytes(self, y: Window, npu: NpuConfig) -> int:
         tiles = self._tiles(y.layout.channels(y.place.shape.c), npu)
         rows = -(-y.shape.h // y.layout.ho)
-        size = weight_tiles.partial_bytes(tiles, y.shape.n, rows, y.shape.w, npu.sram_access_bytes)
+        size = weight_tiles.partial_bytes(tiles, y.images_per_slice(), rows, y.shape.w, npu.sram_access_bytes)
         return align(size, npu.sram_access_bytes)
 
     def place_scratch(self, offset: int) -> None:

@@ -32,7 +32,9 @@ PARTITIONS = st.sampled_from([(64, 1), (16, 4), (8, 8), (1, 64), (4, 2), (1, 1)]
 @st.composite
 def windows(draw: st.DrawFn, shape: Shape4 | None = None) -> Window:
     extents = shape or Shape4(draw(st.integers(1, 2)), *(draw(st.sampled_from([1, 3, 16, 40, 65])) for _ in range(3)))
-    place = Place(8 * draw(st.integers(0, 1000)), Layout(draw(KINDS), *draw(PARTITIONS)), extents)
+    ho, co = draw(PARTITIONS)
+    apart = ho * co * extents.n <= 64 and draw(st.booleans())
+    place = Place(8 * draw(st.integers(0, 1000)), Layout(draw(KINDS), ho, co, apart), extents)
     return Window(place, draw(boxes(extents)))
 
 

@@ -55,15 +55,17 @@ def instructions(draw: st.DrawFn, spec: Spec | None = None) -> Instruction:
 
 
 @st.composite
-def layouts(draw: st.DrawFn, slices: int = 64) -> Layout:
-    """A partition over at most so many slices."""
-    ho = draw(st.integers(1, slices))
-    return Layout(draw(st.sampled_from(LayoutKind)), ho, draw(st.integers(1, slices // ho)))
+def layouts(draw: st.DrawFn, slices: int = 64, images: int = 1) -> Layout:
+    """A partition of so many images over at most so many slices."""
+    apart = draw(st.booleans())
+    free = slices // images if apart else slices
+    ho = draw(st.integers(1, free))
+    return Layout(draw(st.sampled_from(LayoutKind)), ho, draw(st.integers(1, free // ho)), apart)
 
 
 @st.composite
 def windows(draw: st.DrawFn, max_offset: int = 1024, extent: int = 20) -> Window:
     """A small window that fits every SRAM; the layout may leave slices empty or ragged."""
     shape = Shape4(draw(st.integers(1, 3)), *(draw(st.integers(1, extent)) for _ in range(3)))
-    place = Place(8 * draw(st.integers(0, max_offset // 8)), draw(layouts()), shape)
+    place = Place(8 * draw(st.integers(0, max_offset // 8)), draw(layouts(images=shape.n)), shape)
     return Window(place, draw(boxes(shape)))

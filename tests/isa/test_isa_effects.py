@@ -50,7 +50,7 @@ class Bench:
     def window(self, shape: tuple[int, int, int, int]) -> Window:
         n, c, h, w = shape
         before = [self.draw(st.integers(0, 2)) for _ in range(2)]
-        place = Place(self.offset, self.draw(layouts(16)), Shape4(n, c + before[0] + 1, h + before[1] + 1, w))
+        place = Place(self.offset, self.draw(layouts(16, n)), Shape4(n, c + before[0] + 1, h + before[1] + 1, w))
         self.offset += 8192
         window = Window(place, Box(0, n, before[0], c, before[1], h))
         self.machine.write(whole(place), random_int8(tuple(place.shape), self.offset))
