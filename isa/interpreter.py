@@ -12,6 +12,7 @@ import numpy as np
 from isa.enf.model import Enf
 from isa.execute.accelerated import Accelerated
 from isa.execute.failure import CANNOT_RUN, cannot_run
+from isa.execute.forwarding import ForwardingMachine
 from isa.instructions import Instruction
 from isa.machine import Machine
 from isa.npu import NpuConfig
@@ -33,9 +34,10 @@ class Interpreter:
     def __init__(self, enf: Enf, npu: NpuConfig, *, accelerate: bool = True) -> None:
         self.enf, self.npu = enf, npu
         self.programs = fetch(enf, npu)
-        self.machine = Machine(npu, enf.dram_bytes)
-        self.machine.dram[: len(enf.image)] = np.frombuffer(enf.image, np.int8)
         self._accelerated = [Accelerated(program, npu) for program in self.programs] if accelerate else []
+        tidy = accelerate and all(program.dead is not None for program in self._accelerated)
+        self.machine = (ForwardingMachine if tidy else Machine)(npu, enf.dram_bytes)
+        self.machine.dram[: len(enf.image)] = np.frombuffer(enf.image, np.int8)
 
     def run(self, step: int = 0) -> None:
         """Execute the program of an NPU step, counted among NPU steps; its inputs are in DRAM before, its outputs

@@ -14,7 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from isa.execute import numerics
 from isa.execute.failure import CANNOT_RUN, cannot_run
+from isa.execute.forwarding import ForwardingMachine, lifetimes
 from isa.execute.qlinear_conv import ConvKernel, is_exact
 from isa.instructions import Conv, Instruction, LoadTable, Preload, Unit
 from isa.layout import Window
@@ -57,7 +59,7 @@ class ConvGroup:
         assert self.kernel is not None
         conv, result = self.conv, self.kernel(machine.read(self.conv.x))
         if conv.lookup:
-            result = np.take(machine.tables[conv.tbank], result.view(np.uint8) ^ np.uint8(0x80))
+            result = numerics.lookup(result, machine.tables[conv.tbank])
         machine.write(conv.y, result)
 
     def region(self) -> tuple[SramRange, int, int]:
@@ -93,10 +95,11 @@ class Accelerated:
     def __init__(self, program: Sequence[Instruction], npu: NpuConfig) -> None:
         self.program = program
         self.work: list[Work] = group_convolutions(program, npu) if is_exact() else list(program)
+        self.dead = lifetimes([_instructions(item) for item in self.work], npu.sram_access_bytes)
 
     def run(self, machine: Machine) -> None:
         """Execute every item in order. Raises RunError where one cannot run."""
-        for item in self.work:
+        for item, dead in zip(self.work, self.dead or [()] * len(self.work), strict=True):
             try:
                 if isinstance(item, ConvGroup):
                     item.run(machine)
@@ -106,6 +109,14 @@ class Accelerated:
                 culprit = item.conv if isinstance(item, ConvGroup) else item
                 index = next(i for i, instruction in enumerate(self.program) if instruction is culprit)
                 raise cannot_run(index, culprit, error) from error
+            if isinstance(machine, ForwardingMachine):
+                machine.release(dead)
+
+
+def _instructions(item: Work) -> Sequence[Instruction]:
+    if isinstance(item, ConvGroup):
+        return [insn for tile in item.tiles for insn in (tile.preload, tile.conv)]
+    return [item]
 
 
 def group_convolutions(program: Sequence[Instruction], npu: NpuConfig) -> list[Work]:

@@ -95,13 +95,19 @@ def requantize(acc: Int32, multiplier: Float32, zero: int, lo: int, hi: int) -> 
 
 def quantize(x: Float32, scale: float, zero: int, lo: int = INT8_LOW, hi: int = INT8_HIGH) -> Int8:
     """rint(x / scale) + zero, clamped."""
-    result: Int8 = np.clip(np.rint(x / np.float32(scale)) + np.float32(zero), lo, hi).astype(np.int8)
-    return result
+    scaled = np.asarray(x / np.float32(scale))
+    np.rint(scaled, out=scaled)  # in place from here: the temporaries were most of the time
+    scaled += np.float32(zero)
+    np.clip(scaled, lo, hi, out=scaled)
+    return scaled.astype(np.int8)
 
 
 def dequantize(x: Int8, scale: float, zero: int) -> Float32:
     """(x - zero) * scale in float32."""
-    return (x.astype(np.float32) - np.float32(zero)) * np.float32(scale)
+    real = x.astype(np.float32)
+    real -= np.float32(zero)
+    real *= np.float32(scale)
+    return real
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +177,9 @@ def l2_norm(x: Int8, *, sx: float, zx: int, sy: float, zy: int, lo: int = INT8_L
 
 def lookup(x: Int8, table: Int8) -> Int8:
     """table[x + 128]; table int8 [256]."""
-    result: Int8 = table[x.view(np.uint8) ^ 0x80]
+    by_byte = np.roll(table, 128).tobytes()  # the table by the bytes of x, as which C looks them up fastest
+    result: Int8 = np.frombuffer(bytearray(np.ascontiguousarray(x)).translate(by_byte), np.int8)
+    result.shape = x.shape
     return result
 
 

@@ -56,7 +56,8 @@ class ConvKernel:
             [y] = self.session.run(None, {"x": shifted})
         except Exception as error:  # ONNX Runtime's exceptions have no common base
             raise ValueError(str(error)) from error
-        result: Int8 = np.bitwise_xor(y, np.uint8(0x80)).view(np.int8)
+        result: Int8 = np.empty(y.shape, np.int8)
+        np.bitwise_xor(y, np.uint8(0x80), out=result.view(np.uint8))
         if self.lo > numerics.INT8_LOW or self.hi < numerics.INT8_HIGH:
             result = np.clip(result, np.int8(self.lo), np.int8(self.hi))
         return result

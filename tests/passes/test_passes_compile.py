@@ -16,7 +16,9 @@ from random_graphs import graphs
 import isa.timing.clock
 from furc.runtime.session import Session
 from isa.errors import LowerError
+from isa.execute.forwarding import ForwardingMachine
 from isa.instructions import Instruction
+from isa.interpreter import Interpreter
 from isa.npu import NpuConfig, target
 from isa.timing.cost import Cost
 from isa.timing.races import races
@@ -153,6 +155,12 @@ def test_tensors_that_are_needed_late_are_spilled_and_come_back() -> None:
     names = [op.result.name for op in gir.ops]
     assert [n for n in names if n.endswith(".spilled")] and [n for n in names if n.endswith(".reloaded")]
     check_compile(many_at_once(), CompileOptions(npu=npu))
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_compiled_programs_hand_their_tensors_on_as_arrays(batch: int) -> None:
+    enf = check_compile(bottleneck(), CompileOptions(npu=WARBOY, batch=batch))
+    assert isinstance(Interpreter(enf, WARBOY).machine, ForwardingMachine)
 
 
 @pytest.mark.parametrize(("axis", "batch"), [(0, 2), (1, 1), (2, 1)])

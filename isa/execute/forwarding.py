@@ -1,0 +1,156 @@
+"""Tensors kept as arrays while a program runs, where nothing can tell that their bytes are not in SRAM.
+
+A program is tidy when every window it reads lies inside a place that it has written since anything else was written
+there, and of every striped range it reads bytes that were loaded since then. The compiler's programs are; of a
+hostile one `lifetimes` says that it is not, and it runs on the bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isa.instructions import Conv, Instruction, LoadTable, LoadWeights, Preload
+from isa.instructions.weights import TABLE_BYTES
+from isa.layout import Box, Place, Window, whole
+from isa.machine import POISON, Int8, Machine
+from isa.npu import NpuConfig
+from isa.operands import Operand, OperandValue, Role, SramRange
+
+
+class ForwardingMachine(Machine):
+    """A machine that hands whole tensors from writer to reader: its SRAM has nothing but striped ranges."""
+
+    def __init__(self, config: NpuConfig, dram_bytes: int) -> None:
+        super().__init__(config, dram_bytes)
+        self._arrays: dict[Place, Int8] = {}
+
+    def read(self, window: Window) -> Int8:
+        """The box of a tensor, as a view: nobody who reads writes into what was read."""
+        b, array = window.box, self._arrays[window.place]
+        return array[b.n0 : b.n0 + b.n, b.c0 : b.c0 + b.c, b.h0 : b.h0 + b.h]
+
+    def write(self, window: Window, values: Int8) -> None:
+        """Keep values as the tensor, or put them into a part of it."""
+        assert values.shape == tuple(window.shape), (values.shape, window)
+        if window == whole(window.place):
+            owned = not isinstance(values.base, np.ndarray) and values.flags.c_contiguous and values.flags.writeable
+            self._arrays[window.place] = values if owned else values.copy()
+            return
+        if window.place not in self._arrays:
+            self._arrays[window.place] = np.full(window.place.shape, POISON, np.int8)
+        b = window.box
+        self._arrays[window.place][b.n0 : b.n0 + b.n, b.c0 : b.c0 + b.c, b.h0 : b.h0 + b.h] = values
+
+    def release(self, places: Iterable[Place]) -> None:
+        """Forget tensors that nothing reads any more."""
+        for place in places:
+            self._arrays.pop(place, None)
+
+
+def lifetimes(items: Sequence[Sequence[Instruction]], access_bytes: int) -> list[tuple[Place, ...]] | None:
+    """For each item of work, the places that nothing reads or writes after it; None for a program that is not tidy.
+
+    An item is one instruction, or the tiles of a whole convolution with their preloads."""
+    state, last = _State(access_bytes), dict[Place, int]()
+    for index, instructions in enumerate(items):
+        if len(instructions) == 1 and _comes_in_pieces(instructions[0]):
+            return None
+        reads, writes = _accesses(instructions)
+        if not all(map(state.knows, reads)):
+            return None
+        for access in writes:
+            state.write(access)
+        last |= {access.what.place: index for access in (*reads, *writes) if isinstance(access.what, Window)}
+    dead: list[list[Place]] = [[] for _ in items]
+    for place, index in last.items():
+        dead[index].append(place)
+    return [tuple(places) for places in dead]
+
+
+class _Access(NamedTuple):
+    """A window, or the first so many bytes of a striped range."""
+
+    what: Window | SramRange
+    bytes: int = 0
+
+
+def _comes_in_pieces(instruction: Instruction) -> bool:
+    """Whether it may keep partial sums or write a part of its result: not all it does to SRAM is in its operands."""
+    sums = (value for operand, value in _operands(instruction) if operand.role is Role.UPDATE)
+    return isinstance(instruction, Conv) or any(isinstance(s, SramRange) and s.bytes_per_slice for s in sums)
+
+
+def _accesses(instructions: Sequence[Instruction]) -> tuple[list[_Access], list[_Access]]:
+    """What an item reads and what it writes, each once. Partial sums are written, and read by nobody else."""
+    reads, writes = dict[_Access, None](), dict[_Access, None]()
+    for instruction in instructions:
+        for operand, value in _operands(instruction):
+            if isinstance(value, Window):
+                (reads if operand.role is Role.READ else writes)[_Access(value)] = None
+            elif isinstance(value, SramRange) and operand.role is Role.READ:
+                reads[_Access(value, _read_bytes(instruction))] = None
+            elif isinstance(value, SramRange):
+                writes[_Access(value, instruction.src.bytes if isinstance(instruction, LoadWeights) else 0)] = None
+    return list(reads), list(writes)
+
+
+def _operands(instruction: Instruction) -> Iterator[tuple[Operand, OperandValue]]:
+    yield from zip(instruction.spec.operands, instruction.values, strict=True)
+
+
+def _read_bytes(instruction: Instruction) -> int:
+    """How far into its striped range an instruction reads."""
+    if isinstance(instruction, Preload):
+        return instruction.start + instruction.tile_bytes
+    assert isinstance(instruction, LoadTable), instruction
+    return instruction.start + TABLE_BYTES
+
+
+class _State:
+    """What of SRAM is known at a point of a program."""
+
+    def __init__(self, access_bytes: int) -> None:
+        self.access_bytes = access_bytes
+        self.made: dict[Place, NDArray[np.bool_]] = {}  # which elements [n, c, h] of a place were written
+        self.loaded: dict[SramRange, int] = {}  # bytes that were loaded
+
+    def knows(self, read: _Access) -> bool:
+        """Whether what is read was written, and nothing else was written there since."""
+        what = read.what
+        if isinstance(what, SramRange):
+            return self.loaded.get(what, 0) >= read.bytes
+        return what.place in self.made and bool(_part(self.made[what.place], what.box).all())
+
+    def write(self, access: _Access) -> None:
+        """What overlaps is known no longer."""
+        what = access.what
+        target = what.place if isinstance(what, Window) else what
+        written = _span(target, self.access_bytes)
+        for place in [p for p in self.made if p != target and _overlap(_span(p, self.access_bytes), written)]:
+            del self.made[place]
+        for span in [r for r in self.loaded if r != target and _overlap(_span(r, self.access_bytes), written)]:
+            del self.loaded[span]
+        if isinstance(what, SramRange):
+            self.loaded[what] = access.bytes
+        else:
+            made = self.made.setdefault(what.place, np.zeros(what.place.shape[:3], np.bool_))
+            _part(made, what.box)[...] = True
+
+
+def _span(what: Place | SramRange, access_bytes: int) -> range:
+    """Bytes of every slice."""
+    if isinstance(what, SramRange):
+        return range(what.offset, what.offset + what.bytes_per_slice)
+    return range(what.offset, what.offset + what.layout.bytes_per_slice(what.shape, access_bytes))
+
+
+def _overlap(a: range, b: range) -> bool:
+    return a.start < b.stop and b.start < a.stop
+
+
+def _part(mask: NDArray[np.bool_], box: Box) -> NDArray[np.bool_]:
+    return mask[box.n0 : box.n0 + box.n, box.c0 : box.c0 + box.c, box.h0 : box.h0 + box.h]
