@@ -69,6 +69,7 @@ def compile_options(
         use_program_loading=checked.use_program_loading,
         max_npu_segments=checked.max_npu_segments,
         operator_set=checked.operator_set,
+        schedule=checked.schedule,
     )
 
 

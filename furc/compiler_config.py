@@ -11,6 +11,7 @@ from typing import NamedTuple
 from furc.frontend.onnx.placing import ALL, AUTO
 from furc.plain_yaml import CONFIG_BYTES, PlainYamlError, read_yaml, shortened
 from isa.errors import ConfigError, Loc
+from passes.options import BEST, VENDOR
 
 # Keys of the vendor's compiler that furc does not have; each with why, and what to do instead.
 REFUSED = {
@@ -34,6 +35,7 @@ class CompilerConfig:
     permute_input: tuple[tuple[int, ...], ...] = ()
     without_quantize: bool = False
     split_after_lower: bool = True
+    schedule: str = VENDOR
 
 
 class Key(NamedTuple):
@@ -56,6 +58,10 @@ def _segments(value: object) -> object:
 
 def _operator_set(value: object) -> object:
     return value if value in OPERATOR_SETS else None
+
+
+def _schedule(value: object) -> object:
+    return value if value in (VENDOR, BEST) else None
 
 
 def _orders(value: object) -> object:
@@ -91,6 +97,12 @@ KEYS = {
     ),
     "without_quantize": Key(
         "true or false", "true", "Take inputs as the integers that the model's first QuantizeLinear would make.", _bool
+    ),
+    "schedule": Key(
+        f"{VENDOR} or {BEST}", BEST,
+        "vendor: what the vendor's compiler does, as far as its latencies tell. best: the fastest that furc finds for "
+        "the hardware.",
+        _schedule,
     ),
     "split_after_lower": Key("true", "true", "Split operators after they are lowered, as furc always does.", _true),
 }  # fmt: skip

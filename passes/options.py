@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from isa.npu import NpuConfig
 
+VENDOR, BEST = "vendor", "best"  # manners of scheduling
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompileOptions:
@@ -13,8 +15,12 @@ class CompileOptions:
     instruction memory. strict: refuse operators on the host beyond quantize and dequantize.
     max_npu_segments: parts of a model that the NPU runs, the host between them; auto: any number, all: at any cost.
     operator_set: which list of operators the NPU takes, seed28 or sdk0.10.
+    schedule: vendor, what the vendor's compiler does as far as its latencies tell, so what a card shows; best, the
+    fastest of the programs with and without the liberties that follow, which the hardware would allow.
+    free_columns: any number of channel columns, and none that a channel slice imposes. join_on_chip: channel
+    concatenations that fit stay in SRAM.
     slices: how many slices layouts may use, all by default. together: images of a batch that the NPU runs at a time,
-    all by default, a divisor of the batch. passes/plan.py chooses the last two.
+    all by default, a divisor of the batch. passes/plan.py chooses the last four.
     """
 
     npu: NpuConfig
@@ -23,6 +29,9 @@ class CompileOptions:
     strict: bool = False
     max_npu_segments: int | str = 1
     operator_set: str = "seed28"
+    schedule: str = VENDOR
+    free_columns: bool = False
+    join_on_chip: bool = False
     slices: int | None = None
     together: int | None = None
 

@@ -1,14 +1,16 @@
 """The search over plans: ways to compile a model of which the fastest program is kept.
 
-Two PEs may use the slices of one, which is then never slower. A batch may run in groups of images: smaller groups stay
-on chip but load the weights more often. How large is estimated from the program of one group; that plan and the whole
-batch at once are compiled, and the winner is what is used.
+Two PEs may use the slices of one, which is then never slower. A schedule that is to be the best may take liberties that
+the vendor's does not. A batch may run in groups of images: smaller groups stay on chip but load the weights more often.
+How large is estimated from the program of one group; that plan and the whole batch at once are compiled, and the winner
+is what is used.
 """
 
 from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from itertools import product
 from typing import NamedTuple
 
 from isa.errors import LowerError
@@ -16,7 +18,7 @@ from isa.timing.clock import following_runs
 from passes.ir.graph import Graph
 from passes.ir.lir import Program
 from passes.manager import IR, QUIET, Listener, Listeners
-from passes.options import CompileOptions
+from passes.options import BEST, VENDOR, CompileOptions
 from passes.pipeline import LIR, level_of, lower
 
 
@@ -35,7 +37,7 @@ def compile_best(
     progress hears of the compilation of every plan. instruments look into graphs, so they hear of the winner alone:
     with them, or down to another level than lir, it is lowered once more. Raises what the first plan raises where
     none works."""
-    if level_of(ir) != "dfg" or (options.npu.num_pes == 1 and options.batch == 1):
+    if level_of(ir) != "dfg" or (options.npu.num_pes == 1 and options.batch == 1 and options.schedule == VENDOR):
         return Planned(lower(ir, options, target, Listeners(progress, instruments)), options)
     best = _fastest(ir, options, progress)
     if target == LIR and instruments is QUIET:
@@ -65,7 +67,9 @@ def plans(ir: IR, options: CompileOptions) -> list[CompileOptions]:
     """The ways to compile a model that are worth comparing."""
     npu = options.npu
     slices = [None] if npu.num_pes == 1 else [None, npu.num_slices // npu.num_pes]
+    free = (False, True) if options.schedule == BEST else (False,)
     found = [replace(options, slices=s) for s in slices]
+    found += [replace(options, free_columns=c, join_on_chip=j) for c, j in product(free, free) if c or j]
     if options.batch > 1:
         groups = [plan for each in found if (plan := _best_group(ir, each)) is not None]
         found += groups

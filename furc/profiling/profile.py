@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from furc.profiling.bound_by import BoundBy, bound_by, length, union
 from furc.profiling.host import HostWork, Moment, host_work
+from furc.profiling.lower_bound import LowerBound, lower_bound
 from furc.profiling.recorded import Engine, Recorded, Slice, record
 from isa import enf as enf_file
 from isa import npu as npus
@@ -57,8 +58,8 @@ class Profile:
 
     cycles: on the NPU, first instruction to last of every step. latency_ms = npu_ms + host_ms. latency_low_ms,
     latency_high_ms: where the latency of a card is expected to lie, npu_ms being off by up to npu.timing_error.
-    first_npu_ms: of the first run after loading the binary. dram_bytes: traffic of a run. program_loads: instruction
-    memory segments loaded while running.
+    first_npu_ms: of the first run after loading the binary. lower_bound: what no schedule could beat. dram_bytes:
+    traffic of a run. program_loads: instruction memory segments loaded while running.
     """
 
     model: str
@@ -71,6 +72,7 @@ class Profile:
     npu_ms: float
     first_npu_ms: float
     host_ms: float
+    lower_bound: LowerBound
     dram_bytes: int
     macs: int
     mac_utilization: float
@@ -105,6 +107,7 @@ class Profile:
             "npu_ms": _rounded(self.npu_ms),
             "first_npu_ms": _rounded(self.first_npu_ms),
             "host_ms": _rounded(self.host_ms),
+            "lower_bound_ms": {name: _rounded(ms) for name, ms in self.lower_bound._asdict().items()},
             "dram_bytes": self.dram_bytes,
             "macs": self.macs,
             "mac_utilization": _rounded(self.mac_utilization),
@@ -180,6 +183,7 @@ def summarize(recorded: Recorded) -> Profile:
         npu_ms=npu_ms,
         first_npu_ms=npu.milliseconds(recorded.first_cycles),
         host_ms=host_ms,
+        lower_bound=lower_bound(enf, npu, recorded.timeline.events),
         dram_bytes=sum(cost.dram_bytes for cost in costs),
         macs=macs,
         mac_utilization=_utilization(macs, cycles, npu),

@@ -30,6 +30,7 @@ def summary_table(profile: Profile) -> Table:
         ("latency", latency, f"of which NPU {profile.npu_ms:.3f} ms, host {profile.host_ms:.3f} ms"),
         ("expected of a card", _band(profile), f"NPU time is off by up to {percent(npu.timing_error)}"),
         ("first run", f"{profile.first_npu_ms + profile.host_ms:.3f} ms", "with the weights that then stay in SRAM"),
+        ("lower bound", f"{profile.lower_bound.ms:.3f} ms", _bound(profile)),
         ("throughput", f"{_images_per_second(profile):.1f} images/s", f"batch {profile.batch}, one run at a time"),
         ("NPU cycles", count(profile.cycles), f"at {npu.clock_hz / 1e9:g} GHz"),
         ("MACs", count(profile.macs), f"{use} of the peak of {count(npu.macs_per_cycle)} a cycle"),
@@ -39,6 +40,13 @@ def summary_table(profile: Profile) -> Table:
     )
     title = f"{profile.model} on {profile.target}, modelled"
     return Table(title=title, columns=(Column(""), Column("", right=True), Column("", long=True)), rows=rows)
+
+
+def _bound(profile: Profile) -> str:
+    mac, fetch, dram = profile.lower_bound
+    parts = f"MAC {mac:.3f}, fetch {fetch:.3f}, DRAM {dram:.3f} ms"
+    bound = profile.lower_bound.ms
+    return f"{parts}; the NPU takes {profile.npu_ms / bound:.1f} times that" if bound else parts
 
 
 def operator_table(profile: Profile, top: int | None = None) -> Table:

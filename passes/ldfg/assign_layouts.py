@@ -34,6 +34,7 @@ def assign_layouts(graph: Graph, options: CompileOptions) -> Graph:
 class _Assignment:
     def __init__(self, graph: Graph, options: CompileOptions) -> None:
         self.graph, self.npu, self.slices = graph, options.npu, options.layout_slices
+        self.free = options.free_columns
         self.costs = Costs(Aliases(graph), options.npu, USABLE_SHARE * options.npu.sram_bytes_per_slice)
         self.layout: dict[Value, Layout] = {}
         self.share: dict[Value, int] = {}  # values made of a channel slice: which part of the slices they keep
@@ -61,7 +62,7 @@ class _Assignment:
 
     def _columns_share(self, op: Op) -> int:
         """What is made of a slice of channels keeps that slice's columns, up to the next concatenation."""
-        if not op.at_once:
+        if not op.at_once or self.free:
             return 1
         share = max((self.share.get(v, 1) for v in op.activations()), default=1)
         if op.runs is Runs.NOBODY and op.activations():
@@ -72,7 +73,7 @@ class _Assignment:
         shape, share = value.type.shape4, self.share.get(value, 1)
         smallest = smallest_bytes(shape, self.npu, self.slices, share)
         roomy = smallest <= ROOMY * self.npu.sram_bytes_per_slice
-        return candidates(shape, self.npu, self.slices, share if roomy else 1)
+        return candidates(shape, self.npu, self.slices, share if roomy else 1, self.free)
 
     def _smallest(self, value: Value) -> Layout:
         shape, access = value.type.shape4, self.npu.sram_access_bytes

@@ -35,6 +35,7 @@ from passes.options import CompileOptions
 WHOLE_SHARE = 3 / 4  # of SRAM that an unsplit operator may use under the most compact layouts
 USABLE_SHARE = 15 / 16  # of SRAM that an operator may use at all: the rest is for weights of its neighbours
 CHANNEL_AXIS = 1
+JOINED_SHARE = 1 / 4  # of SRAM that a concatenation may use that stays on chip while its parts are made
 TILE_SHARE = 1 / 2  # of SRAM that a tile may use: the next tile is loaded while it computes
 
 
@@ -46,7 +47,7 @@ def split_operators(graph: Graph, options: CompileOptions) -> Graph:
 class _Splitting:
     def __init__(self, graph: Graph, options: CompileOptions) -> None:
         self.graph, self.npu, self.names = graph, options.npu, Names(graph.names())
-        self.slices = options.layout_slices
+        self.slices, self.join_on_chip = options.layout_slices, options.join_on_chip
         self.aliases, self.producers = Aliases(graph), graph.producers()
         self.ops: list[Op] = []
         self.tiles: set[Value] = set()  # that are in tiles themselves
@@ -68,15 +69,18 @@ class _Splitting:
             self._split(op)
 
     def _place_in_dram(self) -> None:
-        """What the host makes for the NPU, and channel concatenations."""
+        """What the host makes for the NPU, and channel concatenations that may not stay or are too large."""
         made = [op.result for op in self.graph.ops if isinstance(op, Converts) and op.feeds_npu]
         for value in (*self.graph.inputs, *made):
             if value.type.dtype is DType.I8:
                 value.type = value.type.at(InDram(LayoutKind.HCHCW))
         for op in self.graph.ops:
             if isinstance(op, LowLevelConcat) and op.axis == CHANNEL_AXIS:
-                op.result.type = op.result.type.at(InDram(LayoutKind.HCHCW))
-                op.early = True
+                if self.join_on_chip and self._bytes(op.result) <= JOINED_SHARE * self.npu.sram_bytes_per_slice:
+                    op.early = len(dict.fromkeys(op.inputs)) == len(op.inputs)
+                else:
+                    op.early = True
+                    op.result.type = op.result.type.at(InDram(LayoutKind.HCHCW))
 
     def _with_loads(self) -> list[Op]:
         """The ops, with a slice of the whole tensor before the first op that computes on a DRAM tensor."""

@@ -90,6 +90,16 @@ def test_any_graph_in_batches(graph: Graph, batch: int) -> None:
 
 
 @settings(quick, max_examples=30)
+@given(graphs(batch=1), st.sampled_from([(4, 2), (2, 1), (6, 3)]))
+def test_any_graph_in_groups_of_images(graph: Graph, sizes: tuple[int, int]) -> None:
+    batch, together = sizes
+    try:
+        check_compile(graph, CompileOptions(npu=WARBOY, batch=batch, together=together))
+    except LowerError as error:
+        assert error.name == "BatchNotPossible"
+
+
+@settings(quick, max_examples=30)
 @given(graphs(), st.sampled_from([1024, 2048]))
 def test_any_graph_whose_program_is_loaded_while_it_runs(graph: Graph, memory: int) -> None:
     npu = replace(WARBOY, instruction_memory_bytes=memory)
@@ -155,6 +165,13 @@ def test_tensors_that_are_needed_late_are_spilled_and_come_back() -> None:
     names = [op.result.name for op in gir.ops]
     assert [n for n in names if n.endswith(".spilled")] and [n for n in names if n.endswith(".reloaded")]
     check_compile(many_at_once(), CompileOptions(npu=npu))
+
+
+@settings(quick, max_examples=30)
+@given(graphs(), st.sampled_from([(True, False), (False, True), (True, True)]))
+def test_any_graph_with_the_liberties_of_the_best_schedule(graph: Graph, liberties: tuple[bool, bool]) -> None:
+    free, join = liberties
+    check_compile(graph, CompileOptions(npu=WARBOY, batch=graph.batch, free_columns=free, join_on_chip=join))
 
 
 @pytest.mark.parametrize("batch", [1, 4])

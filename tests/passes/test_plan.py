@@ -1,0 +1,51 @@
+"""The search over plans: the fastest of what is compiled."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from graph_builder import Builder
+
+from isa.npu import target
+from passes.ir.attributes import Kernel
+from passes.ir.graph import Graph
+from passes.ir.lir import Program
+from passes.manager import IR
+from passes.ops.concat import Concat
+from passes.ops.pool import MaxPool
+from passes.options import BEST, CompileOptions
+from passes.plan import compile_best, program_cycles
+
+WARBOY = target("warboy")
+
+
+def joined() -> Graph:
+    """Two poolings of an image, side by side, and one of both."""
+    b = Builder()
+    x = b.image((1, 8, 32, 32))
+    a, c = (b.op(MaxPool, x.type.q, x=x, kernel=Kernel((1, n), (1, 1), (0, 0, 0, n - 1))) for n in (2, 3))
+    both = b.op(Concat, x.type.q, inputs=(a, c), axis=1)
+    b.output(b.op(MaxPool, x.type.q, x=both, kernel=Kernel((1, 2), (1, 1), (0, 0, 0, 1))))
+    return b.done()
+
+
+def cycles(ir: IR, options: CompileOptions) -> float:
+    assert isinstance(ir, Program)
+    return program_cycles(ir, options)
+
+
+def test_the_best_schedule_keeps_concatenations_on_chip_where_that_is_faster() -> None:
+    options = CompileOptions(npu=WARBOY)
+    vendor, best = (compile_best(joined(), replace(options, schedule=s)) for s in ("vendor", BEST))
+    assert best.options.join_on_chip and not vendor.options.join_on_chip
+    assert cycles(*best) < cycles(*vendor)
+
+
+@pytest.mark.parametrize("batch", [1, 4, 6])
+def test_a_batch_takes_no_longer_than_its_images_or_halves_one_after_another(batch: int) -> None:
+    options = CompileOptions(npu=target("warboy-2pe"), batch=batch)
+    taken = compile_best(joined(), options)
+    for size in {max(1, batch // 2), 1}:
+        part = compile_best(joined(), replace(options, batch=size))
+        assert cycles(*taken) <= batch // size * cycles(*part)
