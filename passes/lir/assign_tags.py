@@ -7,7 +7,9 @@ it must, never less. Keeps: every instruction and their order. Raises: nothing."
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from bisect import bisect_right
+from dataclasses import replace
+from typing import NamedTuple
 
 from isa.instructions import Instruction, Unit
 from isa.npu import NpuConfig
@@ -31,29 +33,18 @@ def _tag(run: Run, npu: NpuConfig) -> None:
     run.steps = [replace(step, instruction=insn) for insn, step in zip(tagged, run.steps, strict=True)]
 
 
-@dataclass(frozen=True, slots=True)
-class _Access:
-    range: Range
-    unit: Unit
-    index: int
-    writes: bool
-
-
 def find_waits(instructions: list[Instruction], npu: NpuConfig) -> list[list[int]]:
     """For each instruction, the earlier ones it must wait for: at most one of each other unit."""
     access = npu.sram_access_bytes
-    recent: dict[str, list[_Access]] = {}
+    spaces: dict[str, _Touched] = {}
     known: dict[Unit, dict[Unit, int]] = {unit: {} for unit in Unit}  # complete when the unit's next one starts
     known_at: list[dict[Unit, int]] = []
     waits: list[list[int]] = []
     for index, insn in enumerate(instructions):
-        touched = [_Access(r, insn.unit, index, False) for r in insn.reads(access)]
-        touched += [_Access(r, insn.unit, index, True) for r in insn.writes(access)]
         needed: dict[Unit, int] = {}
-        for new in touched:
-            for old in recent.get(new.range.space, ()):
-                if old.unit is not insn.unit and (old.writes or new.writes) and old.range.overlaps(new.range):
-                    needed[old.unit] = max(needed.get(old.unit, -1), old.index)
+        for writes, ranges in ((False, insn.reads(access)), (True, insn.writes(access))):
+            for each in ranges:
+                spaces.setdefault(each.space, _Touched()).take(each, insn.unit, index, writes, needed)
         mine = known[insn.unit]
         needed = {unit: other for unit, other in needed.items() if other > mine.get(unit, -1)}
         for unit, other in needed.items():
@@ -61,16 +52,50 @@ def find_waits(instructions: list[Instruction], npu: NpuConfig) -> list[list[int
                 mine[third] = max(mine.get(third, -1), reached)
         known_at.append(dict(mine))
         waits.append(sorted(needed.values()))
-        for new in touched:
-            kept = [old for old in recent.get(new.range.space, ()) if not _supersedes(new, old)]
-            recent[new.range.space] = [*kept, new]
     return waits
 
 
-def _supersedes(new: _Access, old: _Access) -> bool:
-    """True where whoever conflicts with the old access also conflicts with the new one, which comes after it."""
-    inside = new.range.start <= old.range.start and old.range.stop <= new.range.stop
-    return inside and (new.writes or (new.unit is old.unit and not old.writes))
+class _Last(NamedTuple):
+    """The latest instruction of each unit that wrote some bytes, and that read them since."""
+
+    writers: dict[Unit, int]
+    readers: dict[Unit, int]
+
+
+class _Touched:
+    """The bytes of a memory in pieces that instructions treated alike: piece i goes from starts[i] to the next start.
+
+    What comes after a write need not wait for what came before it: the write did."""
+
+    def __init__(self) -> None:
+        self.starts = [0]
+        self.pieces = [_Last({}, {})]
+
+    def take(self, touched: Range, unit: Unit, index: int, writes: bool, needed: dict[Unit, int]) -> None:
+        """Add what an access must wait for, and note it."""
+        if touched.start >= touched.stop:
+            return
+        first, end = self._cut(touched.start), self._cut(touched.stop)
+        for last in self.pieces[first:end]:
+            for others in (last.writers, last.readers) if writes else (last.writers,):
+                for other, at in others.items():
+                    if other is not unit:
+                        needed[other] = max(needed.get(other, -1), at)
+            if not writes:
+                last.readers[unit] = index
+        if writes:
+            self.starts[first:end] = [touched.start]
+            self.pieces[first:end] = [_Last({unit: index}, {})]
+
+    def _cut(self, at: int) -> int:
+        """The piece that starts at an address, cut off what lies before it."""
+        index = bisect_right(self.starts, at) - 1
+        if self.starts[index] != at:
+            index += 1
+            before = self.pieces[index - 1]
+            self.starts.insert(index, at)
+            self.pieces.insert(index, _Last(dict(before.writers), dict(before.readers)))
+        return index
 
 
 class _Tags:
