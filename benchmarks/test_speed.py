@@ -23,8 +23,8 @@ from furc.runtime.session import Session
 from isa.enf import Enf
 
 ROUNDS = 3
-COMPILE_PER_INFERENCE = 40  # compiling may take as long as so many inferences of ONNX Runtime
-RUN_PER_INFERENCE = 8
+COMPILE_PER_INFERENCE = 20  # compiling may take as long as so many inferences of ONNX Runtime
+RUN_PER_INFERENCE = 1
 PROFILE_PER_INFERENCE = 10
 
 

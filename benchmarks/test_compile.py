@@ -1,0 +1,78 @@
+"""How compiling grows with a model: time with operators, memory with weights. `pytest benchmarks`."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from benchmarks.fidelity.rows import quantized
+from furc.compiler import compile_graph
+from furc.frontend import load_onnx
+from furc.quantizer import quantize
+from isa.npu import target
+from passes.options import CompileOptions
+
+SHORT, LONG = 200, 1000
+LINEAR_WITHIN = 1.3  # time an operator, of the long chain by that of the short one
+MEMORY_PER_WEIGHT = 3  # peak beyond what starting takes, in bytes
+MEMORY_BESIDE = 300 << 20  # bytes
+
+
+def chain(length: int) -> onnx.ModelProto:
+    """Convolutions one after another, quantized."""
+    rng, shape = np.random.default_rng(0), [1, 8, 16, 16]
+    weights = [
+        numpy_helper.from_array(rng.standard_normal((8, 8, 1, 1)).astype(np.float32), f"w{i}") for i in range(length)
+    ]
+    nodes = [helper.make_node("Conv", [f"x{i}", f"w{i}"], [f"x{i + 1}"]) for i in range(length)]
+    ends = [helper.make_tensor_value_info(f"x{i}", TensorProto.FLOAT, shape) for i in (0, length)]
+    graph = helper.make_graph(nodes, "chain", ends[:1], ends[1:], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    return onnx.load_from_string(quantize(model, {f"x{i}": (-2.0, 2.0) for i in range(length + 1)}))
+
+
+def test_compiling_takes_time_by_operators(benchmark: BenchmarkFixture) -> None:
+    options = CompileOptions(npu=target("warboy"), use_program_loading=True)
+
+    def compiled(model: onnx.ModelProto) -> float:
+        begin = time.process_time()
+        compile_graph(load_onnx(model), options)
+        return time.process_time() - begin
+
+    short, long = chain(SHORT), chain(LONG)
+    compiled(short)  # warm
+    each_short = min(compiled(short) for _ in range(3)) / SHORT
+    each_long = benchmark.pedantic(compiled, (long,), rounds=1) / LONG
+    assert each_long <= LINEAR_WITHIN * each_short
+
+
+@pytest.mark.parametrize("name", ["yolov8n", "resnet50"])
+def test_compiling_takes_memory_by_weights(name: str, tmp_path: Path) -> None:
+    model = quantized(name, None)
+    assert model is not None
+    path = tmp_path / f"{name}.onnx"
+    onnx.save(model, path)
+    code = "from furc.cli.main import main; main()"
+    command = ["compile", str(path), "--no-cache", "-o", str(tmp_path / "out.enf")]
+    idle, busy = (_peak_bytes(code, arguments) for arguments in (["--version"], command))
+    assert busy - idle <= MEMORY_PER_WEIGHT * path.stat().st_size + MEMORY_BESIDE
+
+
+def _peak_bytes(code: str, arguments: list[str]) -> int:
+    """Of a process of its own."""
+    report = (
+        f"import resource, atexit; atexit.register(lambda: print(resource.getrusage({resource.RUSAGE_SELF}).ru_maxrss))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"{report}\n{code}", *arguments], capture_output=True, text=True, check=True
+    )
+    return 1024 * int(done.stdout.split()[-1])
