@@ -12,6 +12,7 @@ from isa.encoding import instruction_bytes
 from isa.enf import Enf
 from isa.npu import NpuConfig
 from isa.program import fetch
+from isa.timing.clock import weight_bytes
 from passes.analysis.occupancy import Occupied, occupancy
 from passes.ir.lir import Program
 
@@ -82,7 +83,9 @@ def _sram(enf: Enf, program: Program, npu: NpuConfig) -> Use:
     peak = max((buffer.first for buffer in buffers), key=lambda at: _in_use(buffers, at), default=0)
     there = sorted((b for b in buffers if b.first <= peak <= b.last), key=lambda b: (b.low - b.high, b.name))
     top = tuple(Consumer(f"{b.kind} {b.name}", (b.high - b.low) * npu.num_slices) for b in there[:TOP])
-    return Use(enf.sram_peak_bytes, npu.sram_bytes, top)
+    resident, reloaded = weight_bytes(fetch(enf, npu), npu)
+    note = f"{resident} B of weights stay from run to run, {reloaded} B are loaded at every run"
+    return Use(enf.sram_peak_bytes, npu.sram_bytes, top, note)
 
 
 def _in_use(buffers: list[Occupied], at: int) -> int:

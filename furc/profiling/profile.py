@@ -111,6 +111,8 @@ class Profile:
             "dram_bytes": self.dram_bytes,
             "macs": self.macs,
             "mac_utilization": _rounded(self.mac_utilization),
+            "resident_weight_bytes": self.recorded.weights.resident,
+            "reloaded_weight_bytes": self.recorded.weights.reloaded,
             "instruction_bytes": self.instruction_bytes,
             "program_loads": self.program_loads,
             "sram_peak_bytes": self.sram_peak_bytes,

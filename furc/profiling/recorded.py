@@ -19,7 +19,7 @@ from isa.errors import EnfError, Loc
 from isa.instructions import Unit
 from isa.npu import NpuConfig
 from isa.program import fetch
-from isa.timing.clock import Event, Timeline, following_runs, simulate
+from isa.timing.clock import Event, Timeline, WeightBytes, following_runs, simulate, weight_bytes
 
 
 class Engine(StrEnum):
@@ -90,6 +90,11 @@ class Recorded:
         """Of the first run after loading the binary, which alone loads the weights that then stay in SRAM."""
         programs = ([event.instruction for event in run.events] for run in self.runs)
         return sum(simulate(program, self.npu).cycles for program in programs)
+
+    @cached_property
+    def weights(self) -> WeightBytes:
+        """What of the weights stays in SRAM from run to run."""
+        return weight_bytes([[event.instruction for event in run.events] for run in self.runs], self.npu)
 
     @cached_property
     def slices(self) -> tuple[Slice, ...]:

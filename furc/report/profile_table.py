@@ -29,7 +29,7 @@ def summary_table(profile: Profile) -> Table:
     rows = (
         ("latency", latency, f"of which NPU {profile.npu_ms:.3f} ms, host {profile.host_ms:.3f} ms"),
         ("expected of a card", _band(profile), f"NPU time is off by up to {percent(npu.timing_error)}"),
-        ("first run", f"{profile.first_npu_ms + profile.host_ms:.3f} ms", "with the weights that then stay in SRAM"),
+        ("first run", f"{profile.first_npu_ms + profile.host_ms:.3f} ms", _weights(profile)),
         ("lower bound", f"{profile.lower_bound.ms:.3f} ms", _bound(profile)),
         ("throughput", f"{_images_per_second(profile):.1f} images/s", f"batch {profile.batch}, one run at a time"),
         ("NPU cycles", count(profile.cycles), f"at {npu.clock_hz / 1e9:g} GHz"),
@@ -40,6 +40,11 @@ def summary_table(profile: Profile) -> Table:
     )
     title = f"{profile.model} on {profile.target}, modelled"
     return Table(title=title, columns=(Column(""), Column("", right=True), Column("", long=True)), rows=rows)
+
+
+def _weights(profile: Profile) -> str:
+    resident, reloaded = profile.recorded.weights
+    return f"loads {count(resident)} B of weights that then stay in SRAM; every run {count(reloaded)} B"
 
 
 def _bound(profile: Profile) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from isa.instructions import End, Instruction, LoadWeights, Unit
 from isa.npu import NpuConfig
@@ -81,6 +82,23 @@ def resident_loads(programs: Sequence[Sequence[Instruction]], npu: NpuConfig) ->
         frozenset(i for i, insn in enumerate(program) if isinstance(insn, LoadWeights) and (n, i) not in shared)
         for n, program in enumerate(programs)
     ]
+
+
+class WeightBytes(NamedTuple):
+    """Of all weight loads of a model: that the first run alone does, and that every run does."""
+
+    resident: int
+    reloaded: int
+
+
+def weight_bytes(programs: Sequence[Sequence[Instruction]], npu: NpuConfig) -> WeightBytes:
+    """How much of a model's weights stays in SRAM."""
+    sizes = {True: 0, False: 0}
+    for program, resident in zip(programs, resident_loads(programs, npu), strict=True):
+        for index, insn in enumerate(program):
+            if isinstance(insn, LoadWeights):
+                sizes[index in resident] += insn.src.bytes
+    return WeightBytes(sizes[True], sizes[False])
 
 
 def following_runs(programs: Sequence[Sequence[Instruction]], npu: NpuConfig) -> tuple[Timeline, ...]:
