@@ -11,6 +11,7 @@ from furc.profiling.bound_by import BoundBy, bound_by, length, union
 from furc.profiling.host import HostWork, Moment, host_work
 from furc.profiling.lower_bound import LowerBound, lower_bound
 from furc.profiling.recorded import Engine, Recorded, Slice, record
+from furc.profiling.run_share import run_shares
 from isa import enf as enf_file
 from isa import npu as npus
 from isa.encoding import instruction_bytes
@@ -29,8 +30,9 @@ class OperatorProfile:
     """One operator. cycles = load + compute + store, as in the vendor's report: work, not time, for engines overlap.
 
     load_cycles, store_cycles: DRAM transfers. compute_cycles: the tensor unit is busy with it, main and sub counted
-    once where both are. start_cycle, end_cycle: first and last cycle of any of its work. Host operators have host_ms
-    and a tensor, and no cycles. mac_utilization: of the peak during cycles, 0 to 1. index: into Enf.operators or -1.
+    once where both are. run_cycles: of the run, those in which the run waits for it (furc/profiling/run_share.py).
+    start_cycle, end_cycle: first and last cycle of any of its work. Host operators have host_ms and a tensor, and no
+    cycles. mac_utilization: of the peak during cycles, 0 to 1. index: into Enf.operators or -1.
     """
 
     name: str
@@ -42,6 +44,7 @@ class OperatorProfile:
     load_cycles: float = 0.0
     compute_cycles: float = 0.0
     store_cycles: float = 0.0
+    run_cycles: float = 0.0
     start_cycle: float = 0.0
     end_cycle: float = 0.0
     macs: int = 0
@@ -214,11 +217,15 @@ def _operators(recorded: Recorded) -> list[tuple[int, OperatorProfile]]:
     mine: dict[int, list[Slice]] = {}
     for piece in recorded.slices:
         mine.setdefault(piece.operator, []).append(piece)
-    found = [(min(p.run for p in pieces), _operator(recorded, index, pieces)) for index, pieces in mine.items()]
+    shares = run_shares(recorded.slices)
+    found = [
+        (min(p.run for p in pieces), _operator(recorded, index, pieces, shares.get(index, 0.0)))
+        for index, pieces in mine.items()
+    ]
     return sorted(found, key=lambda one: (one[0], one[1].start_cycle, one[1].end_cycle))
 
 
-def _operator(recorded: Recorded, index: int, pieces: list[Slice]) -> OperatorProfile:
+def _operator(recorded: Recorded, index: int, pieces: list[Slice], run_cycles: float) -> OperatorProfile:
     spans: dict[Engine, list[tuple[float, float]]] = {engine: [] for engine in Engine}
     for piece in pieces:
         spans[piece.engine].append((piece.start, piece.stop))
@@ -235,6 +242,7 @@ def _operator(recorded: Recorded, index: int, pieces: list[Slice]) -> OperatorPr
         load_cycles=load,
         compute_cycles=compute,
         store_cycles=store,
+        run_cycles=run_cycles,
         start_cycle=min(piece.start for piece in pieces),
         end_cycle=max(piece.event.end for piece in pieces),
         macs=macs,
@@ -270,6 +278,7 @@ def _operator_json(operator: OperatorProfile) -> dict[str, object]:
         "load_cycles": _rounded(operator.load_cycles),
         "compute_cycles": _rounded(operator.compute_cycles),
         "store_cycles": _rounded(operator.store_cycles),
+        "run_cycles": _rounded(operator.run_cycles),
         "start_cycle": _rounded(operator.start_cycle),
         "end_cycle": _rounded(operator.end_cycle),
         "macs": operator.macs,
