@@ -78,6 +78,7 @@ DOT = Kind(
 )
 HTML = Kind("a page of furc's", begins(rb'<!doctype html>.{0,80}<meta name="generator" content="furc">'))
 JSON = Kind("JSON of furc's", begins(rb'\{\n "model": .*"npu_ms": '))
+DIFF = Kind("a comparison of furc's", begins(rb'\{\n "diff": \['))
 TRACE = Kind("a trace of furc's", begins(rb'\{"displayTimeUnit":"ns","traceEvents":\['))
 TABLES = Kind("tables of furc's", begins(rb"[^\n]* on [^\n]*, modelled\n"))
 

@@ -14,6 +14,7 @@ COMMANDS = {
     "compile": Entry("furc.cli.commands.compile", "Compile a quantized model to a binary, or to any level of IR."),
     "run": Entry("furc.cli.commands.run", "Run a binary on data and print what it costs."),
     "profile": Entry("furc.cli.commands.profile", "Time a binary or a model: table, JSON, HTML or trace."),
+    "diff": Entry("furc.cli.commands.diff", "Compare two binaries, models or profiles, layer by layer."),
     "verify": Entry("furc.cli.commands.verify", "Compare the NPU with ONNX Runtime or LiteRT, layer by layer."),
     "explain": Entry("furc.cli.commands.explain", "From a node to instructions, memory and cycles, and back."),
     "compare": Entry("furc.cli.commands.compare", "The old name of verify."),

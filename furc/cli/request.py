@@ -12,6 +12,7 @@ import click
 from furc.compiler_config import compiler_config as checked
 from furc.compiler_config import parse_settings, read_config
 from furc.machine import DEFAULT_TARGET
+from furc.profiling.measured import is_profile
 from furc.profiling.profile import is_enf
 from furc.request import Request
 from isa.npu import TARGETS
@@ -78,8 +79,10 @@ def open_batch_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)  # fmt: skip
 
 
-def for_models(request: Request, model: Path) -> None:
-    """Refuse the options of a compile where the file is a binary: it was compiled with its own."""
+def for_models(request: Request, *files: Path) -> None:
+    """Refuse the options of a compile where no file is a model: binaries and profiles were compiled with their own."""
+    if not all(is_enf(file) or is_profile(file) for file in files):
+        return
     asked = {
         "--target-npu": request.target_npu,
         "--batch": request.batch,
@@ -88,8 +91,9 @@ def for_models(request: Request, model: Path) -> None:
         "--strict": request.strict,
     }
     for option, value in asked.items():
-        if value and is_enf(model):
-            raise click.UsageError(f"{option} is for models: this ENF is compiled already")
+        if value:
+            what = "this file is" if len(files) == 1 else "both files are"
+            raise click.UsageError(f"{option} is for models: {what} compiled already")
 
 
 def input_files(words: tuple[str, ...]) -> dict[str, Path]:

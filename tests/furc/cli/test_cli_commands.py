@@ -208,6 +208,39 @@ class TestCompare:
         assert re.search(r"^(\d+) of \1 tensors equal ONNX Runtime", told, re.MULTILINE) and " 0 tensors" not in told
 
 
+class TestDiff:
+    def test_a_binary_and_a_profile_of_another(self, furc: Furc, models: Path) -> None:
+        furc("profile", models / "int8.onnx", "-b", 2, "--format", "json", "-o", "b.json")
+        told = furc("diff", models / "model.enf", "b.json", "--top", 3).stdout
+        assert "digits on warboy-2pe, batch 1 -> digits on warboy-2pe, batch 2, modelled" in told
+        assert "not shown" in told and "the run" in told and "/Conv" in told
+        found = json.loads(furc("diff", models / "model.enf", "b.json", "--format", "json").stdout)
+        before, after, change = found["totals"]["cycles"]
+        assert sum(layer["run_cycles"][2] for layer in found["layers"]) == pytest.approx(change) == after - before
+
+    def test_models_are_compiled_with_the_options(self, furc: Furc, models: Path) -> None:
+        told = furc("diff", models / "model.enf", models / "int8.onnx", "--target-npu", "warboy").stdout
+        assert "digits on warboy-2pe, batch 1 -> digits on warboy, batch 1" in told
+
+    def test_options_of_a_compile_need_a_model(self, furc: Furc, models: Path) -> None:
+        furc("profile", models / "model.enf", "--format", "json", "-o", "a.json")
+        said = furc("diff", models / "model.enf", "a.json", "-b", 2, exits=2).stderr
+        assert "--batch is for models: both files are compiled already" in said
+
+    def test_a_profile_without_what_is_needed(self, furc: Furc, models: Path) -> None:
+        found = json.loads(furc("profile", models / "model.enf", "--format", "json").stdout)
+        del found["operators"][0]["run_cycles"]
+        Path("old.json").write_text(json.dumps(found))
+        said = furc("diff", "old.json", models / "model.enf", exits=1).stderr
+        assert said.startswith("error[NotAProfile]: old.json: operators[0]: 'run_cycles' is missing\n  hint: ")
+
+    def test_to_a_file_as_to_stdout(self, furc: Furc, models: Path) -> None:
+        for form in ("table", "json", "html"):
+            words = ("diff", models / "model.enf", models / "model.enf", "--format", form)
+            furc(*words, "-o", "out", "--force")
+            assert Path("out").read_text() == furc(*words).stdout
+
+
 def test_bench(furc: Furc, models: Path) -> None:
     result = furc("bench", models / "model.enf", "-n", 2, "--workload", "T", "-o", "b.json")
     found = json.loads(Path("b.json").read_text())

@@ -71,7 +71,8 @@ def test_control_characters_in_names_never_reach_the_terminal(furc: Furc, models
     commands = (
         ("profile", "evil.enf"), ("run", "evil.enf"), ("bench", "evil.enf", "-n", 1), ("info", "evil.enf"),
         ("disasm", "evil.enf"), ("compile", "evil.onnx", "--print-after", "set-batch"), ("compare", "evil.onnx"),
-        ("litmus", "evil.onnx", "--skip-quantization"), ("profile", "evil.enf", "--format", "json"),
+        ("diff", "evil.enf", "evil.enf"), ("litmus", "evil.onnx", "--skip-quantization"),
+        ("profile", "evil.enf", "--format", "json"),
     )  # fmt: skip
     for words in commands:
         result = furc(*words)
