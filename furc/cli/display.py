@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from furc.report.tables import Table, drawn, plain
+from furc.report.tables import Table, plain
+from furc.report.terminal import drawn
 from isa.errors import ConfigError, printable
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def show(table: Table, *, err: bool = False) -> None:
     if on_terminal(err=err):
         from rich.console import Console  # here: most runs have no terminal, and rich takes a tenth of a second
 
-        Console(stderr=err).print(drawn(table))
+        console = Console(stderr=err)
+        console.print(drawn(table, console.width))
     else:
         say(plain(table), err=err)
 

@@ -10,12 +10,12 @@ from isa.instructions import Jump
 COLUMNS = (
     Column("operator"),
     Column("onnx nodes", long=True),
-    Column("shape"),
+    Column("shape", spare=2),
     Column("cycles", right=True),
     Column("load", right=True),
     Column("compute", right=True),
     Column("store", right=True),
-    Column("MAC use", right=True),
+    Column("MAC use", right=True, spare=1),
     Column("bound by"),
 )
 HOST_COLUMNS = (Column("tensor", long=True), Column("shape"), Column("ms", right=True), Column("why", long=True))

@@ -1,22 +1,21 @@
-"""Tables for people: drawn by rich on a terminal, plain aligned lines everywhere else, with the same words."""
+"""Tables for people: drawn by rich on a terminal (furc/report/terminal.py), plain aligned lines everywhere else."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
-
-if TYPE_CHECKING:
-    from rich.table import Table as RichTable
+from typing import NamedTuple
 
 GAP = "  "
 
 
 class Column(NamedTuple):
-    """A heading. right: numbers line up on the right. long: on a narrow terminal this column is folded."""
+    """A heading. right: numbers line up on the right. On a narrow terminal long columns are folded, and then columns
+    with a number as spare left out, the largest number first."""
 
     heading: str
     right: bool = False
     long: bool = False
+    spare: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,30 +37,6 @@ def plain(table: Table) -> str:
     lines.append(_aligned(headings, widths, table.columns))
     lines += [_aligned(row, widths, table.columns) for row in body]
     return "\n".join(lines) + "\n"
-
-
-def drawn(table: Table) -> RichTable:
-    """The table as rich draws it."""
-    from rich import box  # here: most runs have no terminal, and rich takes a tenth of a second
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    result = RichTable(
-        title=Text(*one_line((table.title,))) if table.title else None,
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    for column in table.columns:
-        justify: Literal["left", "right"] = "right" if column.right else "left"
-        result.add_column(column.heading, justify=justify, overflow="fold", no_wrap=not column.long)
-    last = len(table.rows) - 1
-    for index, row in enumerate(table.rows):
-        result.add_row(*map(Text, one_line(row)), end_section=index == last and bool(table.footer))
-    for row in table.footer:
-        result.add_row(*map(Text, one_line(row)))
-    return result
 
 
 def one_line(row: tuple[str, ...]) -> tuple[str, ...]:

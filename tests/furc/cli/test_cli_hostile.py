@@ -13,7 +13,8 @@ from click.testing import Result
 from rich.console import Console
 
 from furc.plain_yaml import PlainYamlError, read_yaml
-from furc.report.tables import Column, Table, drawn, plain
+from furc.report.tables import Column, Table, plain
+from furc.report.terminal import drawn
 
 Furc = Callable[..., Result]
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(

@@ -19,7 +19,8 @@ from furc.report.lanes import bars
 from furc.report.memory_html import memory_html, rectangles
 from furc.report.page import Section, page, text
 from furc.report.profile_html import profile_html
-from furc.report.tables import Column, Table, count, drawn, plain
+from furc.report.tables import Column, Table, count, plain
+from furc.report.terminal import drawn
 from passes.ir.graph import Graph
 from passes.ir.op import Level, name_at
 
