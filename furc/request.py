@@ -24,12 +24,14 @@ Shapes = Mapping[str, tuple[int, ...]]
 class Request:
     """Options of a compile, as `furc compile` has them. settings: compiler config keys.
 
-    target_npu, npu_config: a target, or the TOML file of a what-if machine. batch: None for 1, or for what IR text has.
+    target_npu, npu_config, on: a target, or the TOML file of a what-if machine, or such a machine itself.
+    batch: None for 1, or for what IR text has.
     input_shapes: of inputs that the model leaves open. strict: refuse operators on the host. cache: look there first.
     """
 
     target_npu: str | None = None
     npu_config: Path | None = None
+    on: NpuConfig | None = None
     batch: int | None = None
     settings: Mapping[str, object] = field(default_factory=dict)
     input_shapes: Shapes = field(default_factory=dict)
@@ -43,7 +45,7 @@ class Request:
 
     def npu(self) -> NpuConfig:
         """The machine to compile for. Raises ConfigError."""
-        return machine(self.target_npu, self.npu_config)
+        return self.on if self.on is not None else machine(self.target_npu, self.npu_config)
 
     def load(self, model: Source, source: str = "") -> Graph:
         """The dfg graph of a quantized ONNX model, as these options have it. source: its name. Raises FurcError."""

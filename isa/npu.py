@@ -11,7 +11,8 @@ import hashlib
 import json
 import math
 import tomllib
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -120,6 +121,21 @@ def load_config(path: Path) -> NpuConfig:
     return _build(_resolve(text, str(path)))
 
 
+def with_constants(base: NpuConfig, constants: Mapping[str, object], where: str = "") -> NpuConfig:
+    """A machine with some constants changed; it keeps its name, as one whose file has a base does.
+
+    A whole number may be a float: 33e9. Raises ConfigError naming the constant that is wrong.
+    """
+    changed: dict[str, object] = {}
+    for key, value in constants.items():
+        kind = _kind_of(key, where)
+        if kind == "int" and isinstance(value, float) and value.is_integer():
+            value = int(value)
+        _check(key, kind, value, where)
+        changed[key] = float(value) if kind == "float" and isinstance(value, int) else value  # one value, one machine
+    return replace(base, **changed)  # type: ignore[arg-type]
+
+
 def sources(name: str) -> dict[str, str]:
     """Where each constant of a target comes from, by key."""
     return {key: source for key, (_, source) in _target_values(name).items()}
@@ -154,16 +170,22 @@ def _resolve(text: str, where: str) -> _Values:
         raise ConfigError("NpuConfigUnreadable", f"not TOML: {error}", at=Loc(where), hint=NPU_CONFIG) from error
     base = table.pop("base", None)
     values: _Values = dict(_target_values(str(base))) if base is not None else {}
-    known = {f.name: f.type for f in fields(NpuConfig)}
     for key, entry in table.items():
-        if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f"did you mean '{near[0]}'?" if near else "`furc info --npu` lists every constant"
-            raise ConfigError("UnknownNpuConstant", f"no constant '{key}'", at=Loc(where), hint=hint)
+        kind = _kind_of(key, where)
         value, source = (entry.get("value"), entry.get("source", where)) if isinstance(entry, dict) else (entry, where)
-        _check(key, known[key], value, where)
+        _check(key, kind, value, where)
         values[key] = (value, str(source))
     return values
+
+
+def _kind_of(key: str, where: str) -> object:
+    """What the value of a constant is. Raises ConfigError with the nearest name there is."""
+    known = {f.name: f.type for f in fields(NpuConfig)}
+    if key not in known:
+        near = difflib.get_close_matches(key, known, 1)
+        hint = f"did you mean '{near[0]}'?" if near else "`furc info --npu` lists every constant"
+        raise ConfigError("UnknownNpuConstant", f"no constant '{key}'", at=Loc(where), hint=hint)
+    return known[key]
 
 
 def _check(key: str, kind: object, value: object, where: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from isa.errors import ConfigError
-from isa.npu import TARGETS, NpuConfig, load_config, sources, target
+from isa.npu import TARGETS, NpuConfig, load_config, sources, target, with_constants
 
 
 def _load(text: str, folder: Path) -> NpuConfig:
@@ -40,6 +40,18 @@ def test_a_what_if_file_changes_only_what_it_names(tmp_path: Path) -> None:
     assert config.num_slices == target("warboy").num_slices
     assert config.fingerprint() != target("warboy").fingerprint() == target("warboy").fingerprint()
     assert config.milliseconds(1_000_000) == 1.0
+
+
+def test_constants_change_one_by_one() -> None:
+    half = with_constants(target("warboy"), {"num_slices": 32.0, "dram_bytes_per_second": 33e9, "dram_efficiency": 1})
+    assert (half.num_slices, half.dram_bytes_per_second, half.name) == (32, 33_000_000_000, "warboy")
+    assert isinstance(half.num_slices, int) and isinstance(half.dram_efficiency, float)
+    assert with_constants(half, {"num_slices": 64}).num_slices == 64
+    with pytest.raises(ConfigError, match="did you mean 'num_slices'"):
+        with_constants(half, {"num_slice": 1})
+    for value in ("2", 2.5, True, None, 0, 10**9):
+        with pytest.raises(ConfigError, match="BadNpuConstant"):
+            with_constants(half, {"num_slices": value})
 
 
 @pytest.mark.parametrize(
