@@ -16,6 +16,7 @@ from isa.enf import MAGIC
 from isa.errors import FurcError, Loc
 
 HEAD_BYTES = 4096  # of a file that are looked at
+TAIL_BYTES = 1 << 16  # the same, at the end
 PROGRAM_BYTES = 1 << 24  # no encoded program is longer
 PRODUCER = "furc"  # as ONNX models call it that furc made
 CONSTANTS_MARK, ARRAYS_MARK, DUMP_MARK = "furc: constants of IR text", "furc: outputs of a run", "furc: litmus"
@@ -39,6 +40,18 @@ def begins(pattern: bytes) -> Callable[[Path], bool]:
     def recognizes(path: Path) -> bool:
         with path.open("rb") as file:
             return compiled.match(file.read(HEAD_BYTES)) is not None
+
+    return recognizes
+
+
+def ends(pattern: bytes) -> Callable[[Path], bool]:
+    """True for files whose last bytes match a regular expression."""
+    compiled = re.compile(pattern, re.DOTALL)
+
+    def recognizes(path: Path) -> bool:
+        with path.open("rb") as file:
+            file.seek(-min(TAIL_BYTES, path.stat().st_size), os.SEEK_END)
+            return compiled.match(file.read()) is not None
 
     return recognizes
 
@@ -79,6 +92,11 @@ DOT = Kind(
 HTML = Kind("a page of furc's", begins(rb'<!doctype html>.{0,80}<meta name="generator" content="furc">'))
 JSON = Kind("JSON of furc's", begins(rb'\{\n "model": .*"npu_ms": '))
 DIFF = Kind("a comparison of furc's", begins(rb'\{\n "diff": \['))
+JOURNAL_HEADER = '{"furc": "the results of a sweep, one a line", "format": 1}\n'
+JOURNAL = Kind("the journal of a sweep", begins(re.escape(JOURNAL_HEADER.encode())))
+SWEEP_CSV = Kind("the CSV table of a sweep", begins(rb"model,target,batch,configuration,"))
+PARQUET_MARK = b"furc: a sweep"
+SWEEP_PARQUET = Kind("the Parquet table of a sweep", ends(b"(?=.*" + re.escape(PARQUET_MARK) + b").*PAR1$"))
 TRACE = Kind("a trace of furc's", begins(rb'\{"displayTimeUnit":"ns","traceEvents":\['))
 TABLES = Kind("tables of furc's", begins(rb"[^\n]* on [^\n]*, modelled\n"))
 

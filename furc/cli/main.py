@@ -19,6 +19,7 @@ COMMANDS = {
     "explain": Entry("furc.cli.commands.explain", "From a node to instructions, memory and cycles, and back."),
     "compare": Entry("furc.cli.commands.compare", "The old name of verify."),
     "bench": Entry("furc.cli.commands.bench", "Latency and throughput of the device, speed of the simulator."),
+    "sweep": Entry("furc.cli.commands.sweep", "Time models on many machines, batches and configurations."),
     "litmus": Entry("furc.cli.commands.litmus", "Check that a float model makes it all the way."),
     "info": Entry("furc.cli.commands.info", "What is in a binary; the machines and their constants."),
     "zoo": Entry("furc.cli.commands.zoo", "List or write published networks with seeded weights."),

@@ -42,7 +42,7 @@ def takes_request(function: Callable[..., Any]) -> Callable[..., Any]:
             target_npu=target_npu,
             npu_config=npu_config,
             batch=batch_size,
-            settings=_settings(compiler_config, settings),
+            settings=settings_of(compiler_config, settings),
             input_shapes=shapes_of(input_shape),
             strict=strict,
             cache=not no_cache,
@@ -137,7 +137,8 @@ _INPUT_SHAPE = click.option(
 )  # fmt: skip
 
 
-def _settings(file: Path | None, words: tuple[str, ...]) -> dict[str, object]:
+def settings_of(file: Path | None, words: tuple[str, ...]) -> dict[str, object]:
+    """What -C and -c say."""
     from_file = read_config(file) if file is not None else {}
     checked(from_file, str(file) if file is not None else "")  # so that an error names the file
     return from_file | parse_settings(words)

@@ -248,6 +248,55 @@ def test_bench(furc: Furc, models: Path) -> None:
     assert "throughput-workload" in result.stdout
 
 
+class TestSweep:
+    def test_tables_and_what_was_measured_before(self, furc: Furc, models: Path) -> None:
+        words = ("sweep", models / "int8.onnx", "-b", 1, "-b", 2, "--vary", "num_slices=2,64", "-o", "a/out", "-j", 1)
+        result = furc(*words)
+        assert result.stdout.startswith("4 points\nmodel  target      batch  num_slices  latency, ms  images/s\nint8 ")
+        assert "4 points: 4 ok\n" in result.stderr
+        assert sorted(path.name for path in Path("a/out").iterdir()) == [
+            "journal.jsonl", "sweep.csv", "sweep.html", "sweep.parquet",
+        ]  # fmt: skip
+        before = Path("a/out/sweep.csv").read_bytes()
+        assert "4 points: 4 ok; 4 of them were measured before" in furc(*words).stderr
+        assert Path("a/out/sweep.csv").read_bytes() == before
+
+    def test_a_grid_that_is_written_down(self, furc: Furc, models: Path) -> None:
+        Path("s.yaml").write_text(f"models: {models / 'int8.onnx'}\nbatch: [1, 2, 3]\nvary: {{num_slices: [2, 64]}}\n")
+        told = furc("sweep", "--grid", "s.yaml", "-o", "out", "-b", 4, "-j", 1).stdout
+        assert told.startswith("2 points\n") and " 4 " in told
+
+    def test_names_are_harmless(self, furc: Furc, models: Path) -> None:
+        name = "e\x1b[31m\r.onnx"
+        Path(name).write_bytes(b"nothing")
+        result = furc("sweep", name, "-o", "out", "-j", 1)
+        assert "NotOnnx" in result.stdout
+        shown = result.stdout + result.stderr + Path("out/sweep.csv").read_text()
+        assert not [c for c in shown if not c.isprintable() and c not in "\n\t"]
+
+    @pytest.mark.parametrize(
+        ("words", "error"),
+        [
+            (["--vary", "num_slice=2"], "UnknownVary"),
+            (["--vary", "num_slices=two"], "BadNpuConstant"),
+            (["-c", "x=1"], "UnknownConfigKey"),
+            (["-b", "1000"], "BadBatch"),
+            (["missing.onnx"], "ModelNotFound"),
+            (["--npu-config", "missing.toml"], "NpuConfigUnreadable"),
+            (["--scheduler", "tcp://127.0.0.1:1"], "NoScheduler"),
+        ],
+    )
+    def test_bad_input(self, furc: Furc, models: Path, words: list[str], error: str) -> None:
+        said = furc("sweep", models / "int8.onnx", *words, "-o", "out", exits=1).stderr
+        assert f"error[{error}]" in said and "\n  hint: " in said
+        assert error == "NoScheduler" or not Path("out").exists()
+
+    def test_usage(self, furc: Furc, models: Path) -> None:
+        assert "Missing argument 'MODEL'" in furc("sweep", "-o", "out", exits=2).stderr
+        said = furc("sweep", models / "int8.onnx", "-o", "out", "-j", 2, "--scheduler", "x", exits=2).stderr
+        assert "give one of them" in said
+
+
 def test_litmus(furc: Furc, models: Path) -> None:
     result = furc("litmus", models / "float.onnx", "--dump", "d")
     assert [line[:15] for line in result.stdout.splitlines()[:4]] == [f"[Step {n}] Passed" for n in (1, 2, 3, 4)]

@@ -1,0 +1,36 @@
+"""A process that measures points until there are no more: python -m furc.sweep.worker, tasks in, results out, pickled.
+
+Tasks are (file of the model, request). It ends with its input, hence with the
+process that began it.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+
+from furc.sweep.measure import READY, measure
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; who began this one ends it
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what libraries print is no answer
+    pickle.dump(READY, answers)
+    answers.flush()
+    while True:
+        try:
+            model, request = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        pickle.dump(measure(model, request), answers)
+        try:
+            answers.flush()
+        except BrokenPipeError:
+            os._exit(0)  # nobody is there any more
+
+
+if __name__ == "__main__":
+    main()
