@@ -17,7 +17,9 @@ table { border-collapse: collapse; }
 th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid #dde3ea; }
 th:first-child, td:first-child { text-align: left; } .best { font-weight: 600; } .note { color: #566573; }
 """
-HEIGHT = 320
+HEIGHT, HISTOGRAM_HEIGHT = 320, 340
+VALUES_COLOR = "#b8c2cc"  # unlike any method's
+CONFIG = {"displaylogo": False, "responsive": True}
 SHOWN_TENSORS = 40
 
 
@@ -30,7 +32,7 @@ def report_html(
     ordered = sorted(tensors, key=lambda t: worst.get(t.tensor, float("inf")))[:SHOWN_TENSORS]
     parts = [
         f"<h1>Calibration of {html.escape(title)}</h1>",
-        f'<p class="note">Accuracy, agreement and output SQNR: the INT8 model on {html.escape(measured_on)}, '
+        f'<p class="note">Output SQNR, agreement and accuracy: the INT8 model on {html.escape(measured_on)}, '
         "against the float model on ONNX Runtime. SQNR by layer: ONNX Runtime.</p>",
         _table(rows, best),
         f"<h2>SQNR by layer, worst first ({html.escape(best.method)})</h2>" if best else "",
@@ -49,12 +51,14 @@ def _merit(row: MethodRow) -> tuple[float, float]:
 
 
 def _table(rows: Sequence[MethodRow], best: MethodRow | None) -> str:
-    names = ("method", "accuracy %", "output SQNR dB", "agreement %", "worst layer dB", "size KiB", "seconds")
+    labels = any(row.accuracy is not None for row in rows)
+    measured = ("accuracy %", "output SQNR dB", "agreement %") if labels else ("output SQNR dB", "agreement %")
+    names = ("method", *measured, "worst layer dB", "size KiB", "seconds")
     body = ""
     for row in rows:
         accuracy = "" if row.accuracy is None else f"{row.accuracy:.2f}"
         worst = f"{min(layer.db for layer in row.layers):.1f}" if row.layers else ""
-        cells = [row.method, accuracy, f"{row.output_db:.2f}", f"{row.agreement:.1f}", worst]
+        cells = [row.method, *([accuracy] if labels else []), f"{row.output_db:.2f}", f"{row.agreement:.1f}", worst]
         cells += [f"{row.bytes / 1024:.0f}", f"{row.seconds:.1f}"]
         mark = ' class="best"' if row is best else ""
         body += f"<tr{mark}>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
@@ -69,15 +73,16 @@ def _layer_plot(layers: Sequence[LayerSqnr]) -> str:
 
 def _histogram_plot(tensor: TensorRanges, db: float | None) -> str:
     middle = (tensor.edges[:-1] + tensor.edges[1:]) / 2
-    figure = go.Figure(go.Bar(x=middle.tolist(), y=tensor.counts.tolist(), name="values"))
+    figure = go.Figure(go.Bar(x=middle.tolist(), y=tensor.counts.tolist(), name="values", marker_color=VALUES_COLOR))
     top = float(tensor.counts.max(initial=1.0))
     for index, (method, (low, high)) in enumerate(tensor.ranges.items()):
         y = top ** (1 - index / (len(tensor.ranges) + 1))  # one height a method, on the logarithmic axis
         figure.add_scatter(x=[low, high], y=[y, y], name=method, mode="lines+markers")
     note = "" if db is None else f" - {db:.1f} dB"
-    figure.update_layout(height=HEIGHT, title=f"{tensor.tensor}{note}", yaxis_type="log", bargap=0, margin={"b": 20})
+    figure.update_layout(height=HISTOGRAM_HEIGHT, title=f"{tensor.tensor}{note}", yaxis_type="log", bargap=0)
+    figure.update_layout(margin={"t": 60, "b": 20}, legend={"font": {"size": 11}})  # so that no method is scrolled away
     return _div(figure)
 
 
 def _div(figure: go.Figure) -> str:
-    return str(figure.to_html(full_html=False, include_plotlyjs=False))
+    return str(figure.to_html(full_html=False, include_plotlyjs=False, config=CONFIG))

@@ -88,10 +88,10 @@ def _figure(found: list[Rectangle], recorded: Recorded) -> Figure:
     lane = LANE_SHARE * height
     ticks = [i * height // 8 for i in range(9)]
     layout: dict[str, object] = {
-        "barmode": "overlay", "hovermode": "closest", "bargap": 0, "margin": {"l": 140, "t": 50},
+        "barmode": "overlay", "hovermode": "closest", "bargap": 0, "margin": {"l": 160, "t": 50},
         "xaxis": {"title": {"text": "cycles"}, "range": [0, recorded.timeline.cycles]},
         "yaxis": {
-            "title": {"text": "bytes of a slice"}, "range": [-(len(LANES) + 0.3) * lane, height],
+            "title": {"text": "bytes of a slice", "standoff": 25}, "range": [-(len(LANES) + 0.3) * lane, height],
             "tickvals": [*(-(i + 0.6) * lane for i in range(len(LANES))), *ticks],
             "ticktext": [*(str(engine) for engine in LANES), *map(count, ticks)],
         },

@@ -127,7 +127,8 @@ def _operators(profile: Profile) -> Figure:
     ]  # fmt: skip
     layout: dict[str, object] = {
         "barmode": "stack", "xaxis": CYCLES_AXIS, "margin": {"l": 420, "t": 20},
-        "yaxis": {"autorange": "reversed", "tickfont": {"size": 11}}, "legend": {"orientation": "h", "y": 1.06},
+        "yaxis": {"autorange": "reversed", "tickfont": {"size": 11}},
+        "legend": {"orientation": "h", "y": 1.06, "traceorder": "normal"},
     }  # fmt: skip
     return Figure(data=data, layout=layout, height=120 + 20 * len(found))
 
