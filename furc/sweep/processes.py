@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from furc.request import Request
 from furc.sweep.grid import Point
+from furc.sweep.interrupts import Interrupts
 from furc.sweep.measure import DIED, READY, Result, failed, measure
 from isa.errors import FurcError
 
@@ -33,7 +34,9 @@ def measured_here(points: Sequence[Point]) -> Generator[tuple[Point, Result], No
     """In this process, one after another."""
     with tempfile.TemporaryDirectory(prefix="furc-sweep-") as folder:
         for point in points:
-            yield point, measure(point.model.write(Path(folder)), point.request)
+            with Interrupts():
+                result = measure(point.model.write(Path(folder)), point.request)
+            yield point, result
 
 
 def measured_by_processes(
@@ -122,8 +125,9 @@ class _Worker:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
         try:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
-            )
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
+                start_new_session=True,  # Ctrl-C is for this process, which ends its workers
+            )  # fmt: skip
         except OSError as error:
             what = f"{command[0]}: {error.strerror or error}"
             raise FurcError("WorkerStart", what, hint="--jobs 1 needs no other process") from error

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from furc.sweep import cluster as by_cluster
 from furc.sweep import run as running
 from furc.sweep.files import csv_bytes, parquet_bytes
 from furc.sweep.grid import points
+from furc.sweep.measure import Result, failed
 from furc.sweep.models import read_models
 from furc.sweep.processes import measured_by_processes
 from isa.errors import FurcError
@@ -52,7 +55,7 @@ def wanted(model: Path) -> Sweep:
 
 @pytest.fixture(scope="module")
 def dask() -> Iterator[LocalCluster]:
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
         yield cluster
 
 
@@ -146,6 +149,20 @@ class TestKilled:
         Path("always").unlink()
         again = sweep([model], grid, Path(), jobs=2)
         assert again.reused == 1 and all(row.ok for row in again.rows)
+
+
+def test_ctrl_c_that_is_lost_on_the_way_ends_the_sweep(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(*_: object) -> Result:
+        with suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        return failed("NotOnnx", "as it looks when a child was ended too")
+
+    monkeypatch.setattr("furc.sweep.processes.measure", measure)
+    with pytest.raises(KeyboardInterrupt):
+        sweep([model], GRID, Path(), jobs=1)
+    assert Path("journal.jsonl").read_bytes().count(b"\n") == 1
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def deadly() -> tuple[str, ...]:
