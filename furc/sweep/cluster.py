@@ -25,18 +25,24 @@ from furc.request import Request
 from furc.sweep.grid import Point
 from furc.sweep.measure import DIED, Result, failed, measure
 from furc.sweep.models import ModelFiles
-from isa.errors import ConfigError, FurcError, Loc
+from isa.errors import ConfigError, FurcError, Loc, SourceError
 
 CONNECT_SECONDS = 15.0
 AHEAD = 8  # points that wait at each thread, so that none waits for us
 _LOST = ("cancelled", "lost")
+# What a worker says of itself and not of a point, with what to do; errors of furc do not travel as exceptions.
+_UNFIT = {
+    "DifferentFurc": "install the same version on every worker",
+    "NoRoomForModel": "set TMPDIR of the workers to a folder with room",
+}
 _WRITING = threading.Lock()
 
 
 def measured_by_cluster(points: Sequence[Point], address: str) -> Generator[tuple[Point, Result], None, None]:
     """As they are done.
 
-    Raises ConfigError MissingPackage, NoScheduler, and FurcError DifferentFurc, WorkerUnusable, ClusterLost.
+    Raises ConfigError MissingPackage, NoScheduler, and FurcError WorkerUnusable, DifferentFurc, NoRoomForModel and
+    ClusterLost.
     """
     distributed = needed("distributed", "sweep", "--scheduler")
     client = _connected(distributed, address)
@@ -49,9 +55,12 @@ def measured_by_cluster(points: Sequence[Point], address: str) -> Generator[tupl
 def measure_sent(model: ModelFiles, request: Request, sources: str) -> Result:
     """On a worker. sources: furc's own, which must be the same there."""
     if sources != own_sources():
-        return failed("DifferentFurc", "")
-    with _WRITING:
-        file = model.write(_folder())
+        return failed("DifferentFurc", "the furc of a worker is another one than this")
+    try:
+        with _WRITING:
+            file = model.write(_folder())
+    except SourceError as error:
+        return failed(error.name, error.message)
     return measure(file, request)
 
 
@@ -112,9 +121,9 @@ def _result(distributed: ModuleType, future: Any) -> Result:
         what = f"a worker cannot measure: {type(error).__name__}: {error}"
         raise FurcError("WorkerUnusable", what, hint="install this furc, and what it needs, on the workers")
     result: Result = future.result()
-    if result["status"] == "DifferentFurc":
-        what = "the furc of a worker is another one than this"
-        raise FurcError("DifferentFurc", what, hint="install the same version on every worker")
+    status = str(result["status"])
+    if status in _UNFIT:
+        raise FurcError(status, str(result["message"]), hint=_UNFIT[status])
     return result
 
 

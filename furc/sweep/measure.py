@@ -49,7 +49,7 @@ def measure(model: Path, request: Request) -> Result:
     except MemoryError:
         return failed(OUT_OF_MEMORY, "not enough memory")
     except Exception as error:  # a defect of furc; one point less is better than none
-        return failed(INTERNAL, f"{type(error).__name__}: {error}")
+        return failed(INTERNAL, f"{type(error).__name__}: {error} (please report it, with the model)")
 
 
 def failed(status: str, message: str) -> Result:

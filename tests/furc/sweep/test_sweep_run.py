@@ -202,3 +202,16 @@ class TestCannotBegin:
         [point] = points([read], Grid(targets=("warboy",)))
         assert by_cluster.measure_sent(read, point.request, "another")["status"] == "DifferentFurc"
         assert by_cluster.measure_sent(read, point.request, own_sources())["status"] == "ok"
+
+    def test_a_worker_without_room(self, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        [read] = read_models([model])
+        [point] = points([read], Grid(targets=("warboy",)))
+        monkeypatch.setattr(by_cluster, "_folder", lambda: Path("/dev/null"))
+        found = by_cluster.measure_sent(read, point.request, own_sources())
+        assert found["status"] == "NoRoomForModel" and "/dev/null" in str(found["message"])
+
+
+def test_a_defect_of_furc_is_a_row_too(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("furc.sweep.measure.read", lambda *_: 1 / 0)
+    [row] = sweep([model], Grid(targets=("warboy",)), jobs=1).rows
+    assert row.status == "InternalError" and "ZeroDivisionError" in row.message and "report it" in row.message
