@@ -27,11 +27,11 @@ ROUNDS = 3
 
 def assign_layouts(graph: Graph, options: CompileOptions) -> Graph:
     """Give every int8 tensor that is not in DRAM an SRAM layout, and DRAM tensors an order."""
-    _Assignment(graph, options).run()
+    Assignment(graph, options).run()
     return graph
 
 
-class _Assignment:
+class Assignment:
     def __init__(self, graph: Graph, options: CompileOptions) -> None:
         self.graph, self.npu, self.slices = graph, options.npu, options.layout_slices
         self.free = options.free_columns
@@ -69,7 +69,7 @@ class _Assignment:
             share = max(share, _parts(op.activations()[0].type.shape4.c // op.result.type.shape4.c))
         return min(share, MOST_COLUMNS)
 
-    def _candidates(self, value: Value) -> tuple[Layout, ...]:
+    def candidates(self, value: Value) -> tuple[Layout, ...]:
         shape, share = value.type.shape4, self.share.get(value, 1)
         smallest = smallest_bytes(shape, self.npu, self.slices, share)
         roomy = smallest <= ROOMY * self.npu.sram_bytes_per_slice
@@ -77,14 +77,14 @@ class _Assignment:
 
     def _smallest(self, value: Value) -> Layout:
         shape, access = value.type.shape4, self.npu.sram_access_bytes
-        return min(self._candidates(value), key=lambda c: c.bytes_per_slice(shape, access))
+        return min(self.candidates(value), key=lambda c: c.bytes_per_slice(shape, access))
 
     def _improve(self) -> bool:
         changed = False
         for value in self.layout:
             before = self.layout[value]
             best, best_cost = before, self._cost_around(value)
-            for candidate in self._candidates(value):
+            for candidate in self.candidates(value):
                 if candidate != before:
                     self.layout[value] = candidate
                     cost = self._cost_around(value)
