@@ -9,6 +9,7 @@ from furc.cli.command import SETTINGS, Entry, LazyGroup, debug_option
 # In the order of a user's work. A command's module is imported when it is used; the texts are those of its own help.
 COMMANDS = {
     "check": Entry("furc.cli.commands.check", "Where every operator of a model will run, why, and what to change."),
+    "advise": Entry("furc.cli.commands.advise", "What to change in a model, each change compiled and measured."),
     "quantize": Entry("furc.cli.commands.quantize", "Quantize a float model to INT8."),
     "calibrate-report": Entry("furc.cli.commands.calibrate_report", "Compare calibration methods on a model."),
     "compile": Entry("furc.cli.commands.compile", "Compile a quantized model to a binary, or to any level of IR."),

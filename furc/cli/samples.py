@@ -20,13 +20,24 @@ METHODS = tuple(map(str, CalibrationMethod))
 
 def sample_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Decorator: where samples come from and how images become inputs, handed over as one `data`."""
+    return _declared(function, needed=True)
 
+
+def optional_sample_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As `sample_options`, for what can do without samples: then `data` is None."""
+    return _declared(function, needed=False)
+
+
+def _declared(function: Callable[..., Any], *, needed: bool) -> Callable[..., Any]:
     @functools.wraps(function)
     def wrapped(
         *, calibration_data: Path | None, random: int | None, samples: int | None, pixels: Pixels, **others: Any
     ) -> Any:
-        if (calibration_data is None) == (random is None):
+        given = (calibration_data is not None) + (random is not None)
+        if given > 1 or (needed and not given):
             raise click.UsageError("give one of --calibration-data and --random")
+        if not given:
+            return function(data=None, **others)
         data = SampleSource(path=calibration_data, random=random, limit=samples, pixels=pixels)
         return function(data=data, **others)
 

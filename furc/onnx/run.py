@@ -50,6 +50,7 @@ class RunModel:
 
     def __init__(self, model: onnx.ModelProto | bytes, *, plain: bool = False, threads: int = 0) -> None:
         self._session = session(model, plain=plain, threads=threads)
+        self.inputs = [i.name for i in self._session.get_inputs()]
         self.outputs = [o.name for o in self._session.get_outputs()]
 
     def __call__(self, feed: Mapping[str, Array]) -> dict[str, Array]:

@@ -68,13 +68,13 @@ def _operator(operator: HostOperator, step: int, images: int, npu: NpuConfig) ->
         tensor=operator.tensor,
         shape=operator.shape,
         reason="; ".join(part for part in (operator.reason, operator.remedy) if part),
-        ms=images * _nanoseconds(operator, npu) / NS_PER_MS,
+        ms=images * nanoseconds(operator, npu) / NS_PER_MS,
         step=step,
         moment=Moment.BEFORE,
     )
 
 
-def _nanoseconds(operator: HostOperator, npu: NpuConfig) -> float:
+def nanoseconds(operator: HostOperator, npu: NpuConfig) -> float:
     """The edge by its elements; everything else by what it moves and multiplies."""
     elements = math.prod(operator.shape)
     match operator.name:

@@ -38,6 +38,7 @@ WRITING = {
     "litmus": ("litmus {float.onnx} --dump out", "out.zip"),
     "zoo": ("zoo mobilenet_v2 --input-size 32", "mobilenet_v2.onnx"),
     "quantize": ("quantize {float.onnx} --random 2 --method MIN_MAX_ASYM -o out", "out"),
+    "advise": ("advise {float.onnx} --kind uint8_input --apply out", "out"),
     "report": ("calibrate-report {float.onnx} --random 4 --method MIN_MAX_ASYM -o out", "out"),
     "opt": ("opt {model.dfg} -p set-batch -o m.dfg", "m.dfg.npz"),
     "disasm": ("disasm {model.enf} -o out", "out"),

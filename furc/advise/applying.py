@@ -1,0 +1,54 @@
+"""Carry out a proposal on the model: the changed model, and small models of what was cut off."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import onnx
+
+from furc.advise.advice import Advice
+from furc.advise.proposal import Change, Proposal
+from furc.advise.uint8_input import taking_bytes
+from furc.onnx.files import Source, load
+from isa.errors import ConfigError, Loc
+
+
+class Applied(NamedTuple):
+    """model: the changed one. before, rest: what was cut off, to run in front of it and behind it."""
+
+    proposal: Proposal
+    model: onnx.ModelProto
+    before: onnx.ModelProto | None
+    rest: onnx.ModelProto | None
+
+
+def applied(advice: Advice, number: int | None = None) -> Applied:
+    """A proposal by its number, from 1 on; by default the best that changes the model.
+
+    Raises ConfigError UnknownProposal, NothingToApply.
+    """
+    proposal = _chosen(advice, number)
+    change = proposal.change
+    return Applied(proposal, _model(advice.source, change), change.before, change.rest)
+
+
+def _chosen(advice: Advice, number: int | None) -> Proposal:
+    at = Loc(advice.source)
+    changing = [i for i, proposal in enumerate(advice.proposals, 1) if proposal.change.changes_model]
+    numbers = ", ".join(map(str, changing))
+    hint = f"--proposal: {numbers} change it" if changing else "leave out --apply to see all proposals"
+    if number is not None and not 1 <= number <= len(advice.proposals):
+        raise ConfigError("UnknownProposal", f"there are {len(advice.proposals)} proposals, no {number}", at=at,
+                          hint=hint)  # fmt: skip
+    if number is None and not changing:
+        raise ConfigError("NothingToApply", "no proposal changes the model", at=at, hint=hint)
+    chosen = advice.proposals[(number or changing[0]) - 1]
+    if not chosen.change.changes_model:
+        what = f"proposal {number} does not change the model: it is {chosen.change.how}"
+        raise ConfigError("NothingToApply", what, at=at, hint=hint)
+    return chosen
+
+
+def _model(source: Source, change: Change) -> onnx.ModelProto:
+    model = load(source) if change.model is None else change.model
+    return model if change.input_dtype == "float32" else taking_bytes(model)

@@ -1,0 +1,68 @@
+"""Concats of unlike ranges: INT8 has one scale for what they join, and little of it is left for the smaller part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from furc.advise.subject import Range, Subject
+from furc.advise.surgery import followers
+from furc.onnx.graph import Node
+from furc.quantizer.operators import FIXED_RANGES
+
+UNLIKE = 16.0  # times as large: of 8 bits, 4 are left for the smaller one
+LEVELS = 255
+SAME_VALUES = {"Split", "Slice", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze"}
+
+
+class Unlike(NamedTuple):
+    """A Concat, and the ranges of the largest and the smallest that it joins."""
+
+    node: Node
+    large: Range
+    small: Range
+
+    def reason(self, name: str) -> str:
+        left = LEVELS * _reach(self.small) / _span(self.large)
+        return (
+            f"'{name}' joins {_words(self.large)} and {_words(self.small)} on one scale: INT8 leaves the smaller part "
+            f"{max(left, 0):.1f} of 255 steps"
+        )
+
+
+def unlike_concats(subject: Subject) -> Iterator[Unlike]:
+    """Those behind the last weights of the model."""
+    graph = subject.graph
+    for node in graph.nodes:
+        if node.op != "Concat" or not graph.is_float(node.output):
+            continue
+        if any(subject.is_linear(each) for each in followers(graph, [node]).values()):
+            continue
+        names = [name for name in node.inputs if name not in graph.constants]
+        seen = subject.ranges(names)
+        ranges = [_bounds(subject, name, seen[name]) for name in names if name in seen]
+        if len(ranges) < 2:
+            continue
+        large, small = max(ranges, key=_reach), min(ranges, key=_reach)
+        if _reach(small) > 0 and _reach(large) / _reach(small) >= UNLIKE:
+            yield Unlike(node, large, small)
+
+
+def _bounds(subject: Subject, name: str, seen: Range) -> Range:
+    """What is known of any input, where something is."""
+    node = subject.graph.producer(name)
+    while node is not None and node.op in SAME_VALUES:
+        node = subject.graph.producer(node.inputs[0])
+    return FIXED_RANGES.get(node.op, seen) if node is not None else seen
+
+
+def _reach(ends: Range) -> float:
+    return max(abs(ends[0]), abs(ends[1]))
+
+
+def _span(ends: Range) -> float:
+    return max(ends[1], 0.0) - min(ends[0], 0.0)
+
+
+def _words(ends: Range) -> str:
+    return f"{ends[0]:.3g} to {ends[1]:.3g}"
