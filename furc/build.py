@@ -127,10 +127,11 @@ def lowered(
 
 def link(content: IR, options: CompileOptions, progress: Listener = QUIET, instruments: Listener = QUIET) -> Built:
     """All the way down. progress hears of every step, instruments look into what is kept (passes/plan.py)."""
+    placements = content.placements if isinstance(content, Graph) else ()
     program = lowered(content, options, LIR, progress, instruments)
     assert isinstance(program, Program)
     enf = pipeline.link(program, options, __version__, progress)
-    return Built(enf=enf, budget=budget_of(enf, program, options.npu), program=program)
+    return Built(enf=enf, budget=budget_of(enf, program, options.npu, placements), program=program)
 
 
 def verifying(graph: Graph, options: CompileOptions) -> VerifyingListener:

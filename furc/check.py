@@ -16,12 +16,12 @@ from furc.frontend.onnx.hosted import Cause
 from furc.frontend.onnx.input_form import InputForm
 from furc.frontend.onnx.model import read_model
 from furc.frontend.onnx.node import Node
-from furc.frontend.onnx.placing import PLACED, Placing, estimates, placed_on_host
+from furc.frontend.onnx.placing import PLACED, Placing, decide, estimates
 from furc.frontend.placement import Unit
 from furc.onnx.files import Source
 from furc.request import Request
 from passes.analysis.host_share import calls, host_operators
-from passes.ir.graph import Graph
+from passes.ir.graph import Graph, Placement
 
 NS_PER_MS = 1e6
 
@@ -51,9 +51,11 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """Every operator of a model, in its order."""
+    """Every operator of a model, in its order. placements: where something is on the host, how the model can be placed
+    on NPU and host."""
 
     judgements: tuple[Judgement, ...]
+    placements: tuple[Placement, ...] = ()
 
     def of(self, *where: Where) -> tuple[Judgement, ...]:
         return tuple(j for j in self.judgements if j.where in where)
@@ -76,9 +78,9 @@ def check_file(model: Source, request: Request | None = None, source: str = "") 
     walk.judge()
     unable = {**walk.hosts, **walk.refused}
     walk.hosts = unable
-    hosts = placed_on_host(walk, placing) if unable else {}
+    hosts, placements = decide(walk, placing) if unable else ({}, ())
     costs = estimates(walk, placing)
-    return CheckReport(tuple(_judgements(walk, hosts, unable, costs)))
+    return CheckReport(tuple(_judgements(walk, hosts, unable, costs)), placements)
 
 
 def left_in(graph: Graph) -> tuple[Judgement, ...]:

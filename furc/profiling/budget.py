@@ -14,6 +14,7 @@ from isa.npu import NpuConfig
 from isa.program import fetch
 from isa.timing.clock import weight_bytes
 from passes.analysis.occupancy import Occupied, occupancy
+from passes.ir.graph import Placement
 from passes.ir.lir import Program
 
 TOP = 3
@@ -40,20 +41,22 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a binary takes of its machine. All sizes in bytes."""
+    """What a binary takes of its machine. All sizes in bytes. placements: how its operators could have been placed on
+    NPU and host, where some are on the host; only known of a model, not of text."""
 
     instruction_memory: Use
     sram: Use
     dram: Use
     host: tuple[HostWork, ...]
+    placements: tuple[Placement, ...] = ()
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 
 
-def budget_of(enf: Enf, program: Program, npu: NpuConfig) -> Budget:
+def budget_of(enf: Enf, program: Program, npu: NpuConfig, placements: tuple[Placement, ...] = ()) -> Budget:
     """The budget of what was just compiled."""
-    return Budget(_instructions(enf, npu), _sram(enf, program, npu), _dram(enf, npu), host_work(enf, npu))
+    return Budget(_instructions(enf, npu), _sram(enf, program, npu), _dram(enf, npu), host_work(enf, npu), placements)
 
 
 def budget_from_json(text: str) -> Budget:
@@ -61,7 +64,8 @@ def budget_from_json(text: str) -> Budget:
     values = json.loads(text)
     uses = [_use(values[name]) for name in ("instruction_memory", "sram", "dram")]
     host = tuple(_host(o) for o in values["host"])
-    return Budget(uses[0], uses[1], uses[2], host)
+    placements = tuple(Placement(*each) for each in values["placements"])
+    return Budget(uses[0], uses[1], uses[2], host, placements)
 
 
 def _instructions(enf: Enf, npu: NpuConfig) -> Use:

@@ -29,16 +29,23 @@ class Moment(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostWork:
-    """One operator on the host. tensor: the model's name of what it works on. step, moment: when it runs."""
+    """One operator on the host. tensor: the model's name of what it works on. reason: why it is there, with the limit
+    that it breaks; remedy: what the user can do. step, moment: when it runs."""
 
     name: str
     nodes: tuple[str, ...]
     tensor: str
     shape: tuple[int, ...]
     reason: str
+    remedy: str
     ms: float
     step: int
     moment: Moment
+
+    @property
+    def is_of_the_model(self) -> bool:
+        """An operator of the model, not a conversion between it and the NPU."""
+        return bool(self.nodes and self.reason)
 
 
 def host_work(enf: Enf, npu: NpuConfig) -> tuple[HostWork, ...]:
@@ -67,7 +74,8 @@ def _operator(operator: HostOperator, step: int, images: int, npu: NpuConfig) ->
         nodes=operator.nodes,
         tensor=operator.tensor,
         shape=operator.shape,
-        reason="; ".join(part for part in (operator.reason, operator.remedy) if part),
+        reason=operator.reason,
+        remedy=operator.remedy,
         ms=images * nanoseconds(operator, npu) / NS_PER_MS,
         step=step,
         moment=Moment.BEFORE,
@@ -99,6 +107,7 @@ def _layouts(step: NpuStep, index: int, edges: Mapping[str, HostOperator], npu: 
                     tensor=tensor.name if edge is None else edge.tensor,  # the user knows that one
                     shape=tuple(tensor.shape) if edge is None else edge.shape,
                     reason=REASONS[name],
+                    remedy="",
                     ms=npu.host_copy_ns_per_element * tensor.shape.elements / NS_PER_MS,
                     step=index,
                     moment=moment,

@@ -77,7 +77,8 @@ def host_table(profile: Profile) -> Table:
 
 def host_row(work: HostWork) -> tuple[str, ...]:
     """An operator on the host: its name, then HOST_COLUMNS."""
-    return (work.name, work.tensor, shape(work.shape), f"{work.ms:.3f}", work.reason)
+    why = "; ".join(part for part in (work.reason, work.remedy) if part)
+    return (work.name, work.tensor, shape(work.shape), f"{work.ms:.3f}", why)
 
 
 def _row(o: OperatorProfile) -> tuple[str, ...]:

@@ -124,4 +124,5 @@ def _host_args(operator: HostWork) -> dict[str, object]:
         "ms": round(operator.ms, 6),
         "bound_by": "host",
         "reason": operator.reason,
+        "remedy": operator.remedy,
     }

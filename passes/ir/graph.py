@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import networkx as nx
 import numpy as np
@@ -12,9 +13,22 @@ from passes.ir.op import Array, Level, Op, Value
 from passes.ir.types import TensorType
 
 
+class Placement(NamedTuple):
+    """A way to place a model's operators on NPU and host. way: in words; key: what asks for it. npu_parts: turns that
+    the NPU takes; on_host: operators of the host. ms: estimated. chosen: it is how the graph was made."""
+
+    way: str
+    key: str
+    npu_parts: int
+    on_host: int
+    ms: float
+    chosen: bool
+
+
 @dataclass(eq=False, kw_only=True)
 class Graph:
-    """Ops in execution order over values. constants: what values without a producer hold."""
+    """Ops in execution order over values. constants: what values without a producer hold. placements: of a model that
+    was just read and of which something is on the host, how it could have been placed; text does not carry them."""
 
     name: str
     level: Level
@@ -24,6 +38,7 @@ class Graph:
     outputs: list[Value] = field(default_factory=list)
     ops: list[Op] = field(default_factory=list)
     constants: dict[Value, Array] = field(default_factory=dict, repr=False)
+    placements: tuple[Placement, ...] = field(default=(), repr=False)
 
     def producers(self) -> dict[Value, Op]:
         """The op that makes each value."""

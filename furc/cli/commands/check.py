@@ -12,6 +12,7 @@ from furc.cli.command import command as declare
 from furc.cli.display import say, show
 from furc.cli.request import FILE, takes_request
 from furc.report.check_table import check_table, summary
+from furc.report.placement_table import placement_table
 from furc.request import Request
 
 
@@ -33,6 +34,9 @@ def command(context: click.Context, request: Request, model: Path, everything: b
         table = check_table(report, everything=everything)
         if table.rows:
             show(table)
+        placements = placement_table(report.placements)
+        if placements is not None:
+            show(placements)
         say(summary(report))
     if not report.compiles:
         context.exit(EXIT_USER)

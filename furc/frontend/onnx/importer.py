@@ -31,7 +31,7 @@ from furc.frontend.onnx.hosted import ELEMENTS, Cause, Told, Turns, in_turns, in
 from furc.frontend.onnx.model import Model
 from furc.frontend.onnx.node import QUANTIZE as QUANTIZE_AGAIN
 from furc.frontend.onnx.node import Node
-from furc.frontend.onnx.placing import Placing, placed_on_host
+from furc.frontend.onnx.placing import Placing, decide
 from furc.frontend.onnx.quantization import DEQUANTIZE, QUANTIZE, activation_quant, read_parameters
 from furc.frontend.onnx.refusals import refusal
 from furc.frontend.onnx.registry import HANDLERS, MOVES
@@ -40,7 +40,7 @@ from furc.runtime.host_model import GROWING, refusals
 from isa.errors import FurcError, Loc, LowerError, SourceError
 from passes.dfg.check_operators import problems_of
 from passes.dfg.legality import OperatorSet
-from passes.ir.graph import Graph
+from passes.ir.graph import Graph, Placement
 from passes.ir.levels import broken_rules, verify
 from passes.ir.op import Array, Level, Op, Value
 from passes.ir.types import OPEN, DType, Quant, TensorType
@@ -77,6 +77,7 @@ def import_model(model: Model, placing: Placing, operator_set: str = OperatorSet
     Raises SourceError or LowerError naming the node, where no host helps either."""
     left: dict[int, Cause] = {}  # what the NPU cannot take
     placed = Placed({}, frozenset())
+    placements: tuple[Placement, ...] = ()
     for _ in range(MOST_WALKS):
         walk = Importer(model, placed, operator_set)
         graph = walk.run()
@@ -85,12 +86,15 @@ def import_model(model: Model, placing: Placing, operator_set: str = OperatorSet
         if walk.placed != placed:
             placed = Placed(dict(left), walk.placed.known) if new else walk.placed
             continue
-        hosts = placed_on_host(walk, placing) if left and placed.hosts == left else placed.hosts
+        hosts = placed.hosts
+        if left and placed.hosts == left:
+            hosts, placements = decide(walk, placing)
         if hosts != placed.hosts:
             placed = Placed(hosts, placed.known)
             continue
         unable = {i: cause for i, cause in _cannot_be_lowered(graph, walk, placing).items() if i not in placed.hosts}
         if not unable:
+            graph.placements = placements
             return graph
         left |= unable
         placed = Placed(dict(left), frozenset(walk.folded))

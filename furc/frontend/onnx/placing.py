@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 import networkx as nx
@@ -21,7 +22,7 @@ from furc.frontend.placement import Carried, Problem, Unit, place
 from isa.npu import NpuConfig
 from isa.timing.formulas import CONV_COMMANDS
 from passes.analysis.host_share import macs_of
-from passes.ir.graph import Graph
+from passes.ir.graph import Graph, Placement
 from passes.ir.types import OPEN, DType
 
 UTILIZATION = 0.25  # of the peak that networks reach; published ones: 0.06 to 0.22 of 64 TOPS and more alone
@@ -33,7 +34,8 @@ NS = 1e9
 Shape = tuple[int, ...]
 
 
-AUTO, ALL = "auto", "all"
+AUTO, ALL, NOTHING = "auto", "all", "nothing"
+NS_PER_MS = 1e6
 
 
 class Placing(NamedTuple):
@@ -63,11 +65,32 @@ def estimates(walk: Walked, placing: Placing) -> dict[int, Unit]:
     return {node.index: question.unit([node]) for node in question.computing}
 
 
-def placed_on_host(walk: Walked, placing: Placing) -> dict[int, Cause]:
-    """The nodes of the host, those that the NPU could take among them, each with its reason."""
-    if placing.segments == ALL:
-        return dict(walk.hosts)
+class Decision(NamedTuple):
+    """hosts: the nodes of the host, those that the NPU could take among them, each with its reason. placements: the one
+    that was chosen, and what else was considered."""
+
+    hosts: dict[int, Cause]
+    placements: tuple[Placement, ...]
+
+
+def decide(walk: Walked, placing: Placing) -> Decision:
+    """Where each node runs."""
     return _Question(walk, placing).answer()
+
+
+def _ways(problem: Problem, asked: int | str) -> dict[int | str, tuple[bool, ...]]:
+    """Placements, by what asks for each: the vendor's rule of one part, any number, all that the NPU takes, nothing;
+    and what the user asked for."""
+    legal = tuple(math.isfinite(unit.npu_ns) for unit in problem.units)
+    counts = sorted({1, *([asked] if isinstance(asked, int) else [])})
+    ways: dict[int | str, tuple[bool, ...]] = {n: place(replace(problem, most_segments=n)) for n in counts}
+    return ways | {AUTO: place(problem), ALL: legal, NOTHING: tuple(False for _ in legal)}
+
+
+def _words(key: int | str) -> str:
+    known = {1: "one part on the NPU, the host before and behind it", AUTO: "as many parts on the NPU as pay",
+             ALL: "all that the NPU takes", NOTHING: "all on the host"}  # fmt: skip
+    return known.get(key, f"at most {key} parts on the NPU")
 
 
 class _Question:
@@ -81,21 +104,34 @@ class _Question:
         made = [(name, node) for node in walk.nodes if node.index not in walk.folded for name in node.outputs]
         self.maker = {name: node for name, node in made if name}
 
-    def answer(self) -> dict[int, Cause]:
+    def answer(self) -> Decision:
         units = self._units()
         number = {node.index: i for i, together in enumerate(units) for node in together}
         problem = Problem(
-            tuple(self.unit(together) for together in units),
-            tuple(self._tensors(number)),
-            SEGMENT_NS,
-            None if isinstance(self.placing.segments, str) else self.placing.segments,
+            tuple(self.unit(together) for together in units), tuple(self._tensors(number)), SEGMENT_NS, None
         )
-        on_npu = place(problem)
+        ways = _ways(problem, self.placing.segments)
+        on_npu = ways[self.placing.segments]
+        placements = tuple(self._placement(problem, units, key, way) for key, way in ways.items())
+        if self.placing.segments == ALL:
+            return Decision(dict(self.walk.hosts), placements)
         hosts = dict(self.walk.hosts)
         for node in self.computing:
             if not on_npu[number[node.index]]:
                 hosts.setdefault(node.index, self._moved())
-        return hosts | self._absorbed(hosts)
+        return Decision(hosts | self._absorbed(hosts), placements)
+
+    def _placement(
+        self, problem: Problem, units: list[list[Node]], key: int | str, on_npu: tuple[bool, ...]
+    ) -> Placement:
+        return Placement(
+            way=_words(key),
+            key=f"-c max_npu_segments={key}" if key != NOTHING else "",
+            npu_parts=problem.segments(on_npu),
+            on_host=sum(len(nodes) for nodes, npu in zip(units, on_npu, strict=True) if not npu),
+            ms=problem.cost(on_npu) / NS_PER_MS,
+            chosen=key == self.placing.segments,
+        )
 
     def _moved(self) -> Cause:
         segments = self.placing.segments
