@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from furc.tflite.cutting import is_part
 from isa.assembly import parse_program
 from isa.encoding import decode_program
 from isa.enf import MAGIC
@@ -84,6 +85,7 @@ CONSTANTS = Kind("the constants of IR text", archive(CONSTANTS_MARK))
 ARRAYS = Kind("the outputs of a run", archive(ARRAYS_MARK))
 DUMP = Kind("a dump of furc litmus", archive(DUMP_MARK))
 MODEL = Kind("a model that furc made", begins(rb".{0,16}\x12\x04" + PRODUCER.encode()))
+TFLITE_PART = Kind("a part of a TFLite model that furc cut out", is_part)
 PROGRAM = Kind("an encoded program", _is_program)
 ASSEMBLY = Kind("assembly", _is_assembly)
 DOT = Kind(

@@ -109,21 +109,28 @@ def verify_file(
     Raises FurcError.
     """
     asked, data = request or Request(), read_bytes(Path(path))
-    model, inputs = _read(path, asked, files or {}, seed)
+    model, inputs = model_and_data(path, asked, files or {}, seed)
     options = replace(asked, batch=1).options()
     if against is Against.ONNXRUNTIME:
         shapes = fixed_batch(model, asked.input_shapes, asked.open_batch)
         return verify(model, inputs, options, input_shapes=shapes)
-    if not is_tflite(data, str(path)):
-        raise ConfigError("NotTflite", "LiteRT runs TFLite models only", at=Loc(str(path)),
+    return verify_litert(data, asked, inputs, str(path))
+
+
+def verify_litert(data: bytes, request: Request, inputs: Mapping[str, Array], source: str = "") -> Verification:
+    """A TFLite model against LiteRT. inputs: one array an input, batch 1. Raises FurcError: ConfigError NotTflite."""
+    if not is_tflite(data, source):
+        raise ConfigError("NotTflite", "LiteRT runs TFLite models only", at=Loc(source),
                           hint="--against onnxruntime")  # fmt: skip
-    graph = asked.load(model, str(path))  # not fused: LiteRT rounds in between
-    return Verification(against, _checked(graph, inputs, litert_tensors(data, inputs), options))
+    graph = request.load(data, source)  # not fused: LiteRT rounds in between
+    known = litert_tensors(data, inputs)
+    return Verification(Against.LITERT, _checked(graph, inputs, known, replace(request, batch=1).options()))
 
 
-def _read(
+def model_and_data(
     path: Path | str, asked: Request, files: Mapping[str, Path], seed: int
 ) -> tuple[onnx.ModelProto, dict[str, Array]]:
+    """A model from a file, and an array for each of its inputs. Raises FurcError."""
     model = load(path)
     graph = asked.load(model, str(path))
     return model, read_inputs(inputs_of(graph.inputs), files, seed)
@@ -266,7 +273,7 @@ def minimal(
     Raises FurcError.
     """
     asked = request or Request()
-    model, inputs = _read(path, asked, files or {}, seed)
+    model, inputs = model_and_data(path, asked, files or {}, seed)
     shapes = fixed_batch(model, asked.input_shapes, asked.open_batch)
     model, options = in_qdq_form(model), replace(asked, batch=1).options()
     if shapes:
@@ -279,7 +286,7 @@ def minimal(
     grids = _grids(model)
     wanted = (bad.tensor.removesuffix(REQUANTIZED), bad.quant)
     target = next(n for n in reference if n in grids and (grids[n] == wanted or (n, grids[n][1]) == wanted))
-    for depth in _doubled(len(model.graph.node)):
+    for depth in doubled(len(model.graph.node)):
         part, fed = _part(model, target, depth, reference, inputs)
         own = verify(part, fed, options)
         if own.first_bad(limit) is not None:
@@ -287,7 +294,8 @@ def minimal(
     return model, found
 
 
-def _doubled(end: int) -> Iterable[int]:
+def doubled(end: int) -> Iterable[int]:
+    """1, 2, 4 and so on, below an end."""
     depth = 1
     while depth < end:
         yield depth

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -13,11 +14,11 @@ from isa.errors import ConfigError
 from passes.ir.types import Quant, per_tensor
 
 
-def litert_tensors(data: bytes, inputs: Mapping[str, Array]) -> dict[tuple[str, Quant], Array]:
-    """Every tensor of 8 bits that an operator makes, by name and grid, as int8 (uint8 minus 128), axes as in ONNX.
+def litert_run(data: bytes, inputs: Mapping[str, Array]) -> Any:
+    """An interpreter that has run a model with LiteRT's reference kernels and keeps every tensor; untyped, as LiteRT
+    is.
 
-    LiteRT's reference kernels run: the numbers that TFLite's specification states. Raises ConfigError NoLitert.
-    """
+    Raises ConfigError NoLitert."""
     try:
         from ai_edge_litert.interpreter import Interpreter, OpResolverType  # a development dependency
     except ImportError as error:
@@ -32,6 +33,15 @@ def litert_tensors(data: bytes, inputs: Mapping[str, Array]) -> dict[tuple[str, 
     for detail in interpreter.get_input_details():
         interpreter.set_tensor(detail["index"], inputs[detail["name"]])
     interpreter.invoke()
+    return interpreter
+
+
+def litert_tensors(data: bytes, inputs: Mapping[str, Array]) -> dict[tuple[str, Quant], Array]:
+    """Every tensor of 8 bits that an operator makes, by name and grid, as int8 (uint8 minus 128), axes as in ONNX.
+
+    LiteRT's reference kernels run: the numbers that TFLite's specification states. Raises ConfigError NoLitert.
+    """
+    interpreter = litert_run(data, inputs)
     writer = converted(data)
     found: dict[tuple[str, Quant], Array] = {}
     for name, (number, image) in writer.places.items():

@@ -9,10 +9,11 @@ import click
 from furc.cli.command import command as declare
 from furc.cli.display import saved, say, show
 from furc.cli.request import FILE, force_option, input_files, takes_request
-from furc.output import MODEL, Outputs
+from furc.output import MODEL, TFLITE_PART, Outputs
 from furc.report.tables import Column, Table, count, nodes
 from furc.request import Request
 from furc.verify import Against, Checked, Error, Verification, minimal, verify_file
+from furc.verify_tflite import minimal_tflite
 from isa.errors import Loc, RunError
 
 NAMES = {Against.ONNXRUNTIME: "ONNX Runtime", Against.LITERT: "LiteRT"}
@@ -30,8 +31,8 @@ NAMES = {Against.ONNXRUNTIME: "ONNX Runtime", Against.LITERT: "LiteRT"}
     "--minimal",
     "smallest",
     type=FILE,
-    metavar="OUT.onnx",
-    help="Where an operator adds more (to ONNX Runtime's numbers), write the smallest part that shows it.",
+    metavar="OUT",
+    help="Where an operator adds more, write the smallest part that shows it: ONNX, and TFLite against LiteRT.",
 )
 @click.option("--all", "everything", is_flag=True, help="List every tensor, not only those that differ.")
 @takes_request
@@ -48,21 +49,36 @@ def command(
     """
     outputs = Outputs((model,), force)
     if smallest is not None:
-        outputs.check(smallest, MODEL)
+        outputs.check(smallest, TFLITE_PART if against == Against.LITERT else MODEL)
     files = input_files(inputs)
     found = verify_file(model, request, files, seed, Against(against))
     _show(found, everything)
     bad = found.first_bad(limit)
-    if smallest is not None:
-        part = minimal(model, request, files, seed, limit)
-        if part is None:
-            say(f"no operator adds more than {limit} LSB: there is nothing to write")
-        else:
-            outputs.add(smallest, part[0].SerializeToString(), MODEL)
-            outputs.write()
-            saved(smallest, f", {len(part[0].graph.node)} nodes")
+    if smallest is not None and bad is None:
+        say(f"no operator adds more than {limit} LSB: there is nothing to write")
+    elif smallest is not None:
+        _write_part(outputs, smallest, Against(against), model, request, files, seed, limit)
     if bad is not None:
         raise _too_bad(bad, model, limit, len(found.bad(limit)))
+
+
+def _write_part(
+    outputs: Outputs, path: Path, against: Against, model: Path, request: Request, files: dict[str, Path], seed: int,
+    limit: int,
+) -> None:  # fmt: skip
+    """The smallest part that shows it, in the form of the reference."""
+    if against is Against.LITERT:
+        found = minimal_tflite(model, request, files, seed, limit)
+        assert found is not None, "it was just seen that an operator adds more"
+        outputs.add(path, found[0].data, TFLITE_PART)
+        words = f", {found[0].operators} operators"
+    else:
+        part = minimal(model, request, files, seed, limit)
+        assert part is not None, "it was just seen that an operator adds more"
+        outputs.add(path, part[0].SerializeToString(), MODEL)
+        words = f", {len(part[0].graph.node)} nodes"
+    outputs.write()
+    saved(path, words)
 
 
 def _show(found: Verification, everything: bool) -> None:
@@ -99,5 +115,5 @@ def _too_bad(bad: Checked, model: Path, limit: int, others: int) -> RunError:
     also = (f"{others} operators add more than {limit} LSB; this is the first",) if others > 1 else ()
     return RunError(
         "ResultsDiffer", message, at=Loc(str(model), bad.nodes), also=also,
-        hint="--minimal OUT.onnx writes the part that shows it; --limit says what is allowed",
+        hint="--minimal OUT writes the part that shows it; --limit says what is allowed",
     )  # fmt: skip

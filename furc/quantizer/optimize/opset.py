@@ -3,34 +3,79 @@
 from __future__ import annotations
 
 import onnx
-from onnx import version_converter
+from onnx import helper, version_converter
 
 from furc.isolated import isolated
 from isa.errors import QuantizeError
 
 OLDEST, NEWEST_QDQ = 13, 20  # QuantizeLinear takes per-channel scales since 13; 21 changes its attributes
+FROM_THE_END = 13  # since this opset Softmax and Hardmax take one axis
+DILATED_AVERAGES = 19  # since this opset AveragePool has dilations
 
 
 def convert_opset(model: onnx.ModelProto, wanted: int = 13) -> onnx.ModelProto:
-    """The model at opset `wanted`; a newer model for which ONNX has no way down stays at its own opset, up to 20.
+    """The model at opset `wanted`; a newer model for which ONNX has no way down stays at its own opset, or goes down to
+    20: from 21 on not even Add has one.
 
-    Raises QuantizeError[OpsetConversion] where there is no way up, or the model is newer than 20.
+    Raises QuantizeError[OpsetConversion] where there is no way up, or from a newer model to 20.
     """
     have = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), wanted)
     if have == wanted:
         return model
-    try:
-        data = isolated(lambda: bytes(version_converter.convert_version(model, wanted).SerializeToString()))
-        return onnx.ModelProto.FromString(data)
-    except Exception as error:  # the C++ converter has no exception type of its own
-        if OLDEST <= have <= NEWEST_QDQ:
-            return model
-        raise QuantizeError(
-            "OpsetConversion",
-            f"the model is at opset {have} and ONNX cannot convert it to {wanted}: {_first_line(error)}",
-            hint=f"export the model with opset_version={wanted}",
-        ) from error
+    ways = [wanted] if have < wanted or not _has_no_way_down(model, wanted) else []
+    if have > NEWEST_QDQ:
+        ways.append(NEWEST_QDQ)
+    problem: Exception | None = None
+    for version in ways:
+        try:
+            return _converted(_as_plain(model) if have < FROM_THE_END <= version else model, version)
+        except Exception as error:  # the C++ converter has no exception type of its own
+            problem = problem or error
+    if OLDEST <= have <= NEWEST_QDQ:
+        return model
+    raise QuantizeError(
+        "OpsetConversion",
+        f"the model is at opset {have} and ONNX cannot convert it to {wanted}: {_first_line(problem)}",
+        hint=f"export the model with opset_version={wanted}",
+    ) from problem
 
 
-def _first_line(error: Exception) -> str:
+def _converted(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
+    data = isolated(lambda: bytes(version_converter.convert_version(model, version).SerializeToString()))
+    return onnx.ModelProto.FromString(data)
+
+
+def _has_no_way_down(model: onnx.ModelProto, version: int) -> bool:
+    """What the converter would write at an opset that does not know it: it leaves dilations of an AveragePool as they
+    are."""
+    return version < DILATED_AVERAGES and any(
+        node.op_type == "AveragePool" and attribute.name == "dilations" and any(step != 1 for step in attribute.ints)
+        for node in model.graph.node
+        for attribute in node.attribute
+    )
+
+
+def _as_plain(model: onnx.ModelProto) -> onnx.ModelProto:
+    """With every Hardmax over the last axis of two, which it means at every opset. Before 13 it took all axes from its
+    own on together, and the converter forgets that, which it does not of Softmax."""
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    del changed.graph.node[:]
+    for node in model.graph.node:
+        changed.graph.node.extend(_flat_hardmax(node) if node.op_type == "Hardmax" else [node])
+    return changed
+
+
+def _flat_hardmax(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    x, y = node.input[0], node.output[0]
+    axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)
+    return [
+        helper.make_node("Shape", [x], [f"{y}/shape"]),
+        helper.make_node("Flatten", [x], [f"{y}/flat"], axis=axis),
+        helper.make_node("Hardmax", [f"{y}/flat"], [f"{y}/hardmax"], name=node.name, axis=1),
+        helper.make_node("Reshape", [f"{y}/hardmax", f"{y}/shape"], [y]),
+    ]
+
+
+def _first_line(error: Exception | None) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -16,8 +16,11 @@ from tflite_models import Drawing
 from furc.cli.main import cli
 from furc.compiler import compile_graph
 from furc.request import Request
-from furc.tflite.convert import to_onnx
+from furc.tflite.convert import converted, to_onnx
+from furc.tflite.cutting import part_above
+from furc.tflite.litert import litert_run
 from furc.verify import Against, minimal, verify_file
+from furc.verify_tflite import minimal_tflite
 from passes.ir.graph import Graph
 from passes.ops.conv import Conv2d
 
@@ -177,3 +180,53 @@ def test_a_tensor_that_is_brought_onto_another_grid_is_compared_on_that_grid(tmp
     model.write_bytes(d.bytes(d.conv(y, 4)))
     found = verify_file(model, Request(target_npu="warboy"))
     assert found.worst_arrived == 0 and "t2.requantized" in [row.tensor for row in found.tensors]
+
+
+@pytest.fixture
+def wrong_depthwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compiler that adds to the bias of every depthwise convolution, wherever it stands in a model."""
+    right = compile_graph
+
+    def wrong(graph: Graph, *options: object) -> object:
+        for op in graph.ops:
+            if isinstance(op, Conv2d) and "DEPTHWISE" in op.loc.nodes[0] and op.bias is not None:
+                graph.constants = {**graph.constants, op.bias: graph.constants[op.bias] + 3000}
+        return right(graph, *options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("furc.verify.compile_graph", wrong)
+
+
+@pytest.mark.usefixtures("wrong_depthwise")
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+def test_against_litert_a_tflite_model_is_cut_out(
+    furc_command: Callable[..., Result], tmp_path: Path, dtype: str
+) -> None:
+    model, part = written(residual, dtype, tmp_path / "net.tflite"), tmp_path / "part.tflite"
+    words = ("verify", model, "--against", "litert", "--target-npu", "warboy", "--minimal", part)
+    told = furc_command(*words)
+    assert told.exit_code == 1 and f"saved to {part}, 1 operators" in told.stderr
+    (operator,) = converted(part.read_bytes()).model.operators
+    assert operator.op == "DEPTHWISE_CONV_2D" and part.stat().st_size < model.stat().st_size
+    again = furc_command("verify", part, "--against", "litert", "--target-npu", "warboy")
+    assert again.exit_code == 1 and "ResultsDiffer" in again.stderr
+    assert furc_command(*words).exit_code == 1  # what furc wrote it may write again
+    other = written(residual, dtype, tmp_path / "mine.tflite")
+    assert "error[WouldOverwrite]" in furc_command(*words[:-1], other).stderr
+
+
+def test_against_litert_nothing_is_cut_out_of_what_is_right(tmp_path: Path) -> None:
+    model = written(residual, "int8", tmp_path / "net.tflite")
+    assert minimal_tflite(model, Request(target_npu="warboy")) is None
+
+
+def test_a_part_may_be_of_several_operators(tmp_path: Path) -> None:
+    """Its numbers are those of the whole."""
+    data = written(detector, "int8", tmp_path / "net.tflite").read_bytes()
+    (given,) = converted(data).proto().graph.input
+    inputs = {given.name: np.random.default_rng(0).integers(-128, 128, (1, 32, 32, 3)).astype(np.int8)}
+    whole, target = litert_run(data, inputs), converted(data).model.outputs[0]
+    for depth, operators in ((1, 1), (2, 2), (99, len(converted(data).model.operators))):
+        part = part_above(data, target, depth)
+        assert part.operators == operators
+        run = litert_run(part.data, {name: whole.get_tensor(number) for name, number in part.inputs.items()})
+        assert np.array_equal(run.get_tensor(run.get_output_details()[0]["index"]), whole.get_tensor(target))
