@@ -7,12 +7,15 @@ graph = lower(Path("model.dfg"), "cdfg")
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from furc.cache import default_cache, key_of
 from furc.data.inputs import inputs_of, random_inputs
+from furc.frontend.fitting import fitted
+from furc.frontend.onnx.hosted import Cause
 from furc.ir_files import is_ir, read_ir, side_file
 from furc.onnx.files import data_files
 from furc.profiling.budget import Budget, budget_from_json, budget_of
@@ -49,8 +52,7 @@ def build(source: Path | str, request: Request | None = None, progress: Listener
     key = cache_key(path, asked)
     built = cached(key)
     if built is None:
-        content, options = read(path, asked)
-        built = link(content, options, progress)
+        built = fitted(lambda leave: read(path, asked, leave), lambda found: link(*found, progress))
         keep(key, built, path, asked)
     return built
 
@@ -95,11 +97,14 @@ def sources_of(source: Path) -> tuple[Path, ...]:
 # --- one step after the other ---------------------------------------------------------------------------------
 
 
-def read(source: Path, request: Request) -> tuple[IR, CompileOptions]:
-    """The source at its own level, and the options that suit it. Raises FurcError."""
+def read(
+    source: Path, request: Request, leave: Mapping[str, Cause] = MappingProxyType({})
+) -> tuple[IR, CompileOptions]:
+    """The source at its own level, and the options that suit it. leave: nodes of a model for the host. Raises
+    FurcError."""
     if not is_ir(source):
         request.options()  # a wrong option is told before a large model is read
-        return request.load(source), request.options()
+        return request.load(source, leave=leave), request.options()
     content = read_ir(source)
     graph = _graph(content)
     if request.input_shapes:

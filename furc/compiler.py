@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from furc.compiler_config import compiler_config as check_config
 from furc.frontend import load_onnx
+from furc.frontend.fitting import fitted
+from furc.frontend.onnx.hosted import Cause
 from furc.frontend.onnx.input_form import InputForm
 from furc.onnx.files import Source
 from furc.version import __version__
@@ -49,12 +51,15 @@ def compile(
     """
     options = compile_options(target_npu, batch_size, compiler_config or {}, npu)
     checked = check_config(compiler_config or {})
-    graph = load_onnx(
-        model, input_shapes=input_shapes, batch=1, npu=options.npu, max_npu_segments=checked.max_npu_segments,
-        form=InputForm(checked.permute_input, checked.without_quantize),
-        operator_set=checked.operator_set,
-    )  # fmt: skip
-    return compile_graph(graph, options).enf
+
+    def read(leave: Mapping[str, Cause]) -> Graph:
+        return load_onnx(
+            model, input_shapes=input_shapes, batch=1, npu=options.npu, max_npu_segments=checked.max_npu_segments,
+            form=InputForm(checked.permute_input, checked.without_quantize),
+            operator_set=checked.operator_set, leave=leave,
+        )  # fmt: skip
+
+    return fitted(read, lambda graph: compile_graph(graph, options)).enf
 
 
 def compile_options(

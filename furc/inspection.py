@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from furc.build import ENF, Built, cache_key, cached, keep, link, lowered, read, verifying
+from furc.frontend.fitting import fitted
+from furc.frontend.onnx.hosted import Cause
 from furc.ir_files import is_ir
 from furc.profiling.recorded import record
 from furc.report.dot import dot
@@ -87,10 +89,14 @@ def inspect(
         return Inspected(built=built, from_cache=True)
     if not is_ir(path):
         reading()
-    content, options = read(path, asked)
-    if isinstance(content, Graph) and content.level is Level.DFG:
-        loaded(content)
-    result = _Inspector(wanted, printed).run(content, options, progress)
+
+    def told(leave: Mapping[str, Cause]) -> tuple[IR, CompileOptions]:
+        content, options = read(path, asked, leave)
+        if isinstance(content, Graph) and content.level is Level.DFG:
+            loaded(content)
+        return content, options
+
+    result = fitted(told, lambda found: _Inspector(wanted, printed).run(*found, progress))
     if result.built is not None:
         keep(key, result.built, path, asked)
     return result

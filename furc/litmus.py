@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from furc.build import link
+from furc.build import Built, link
 from furc.data.inputs import random_inputs
 from furc.data.samples import random_samples
+from furc.frontend.fitting import fitted
+from furc.frontend.onnx.hosted import Cause
 from furc.onnx.files import Source, in_file, load
 from furc.onnx.graph import fixed_batch
 from furc.output import DUMP_MARK
@@ -24,6 +26,7 @@ from furc.report.trace import chrome_trace
 from furc.request import Request
 from furc.runtime.session import Session
 from furc.version import __version__
+from passes.ir.graph import Graph
 from passes.options import CompileOptions
 
 SAMPLES, METHOD = 8, "MIN_MAX_ASYM"  # the vendor's
@@ -79,11 +82,18 @@ def _taken_through(source: str, asked: Request, quantized: bool, step: Step, par
         with _told(step, 2, "quantize"):
             plain = QuantizeOptions(method=METHOD, split=False, equalize=False, bias_correction=False)
             content = quantize_model(optimized, random_samples(optimized, SAMPLES), plain)
-    with _told(step, 3, "load", done=False):
-        graph = asked.load(content, source)
-    parts["compiler/model.dot"] = dot(graph)
-    with _told(step, 3, "compile"):
-        built = link(graph, options)
+
+    def read(leave: Mapping[str, Cause]) -> Graph:
+        with _told(step, 3, "load", done=False):
+            graph = asked.load(content, source, leave)
+        parts["compiler/model.dot"] = dot(graph)
+        return graph
+
+    def compiled(graph: Graph) -> Built:
+        with _told(step, 3, "compile"):
+            return link(graph, options)
+
+    built = fitted(read, compiled)
     measured = profile_of(built.enf, options.npu)
     assert built.program is not None
     parts["compiler/memory-analysis.html"] = memory_html(built.program, measured.recorded)

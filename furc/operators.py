@@ -86,6 +86,7 @@ def _table(rows: list[Operator]) -> Iterator[str]:
 
 def _everywhere() -> Iterator[str]:
     yield "## Of every operator\n"
+    yield "What breaks `OutOfSram` or `BatchNotPossible` goes to the host, where a node is to blame.\n"
     yield "| condition | error | what to do |"
     yield "| --- | --- | --- |"
     for held in EVERYWHERE:

@@ -6,10 +6,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from furc.compiler import compile_options
 from furc.compiler_config import compiler_config
 from furc.frontend import load_onnx
+from furc.frontend.onnx.hosted import Cause
 from furc.frontend.onnx.input_form import InputForm
 from furc.machine import DEFAULT_TARGET, machine
 from furc.onnx.files import Source
@@ -47,8 +49,11 @@ class Request:
         """The machine to compile for. Raises ConfigError."""
         return self.on if self.on is not None else machine(self.target_npu, self.npu_config)
 
-    def load(self, model: Source, source: str = "") -> Graph:
-        """The dfg graph of a quantized ONNX model, as these options have it. source: its name. Raises FurcError."""
+    def load(self, model: Source, source: str = "", leave: Mapping[str, Cause] = MappingProxyType({})) -> Graph:
+        """The dfg graph of a quantized ONNX model, as these options have it. source: its name. leave: nodes for the
+        host.
+
+        Raises FurcError."""
         config = compiler_config(self.settings)
         return load_onnx(
             model,
@@ -59,6 +64,7 @@ class Request:
             max_npu_segments=config.max_npu_segments,
             form=InputForm(config.permute_input, config.without_quantize),
             operator_set=config.operator_set,
+            leave=leave,
         )
 
     def options(self, batch: int | None = None) -> CompileOptions:

@@ -11,6 +11,7 @@ from furc.advise.proposal import Change, Figures
 from furc.advise.subject import Subject
 from furc.build import link
 from furc.compiler_config import compiler_config
+from furc.frontend.fitting import fitted
 from furc.frontend.onnx.model import is_quantized
 from furc.onnx.graph import Graph, infer_shapes
 from furc.profile_files import profile_of
@@ -90,6 +91,6 @@ def host_ms_of(model: onnx.ModelProto, npu: NpuConfig) -> float:
 
 
 def _timed(model: onnx.ModelProto, request: Request, source: str) -> Figures:
-    graph = request.load(model, source)
-    profile = profile_of(link(graph, request.options()).enf, request.npu())
+    built = fitted(lambda leave: request.load(model, source, leave), lambda graph: link(graph, request.options()))
+    profile = profile_of(built.enf, request.npu())
     return Figures(profile.npu_ms, profile.host_ms, request.batch or 1)

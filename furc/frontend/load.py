@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
+from furc.frontend.onnx.hosted import Cause
 from furc.frontend.onnx.importer import import_model
 from furc.frontend.onnx.input_form import InputForm
 from furc.frontend.onnx.model import read_model
@@ -25,13 +27,15 @@ def load_onnx(
     max_npu_segments: int | str = 1,
     form: InputForm = InputForm(),
     operator_set: str = OperatorSet.SEED28,
+    leave: Mapping[str, Cause] = MappingProxyType({}),
 ) -> Graph:
     """The dfg graph of a quantized ONNX model: a file, its bytes, or a loaded model.
 
     input_shapes: what dynamic axes become. batch: what an open first axis becomes. source: the name messages use, by
     default the path. form: of the inputs, where it is not the model's own. npu, max_npu_segments: what placement on NPU
-    or host goes by, where the NPU cannot take everything. operator_set: which list of operators the NPU takes.
-    Raises SourceError where the model cannot be read, LowerError where it does not fit the NPU.
-    """
+    or host goes by, where the NPU cannot take everything. operator_set: which list of operators the NPU takes. leave:
+    nodes for the host, by name, each with its reason. Raises SourceError where the model cannot be read, LowerError
+    where it does not fit the NPU."""
     placing = Placing(npu if npu is not None else target(DEFAULT_TARGET), max_npu_segments)
-    return import_model(read_model(path_or_model, input_shapes or {}, source, batch, form), placing, operator_set)
+    model = read_model(path_or_model, input_shapes or {}, source, batch, form)
+    return import_model(model, placing, operator_set, leave)

@@ -214,10 +214,7 @@ def _mode(node: Node) -> str | None:
 
 def _counted(node: Node) -> str | None:
     pads, x = any(node.integers("pads")), node.shape()
-    up, counts = node.integer("ceil_mode", 0), node.integer("count_include_pad", 0)
-    if up and counts and pads:
-        return "AveragePool that counts padding and rounds its size up does not run on the NPU"
-    if x is not None and len(x) == 5 and pads and not counts:
+    if x is not None and len(x) == 5 and pads and not node.integer("count_include_pad", 0):
         return "AveragePool over 3 axes that leaves padding out of the mean does not run on the NPU"
     return None
 
@@ -285,7 +282,7 @@ MODE = Rule(
     source="furc: no other mode",
 )
 COUNTED = Rule(
-    condition="not both ceil_mode and count_include_pad over padding; over 3 axes padding counts",
+    condition="over 3 axes padding counts, and no window reaches beyond it",
     says="AveragePool ", broken=_counted,
     remedy="set ceil_mode to 0 and state the pads", source="furc: no instruction divides so",
 )  # fmt: skip
@@ -364,7 +361,11 @@ def _rows() -> Iterator[Operator]:
         ("Max", "comparisons of two", (RANK,)),
         ("Min", "comparisons of two", (RANK,)),
         ("ReduceMean", "pooling over rows and columns, else a contraction with ones", (EXTENTS,)),
-        ("Resize", "nearest neighbours by whole factors: a move", ()),
+        (
+            "Resize",
+            "nearest neighbours by whole factors: a move; linear by 2 to 7, in the wider set: a contraction",
+            (),
+        ),
         ("SpaceToDepth", MOVE, ()),
         ("Squeeze", MOVE, ()),
         ("Sub", "of a number, a table; of two tensors an addition, in the wider set", (RANK,)),
@@ -382,7 +383,8 @@ HINTS = {
     "HardSwish": "export it as Add, Clip, Mul and Mul, or replace it by Relu",
     "HardSigmoid": "export it as Mul, Add and Clip, or replace it by Sigmoid",
     "GlobalMaxPool": "export it as a MaxPool with the kernel as large as the image",
-    "Resize": "use nearest neighbours and integer factors, or cut the model before this node",
+    "Resize": "use nearest neighbours and integer factors, or linear ones and the wider operator set, or cut the model "
+    "before this node",
     "Upsample": "use nearest neighbours and integer factors, or cut the model before this node",
 }
 

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -35,6 +36,7 @@ from furc.frontend.onnx.placing import Placing, decide
 from furc.frontend.onnx.quantization import DEQUANTIZE, QUANTIZE, activation_quant, read_parameters
 from furc.frontend.onnx.refusals import refusal
 from furc.frontend.onnx.registry import HANDLERS, MOVES
+from furc.frontend.onnx.rounded_pools import agree_on_shape
 from furc.onnx.graph import captured
 from furc.runtime.host_model import GROWING, refusals
 from isa.errors import FurcError, Loc, LowerError, SourceError
@@ -70,9 +72,15 @@ MOST_WALKS = 24  # each finds more nodes for the host; then all of them go there
 REFUSED = ("TensorTooLarge", "ConstantOutput")  # no host helps
 
 
-def import_model(model: Model, placing: Placing, operator_set: str = OperatorSet.SEED28) -> Graph:
+def import_model(
+    model: Model,
+    placing: Placing,
+    operator_set: str = OperatorSet.SEED28,
+    leave: Mapping[str, Cause] = MappingProxyType({}),
+) -> Graph:
     """The dfg graph of a checked model: what the NPU cannot take becomes calls of the host, and with it what is cheaper
-    there, or would need more segments of the NPU than are allowed.
+    there, or would need more segments of the NPU than are allowed. leave: nodes for the host, by name, whatever they
+    are.
 
     Raises SourceError or LowerError naming the node, where no host helps either."""
     left: dict[int, Cause] = {}  # what the NPU cannot take
@@ -92,7 +100,9 @@ def import_model(model: Model, placing: Placing, operator_set: str = OperatorSet
         if hosts != placed.hosts:
             placed = Placed(hosts, placed.known)
             continue
-        unable = {i: cause for i, cause in _cannot_be_lowered(graph, walk, placing).items() if i not in placed.hosts}
+        told = {node.index: leave[node.name] for node in walk.nodes if node.name in leave}
+        found = told or _cannot_be_lowered(graph, walk, placing)
+        unable = {i: cause for i, cause in found.items() if i not in placed.hosts}
         if not unable:
             graph.placements = placements
             return graph
@@ -248,6 +258,8 @@ class Importer(Context[Node]):
                 constants[name] = entry.array
             else:
                 told[name] = self._told_of(name, entry)
+        if node.inputs and node.inputs[0] in told:
+            agree_on_shape(node, told[node.inputs[0]].shape)
         results = infer(node, told, constants, self.model.proto.opset_import)
         for name, result in zip(node.outputs, results, strict=False):
             if name:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from furc.frontend.entries import Entry, Pending
@@ -11,6 +13,7 @@ from furc.frontend.onnx.registry import OnnxContext, operator
 from furc.frontend.onnx.windows import lifted, lowered_shape, read_window, read_windows
 from passes.ir.attributes import Kernel
 from passes.ir.op import Value
+from passes.ops.move import Pad
 from passes.ops.pool import AveragePool, MaxPool
 
 VOLUME = 5  # axes of [n, c, d, h, w]
@@ -75,11 +78,27 @@ def average_pool(context: OnnxContext, node: Node) -> Entry:
     shape, ceil = _pooled(x, window, bool(node.integer("ceil_mode", 0)))
     padded = bool(node.integer("count_include_pad", 0)) and any(window.pads)
     if ceil and padded:
-        raise node.unsupported(
-            "AveragePool that counts padding and rounds its size up does not run on the NPU",
-            "set ceil_mode to 0 and state the pads",
-        )
+        x, window = _with_padding(context, node, x, window, shape)
+        ceil, padded = window.slides(*x.type.shape[2:]) != shape[2:], False
     return _average(x, window, shape, lowered_shape(shape, original.type.rank), node, ceil=ceil, padded=padded)
+
+
+def _with_padding(
+    context: OnnxContext, node: Node, x: Value, window: Kernel, shape: tuple[int, ...]
+) -> tuple[Value, Kernel]:
+    """Zeros as elements, so that they count, and what windows reach beyond them does not. Below and on the right no
+    more of them than the last window that is made reads: ONNX makes none that would begin there."""
+    before = (0, 0, *window.pads[:2])
+    after = [0, 0]
+    for axis, pad in ((0, window.pads[2]), (1, window.pads[3])):
+        read = (shape[2 + axis] - 1) * window.stride[axis] + window.reach[axis] + 1
+        after.append(min(max(0, read - before[2 + axis] - x.type.shape[2 + axis]), pad))
+    grown = tuple(b + extent + a for b, extent, a in zip(before, x.type.shape, after, strict=True))
+    padded = context.builder.add(
+        Pad, f"{node.output}.padded", x.type.shaped(grown), node.loc,
+        x=x, before=before, after=tuple(after), value=x.type.q.z,
+    )  # fmt: skip
+    return padded, replace(window, pads=(0, 0, 0, 0))
 
 
 def _mean_of_volume(context: OnnxContext, node: Node, x: Value) -> Entry:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from qdq_models import Qdq
+from qdq_models import Qdq, runtime
 
 import furc
 from furc.compiler import compile_graph
@@ -257,3 +258,23 @@ def test_what_has_no_low_level_form_is_the_hosts(axis: int) -> None:
     parts = [conv(m, x) for _ in range(3)]
     m.output(conv(m, m.node("Concat", *parts, axis=axis)))
     same_as_onnxruntime(m.model(), m.feeds())
+
+
+@pytest.mark.parametrize("op", ["AveragePool", "MaxPool", "LpPool"])
+def test_a_pool_on_the_host_that_rounds_its_size_up(op: str) -> None:
+    """A last window would begin behind the tensor: ONNX's shape inference counts it, ONNX Runtime makes none."""
+    m = Qdq("int8", opset=18)
+    x = m.float_input(1, 2, 4, 40)
+    far: dict[str, Any] = {"strides": [2, 33], "pads": [1, 0, 2, 0], "ceil_mode": 1}
+    m.quantized(m.node(op, x, kernel_shape=[4, 1], **far), 0.03, 2)
+    model, feeds = m.model(), m.feeds()
+    got, expected = furc.Session(furc.compile(model)).run(feeds), runtime(model, feeds, optimized=False)
+    assert all(np.array_equal(got[name], array) for name, array in expected.items())
+
+
+def test_a_mean_of_padding_that_no_attributes_state_is_refused() -> None:
+    m = Qdq("int8")
+    far: dict[str, Any] = {"strides": [2, 1, 3], "pads": [1, 0, 0, 2, 0, 0], "ceil_mode": 1, "count_include_pad": 1}
+    m.quantized(m.node("AveragePool", m.float_input(1, 2, 4, 4, 8), kernel_shape=[4, 1, 1], **far))
+    with pytest.raises(LowerError, match="has a window beyond it on one axis and none on another"):
+        furc.compile(m.model())

@@ -364,3 +364,13 @@ def test_the_quantizer_leaves_auto_pad_alone_where_it_would_crop() -> None:
     feed = {"x": np.arange(64, dtype=np.float32).reshape(1, 1, 8, 8)}
     before, after = (runtime(m, feed, optimized=False)["y"] for m in (model, optimize_model(model)))
     assert before.reshape(-1).tolist() == after.reshape(-1).tolist() == [9, 13, 41, 45]
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 4])
+@pytest.mark.parametrize("pads", [[1, 1, 1, 1], [0, 2, 2, 1], [2, 0, 1, 2]])
+def test_average_of_padding_with_the_size_rounded_up(stride: int, pads: list[int]) -> None:
+    """Padding counts, what a window reaches beyond it does not; a window that begins in it is not made."""
+    m = Qdq("int8")
+    window: dict[str, Any] = {"kernel_shape": [3, 3], "strides": [stride, stride], "pads": pads}
+    m.quantized(m.node("AveragePool", m.float_input(1, 4, 8, 9), **window, ceil_mode=1, count_include_pad=1))
+    assert on_host(agree(m, optimized=False, within=1)) == []
