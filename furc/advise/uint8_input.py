@@ -22,8 +22,8 @@ def drafts(subject: Subject, base: Figures | None) -> Iterator[Draft]:
         return
     names = ", ".join(f"'{name}'" for name in floats)
     why = (
-        f"the host quantizes {names} from float32 in every run; as uint8 the stored values are fed, for pixels of 0 to "
-        "1 those of the image itself"
+        f"the host quantizes {names} from float32 in every run; as uint8 the caller hands over what would be stored: "
+        "where floats were pixels divided by 255, the pixels"
     )
     if subject.is_float:
         change = Change(input_dtype="uint8", how="furc quantize --input-type uint8, or --apply")

@@ -83,6 +83,8 @@ def _gain(proposal: Proposal) -> str:
         parts = [f"{after.latency_ms:.3f} ms a run, and without it no run at all"]
     else:
         parts = [f"{before.latency_ms:.3f} ms a run become {after.latency_ms:.3f} ({-100 * proposal.saved:+.1f}%)"]
+        if after.batch > before.batch:
+            parts = [f"a run of {after.batch} images takes {after.latency_ms:.3f} ms"]
     if before is not None and abs(proposal.gained) >= LEAST_SHOWN:
         parts.append(f"{100 * proposal.gained:+.1f}% images a second of the NPU")
     if proposal.accuracy_before is not None and proposal.accuracy_after is not None and proposal.gained_db:

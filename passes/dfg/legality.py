@@ -361,11 +361,7 @@ def _rows() -> Iterator[Operator]:
         ("Max", "comparisons of two", (RANK,)),
         ("Min", "comparisons of two", (RANK,)),
         ("ReduceMean", "pooling over rows and columns, else a contraction with ones", (EXTENTS,)),
-        (
-            "Resize",
-            "nearest neighbours by whole factors: a move; linear by 2 to 7, in the wider set: a contraction",
-            (),
-        ),
+        ("Resize", "nearest neighbours by whole factors: a move; linear ones, in the wider set: a contraction", ()),
         ("SpaceToDepth", MOVE, ()),
         ("Squeeze", MOVE, ()),
         ("Sub", "of a number, a table; of two tensors an addition, in the wider set", (RANK,)),

@@ -59,12 +59,13 @@ def command(
     options = replace(DECIDES, method=method)
     with Bar() as bar:
         advice = advise(model, request, data=data, task=Task(task), options=options, kinds=kinds, progress=bar)
+    chosen = applied(advice, proposal) if applied_to is not None else None
+    if applied_to is not None and chosen is not None:
+        _write(outputs, applied_to, chosen)  # before the table: whoever reads it may stop early
     if form == "json":
         click.echo(advice.to_json())
     else:
         _show(advice, everything)
-    if applied_to is not None:
-        _write(outputs, applied_to, applied(advice, proposal))
 
 
 def _show(advice: Advice, everything: bool) -> None:

@@ -223,14 +223,16 @@ def pad(context: OnnxContext, node: Node) -> Entry:
     for i, axis in enumerate(axes):
         before[axis], after[axis] = amounts[i], amounts[i + len(axes)]
     if mode != "constant":
-        return context.moved(node, _mirrored(context, node, x, mode, before, after))
+        return context.moved(node, mirrored(context, node, x, mode, before, after, node.output))
     integer = isinstance(context.entry(node, 0), Stored)
     x, value = (x, _stored_fill(context, node, real)) if integer else _with_fill(context, node, x, real)
     return context.moved(node, context.builder.pad(x, before, after, value, node.output, node.loc))
 
 
-def _mirrored(context: OnnxContext, node: Node, x: Value, mode: str, before: list[int], after: list[int]) -> Value:
-    """x between parts of itself, axis by axis; negative amounts cut elements off."""
+def mirrored(
+    context: OnnxContext, node: Node, x: Value, mode: str, before: list[int], after: list[int], name: str
+) -> Value:
+    """x between parts of itself, axis by axis; negative amounts cut elements off. name: of the result."""
     low, high = ([min(0, amount) for amount in amounts] for amounts in (before, after))
     x = context.builder.pad(x, low, high, 0, f"{node.output}.cut", node.loc)  # only cuts: 0 goes nowhere
     for axis, amounts in enumerate(zip(before, after, strict=True)):
@@ -240,9 +242,7 @@ def _mirrored(context: OnnxContext, node: Node, x: Value, mode: str, before: lis
             raise node.unsupported(f"Pad with mode {mode} by {max(counts)}, there are {extent} elements", "pad twice")
         sides = [[i % extent for i in MIRRORS[mode](s * extent, n)] for s, n in zip((1, -1), counts, strict=True)]
         parts = [*_picked(context, node, x, axis, sides[0]), x, *_picked(context, node, x, axis, sides[1])]
-        x = context.builder.concat(
-            parts, axis, f"{node.output}.padded" if axis + 1 < x.type.rank else node.output, node.loc
-        )
+        x = context.builder.concat(parts, axis, f"{node.output}.padded" if axis + 1 < x.type.rank else name, node.loc)
     return x
 
 

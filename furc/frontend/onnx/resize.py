@@ -1,4 +1,5 @@
-"""Resize and Upsample: nearest neighbours by integer factors repeat elements; everything else is refused."""
+"""Resize and Upsample: nearest neighbours by integer factors repeat elements; linear ones are for the wider set of
+operators; everything else is refused."""
 
 from __future__ import annotations
 
@@ -8,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from furc.frontend.entries import Entry
+from furc.frontend.onnx.linear_resize import linear
 from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.quantization import checked_axis
 from furc.frontend.onnx.registry import OnnxContext, operator
+from passes.dfg.legality import HINTS, OperatorSet
 from passes.ir.op import Value
 
 
@@ -21,6 +24,10 @@ def resize(context: OnnxContext, node: Node) -> Entry:
     if out == list(x.type.shape):
         return context.moved(node, x)
     mode = node.text("mode", "nearest")
+    if mode == "linear" and context.operator_set == OperatorSet.SDK010:
+        found = linear(context, node, x, out)
+        if found is not None:
+            return found
     maps = [_index_map(node, d, o, s) for d, o, s in zip(x.type.shape, out, scales, strict=True)]
     factors = [max(1, o // d) for d, o in zip(x.type.shape, out, strict=True)]
     repeats = all(
@@ -31,7 +38,7 @@ def resize(context: OnnxContext, node: Node) -> Entry:
         was, becomes = list(x.type.shape), out
         transformation = node.text("coordinate_transformation_mode", "half_pixel")
         message = f"{node.op} is not accelerated: mode {mode}, {transformation}, {was} to {becomes}"
-        raise node.unsupported(message, "use nearest neighbours and integer factors, or cut the model before this node")
+        raise node.unsupported(message, HINTS["Resize"])
     return context.moved(node, context.builder.repeat(x, factors, True, node.output, node.loc))
 
 

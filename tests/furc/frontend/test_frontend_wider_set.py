@@ -38,3 +38,33 @@ def test_a_power_that_varies_is_the_hosts() -> None:
     m.quantized(m.node("Pow", m.float_input(1, 4), m.float_input(1, 4)))
     graph = load_onnx(m.model(), operator_set="sdk0.10", max_npu_segments="all")
     assert on_host(graph) == ["Pow by an exponent that varies does not run on the NPU"]
+
+
+@pytest.mark.parametrize("transformation", ["half_pixel", "pytorch_half_pixel", "asymmetric"])
+@pytest.mark.parametrize("factors", [(2, 2), (1, 3), (4, 5), (7, 6)])
+def test_linear_resize_by_whole_factors_is_a_contraction(transformation: str, factors: tuple[int, int]) -> None:
+    m = Qdq("int8")
+    scales = m.const([1, 1, *factors], np.float32)
+    how = {"mode": "linear", "coordinate_transformation_mode": transformation}
+    m.quantized(m.node("Resize", m.float_input(2, 5, 4, 7), "", scales, domain="", **how), 0.021, 2)
+    model, feeds = m.model(), m.feeds()
+    assert len(on_host(load_onnx(model))) == 1
+    graph = load_onnx(model, operator_set="sdk0.10")
+    assert on_host(graph) == []
+    held, expected = execute(graph, feeds, target("warboy")), runtime(model, feeds, optimized=False)
+    for value in graph.outputs:
+        difference = np.abs(held[value].astype(int) - expected[value.name].astype(int))
+        assert difference.max() <= 1 and np.mean(difference > 0) < 0.02  # ties
+
+
+@pytest.mark.parametrize(
+    ("factors", "transformation"), [((2, 2), "align_corners"), ((8, 8), "half_pixel"), ((1.5, 2), "half_pixel")]
+)
+def test_other_linear_resizes_are_the_hosts(factors: tuple[float, float], transformation: str) -> None:
+    """Weights that are not the same everywhere, or do not fit int8 exactly."""
+    m = Qdq("int8")
+    scales = m.const([1, 1, *factors], np.float32)
+    how = {"mode": "linear", "coordinate_transformation_mode": transformation}
+    m.quantized(m.node("Resize", m.float_input(1, 5, 4, 6), "", scales, domain="", **how))
+    (reason,) = on_host(load_onnx(m.model(), operator_set="sdk0.10"))
+    assert reason.startswith("Resize is not accelerated: mode linear")

@@ -1,0 +1,82 @@
+"""Linear Resize by whole factors as a transposed convolution, channel by channel: its kernel is the tent that each
+element spreads over the result. Weights are small integers over a common denominator, so that sums are exact; what lies
+beyond the edge repeats it.
+
+Rows doubled, half pixels: each element adds 1/4, 3/4, 3/4, 1/4 of itself to four rows of the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from furc.frontend.entries import Pending
+from furc.frontend.onnx.convolution import Weights
+from furc.frontend.onnx.movement import mirrored
+from furc.frontend.onnx.node import Node
+from furc.frontend.onnx.registry import OnnxContext
+from passes.ir.attributes import Kernel
+from passes.ir.op import Value
+from passes.ops.conv import ConvTranspose2d
+
+HALF_PIXELS = ("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel")  # the same where factors are whole
+LARGEST = 127  # weight
+IMAGE = 4  # axes
+
+
+class Tent(NamedTuple):
+    """The kernel of one axis. crop: elements that the padded input makes in front of the result."""
+
+    numerators: tuple[int, ...]
+    denominator: int
+    crop: int
+    factor: int
+
+    @property
+    def crop_behind(self) -> int:
+        return self.factor + len(self.numerators) - self.crop if self.factor > 1 else 0
+
+
+def linear(context: OnnxContext, node: Node, x: Value, out: Sequence[int]) -> Pending | None:
+    """The contraction; None where it is no such resize, or its weights do not fit int8."""
+    shape = x.type.shape
+    if len(shape) != IMAGE or list(out[:2]) != list(shape[:2]) or any(o % d for o, d in zip(out, shape, strict=True)):
+        return None
+    transformation = node.text("coordinate_transformation_mode", "half_pixel" if node.opset > 10 else "asymmetric")
+    if transformation not in (*HALF_PIXELS, "asymmetric") or node.integer("antialias", 0):
+        return None
+    rows, columns = (_tent(out[axis] // shape[axis], transformation in HALF_PIXELS) for axis in (2, 3))
+    kernel = np.outer(rows.numerators, columns.numerators)
+    if kernel.max() > LARGEST:
+        return None
+    around = [0, 0, int(rows.factor > 1), int(columns.factor > 1)]
+    x = mirrored(context, node, x, "edge", around, around, f"{node.output}.edged")
+    channels = shape[1]
+    stored = np.broadcast_to(kernel.astype(np.int8), (channels, 1, *kernel.shape))
+    scale = np.array([1 / (rows.denominator * columns.denominator)], np.float32)
+    fields = {
+        "x": x,
+        "w": Weights(f"{node.output}.tent", stored, scale, None).value(context, stored, 1),
+        "bias": None,
+        "kernel": Kernel(
+            (kernel.shape[0], kernel.shape[1]), (rows.factor, columns.factor),
+            (rows.crop, columns.crop, rows.crop_behind, columns.crop_behind), (1, 1),
+        ),
+        "output_padding": (0, 0),
+        "group": channels,
+    }  # fmt: skip
+    made = (shape[0], channels, out[2], out[3])
+    return Pending(op=ConvTranspose2d, fields=fields, inner=made, shape=made, loc=node.loc)
+
+
+def _tent(factor: int, half_pixels: bool) -> Tent:
+    """half_pixels: elements stand in the middle of what they become, not at its begin."""
+    if factor == 1:
+        return Tent((1,), 1, 0, 1)
+    if half_pixels and factor % 2 == 0:
+        up = tuple(range(1, 2 * factor, 2))
+        return Tent((*up, *up[::-1]), 2 * factor, 3 * factor // 2, factor)
+    up = tuple(range(1, factor + 1))
+    return Tent((*up, *up[-2::-1]), factor, (3 * factor - 1) // 2 if half_pixels else 2 * factor - 1, factor)
