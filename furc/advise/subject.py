@@ -59,7 +59,7 @@ class Subject:
 
     def ranges(self, names: Sequence[str]) -> dict[str, Range]:
         """Of float tensors in a run of the float model; {} where it does not run."""
-        wanted = [name for name in names if name not in self.seen]
+        wanted = [name for name in dict.fromkeys(names) if name not in self.seen]
         if wanted:
             try:
                 sample: Mapping[str, Array] = self.sample or random_samples(self.model, 1)[0]

@@ -32,20 +32,27 @@ class Unlike(NamedTuple):
 
 def unlike_concats(subject: Subject) -> Iterator[Unlike]:
     """Those behind the last weights of the model."""
-    graph = subject.graph
-    for node in graph.nodes:
-        if node.op != "Concat" or not graph.is_float(node.output):
-            continue
-        if any(subject.is_linear(each) for each in followers(graph, [node]).values()):
-            continue
-        names = [name for name in node.inputs if name not in graph.constants]
-        seen = subject.ranges(names)
+    joined = {node.output: _computed(subject, node) for node in subject.graph.nodes if _is_at_the_end(subject, node)}
+    seen = subject.ranges([name for names in joined.values() for name in names])
+    for output, names in joined.items():
         ranges = [_bounds(subject, name, seen[name]) for name in names if name in seen]
-        if len(ranges) < 2:
+        node = subject.graph.producer(output)
+        if len(ranges) < 2 or node is None:
             continue
         large, small = max(ranges, key=_reach), min(ranges, key=_reach)
         if _reach(small) > 0 and _reach(large) / _reach(small) >= UNLIKE:
             yield Unlike(node, large, small)
+
+
+def _is_at_the_end(subject: Subject, node: Node) -> bool:
+    """A Concat of float tensors behind which nothing has weights."""
+    if node.op != "Concat" or not subject.graph.is_float(node.output):
+        return False
+    return not any(subject.is_linear(each) for each in followers(subject.graph, [node]).values())
+
+
+def _computed(subject: Subject, node: Node) -> list[str]:
+    return [name for name in node.inputs if name not in subject.graph.constants]
 
 
 def _bounds(subject: Subject, name: str, seen: Range) -> Range:
