@@ -95,6 +95,7 @@ def test_every_command_has_its_function_in_the_table() -> None:
 
 EXAMPLES = {
     "A command": "bench",
+    "A kind of advice": "uint8_input",
     "A model of the zoo": "fcn",
     "A calibration method": "ENTROPY",
     "An operator of the ONNX frontend": "Softplus",
