@@ -304,7 +304,7 @@ def changes(name: str, form: Form) -> list[int]:
 
 CASES = [(name, opset) for name, form in FORMS.items() for opset in changes(name, form)]
 QUANTIZED = [(name, opset) for name, opset in CASES if opset < 13 and len(changes(name, FORMS[name])) > 1]
-QUANTIZED += [(name, NEWEST_OPSET) for name in FORMS if " " not in name]
+QUANTIZED += [(name, NEWEST_OPSET) for name in FORMS if name in ("Add", "Relu") or max(forms(name.split()[0])) > 13]
 
 
 class Float(Qdq):
