@@ -1,7 +1,8 @@
-"""Modelled against published latencies: `python -m benchmarks.fidelity [--zoo DIR] [--fit]`.
+"""Modelled against published latencies: `python -m benchmarks.fidelity [--zoo DIR] [--fit] [--html FILE]`.
 
 Without --zoo the rows whose graphs furc.zoo builds are used; with it, also the skeletons (*.skel.onnx) of that folder
-and its published.csv. Queries of a batch, to which nothing is fitted, have a table of their own.
+and its published.csv. Queries of a batch, to which nothing is fitted, have a table of their own. Models are
+quantized by furc's quantizer and by onnxruntime's; the fit is to the first.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import argparse
 from pathlib import Path
 
 from benchmarks.fidelity.fit import Fidelity, Program, fidelity, fit
-from benchmarks.fidelity.rows import PUBLISHED, Row, binaries, offline, published
+from benchmarks.fidelity.page import fidelity_page
+from benchmarks.fidelity.rows import FURC, ONNXRUNTIME, PUBLISHED, Row, binaries, offline, published
 from isa.npu import TARGETS, target
 from isa.program import fetch
 
@@ -21,12 +23,20 @@ def main() -> None:
     parser.add_argument("--zoo", type=Path, help="folder of *.skel.onnx and published.csv")
     parser.add_argument("--fit", action="store_true", help="fit the undocumented constants")
     parser.add_argument("--models", help="only these, separated by commas")
+    parser.add_argument("--quantizer", choices=(FURC, ONNXRUNTIME), help="by this one alone  [default: both]")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write table, scatter plot and residuals")
     options = parser.parse_args()
     rows, batched = published(options.zoo / "published.csv" if options.zoo else PUBLISHED), offline()
     if options.models:
         rows, batched = ([row for row in each if row.model in options.models.split(",")] for each in (rows, batched))
-    programs = compiled(rows, options.zoo)
-    show(fidelity(programs))
+    names = [options.quantizer] if options.quantizer else [FURC, ONNXRUNTIME]
+    by_quantizer = {name: compiled(rows, options.zoo, name) for name in names}
+    programs, results = by_quantizer[names[0]], {name: fidelity(each) for name, each in by_quantizer.items()}
+    for name, result in results.items():
+        print(f"quantized by {name}")
+        show(result)
+    if options.html:
+        options.html.write_text(fidelity_page(results), encoding="utf-8")
     if batched:
         print("\nqueries of a batch, on one PE")
         show(fidelity(compiled(batched, options.zoo)))
@@ -41,10 +51,13 @@ def main() -> None:
             print(f"{name} = {value:.4g}  (90% of resampled models: {low:.4g} to {high:.4g})")
 
 
-def compiled(rows: list[Row], zoo: Path | None) -> list[Program]:
+def compiled(rows: list[Row], zoo: Path | None, quantizer: str = FURC) -> list[Program]:
     """The programs of the rows that have a graph."""
     machines = {name: target(name) for name in TARGETS}
-    return [(row, fetch(enf, machines[row.target]), machines[row.target]) for row, enf in binaries(rows, machines, zoo)]
+    return [
+        (row, fetch(enf, machines[row.target]), machines[row.target])
+        for row, enf in binaries(rows, machines, zoo, quantizer)
+    ]
 
 
 def show(result: Fidelity) -> None:

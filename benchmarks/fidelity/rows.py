@@ -8,6 +8,7 @@ the parts of concatenations are requantized.
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from benchmarks.fidelity.by_onnxruntime import quantized_by_onnxruntime
 from furc import zoo
 from furc.compiler import compile_graph
 from furc.frontend import load_onnx
@@ -25,6 +27,7 @@ from isa.npu import NpuConfig
 from passes.options import CompileOptions
 
 PUBLISHED = Path(__file__).with_name("published.csv")
+FURC, ONNXRUNTIME = "furc", "onnxruntime"  # quantizers
 OFFLINE = Path(__file__).with_name("offline.csv")
 HOST_MS = 0.09  # driver, link and interrupts of an MLPerf query: what its two rows leave beside the NPU
 
@@ -78,11 +81,13 @@ def offline(path: Path = OFFLINE) -> list[Row]:
         ]  # fmt: skip
 
 
-def quantized(name: str, skeletons: Path | None) -> onnx.ModelProto | None:
+def quantized(name: str, skeletons: Path | None, quantizer: str = FURC) -> onnx.ModelProto | None:
     """A quantized model of the right structure; None where neither the zoo nor the folder has the graph."""
     model = _float_model(name, skeletons)
     if model is None:
         return None
+    if quantizer == ONNXRUNTIME:
+        return quantized_by_onnxruntime(model)
     model = optimize_model(model)
     names = [i.name for i in model.graph.input] + [output for node in model.graph.node for output in node.output]
     rng = np.random.default_rng(0)
@@ -103,15 +108,18 @@ def _filled(model: onnx.ModelProto) -> onnx.ModelProto:
     rng = np.random.default_rng(0)
     for tensor in model.graph.initializer:
         if not tensor.raw_data and not tensor.float_data and not tensor.int64_data and tensor.data_type == 1:
-            noise = rng.standard_normal(list(tensor.dims)).astype(np.float32)
+            fan_in = max(1, math.prod(tensor.dims[1:]))  # so that activations neither vanish nor overflow
+            noise = (rng.standard_normal(list(tensor.dims)) / math.sqrt(fan_in)).astype(np.float32)
             tensor.CopyFrom(numpy_helper.from_array(noise, tensor.name))
     return model
 
 
-def binaries(rows: list[Row], machine: dict[str, NpuConfig], skeletons: Path | None) -> Iterator[tuple[Row, Enf]]:
+def binaries(
+    rows: list[Row], machine: dict[str, NpuConfig], skeletons: Path | None, quantizer: str = FURC
+) -> Iterator[tuple[Row, Enf]]:
     """A binary for each row that has a graph, compiled for the machine of its target."""
     for name in dict.fromkeys(row.model for row in rows):
-        model = quantized(name, skeletons)
+        model = quantized(name, skeletons, quantizer)
         for row in rows:
             if row.model == name and model is not None:
                 options = CompileOptions(
