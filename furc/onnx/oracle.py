@@ -72,7 +72,9 @@ def _with_integers(graph: Graph, node: Node) -> list[Node]:
         before = [make("Reshape", [source, f"{name}/4d"], [f"{name}/x"])]
         after = [make("Reshape", [result, f"{name}/2d"], [f"{name}/flat"])]
         source, result = f"{name}/x", f"{name}/flat"
-    constants[f"{name}/w"], constants[f"{name}/zw"] = np.ascontiguousarray(weights), np.zeros(scale.shape, np.int8)
+    zero = constants[w.inputs[2]] if w.input(2) else np.zeros((), weights.dtype)
+    constants[f"{name}/w"] = np.ascontiguousarray(weights)
+    constants[f"{name}/zw"] = np.ascontiguousarray(np.broadcast_to(zero, scale.shape))
     inputs = [source, *x.inputs[1:3], f"{name}/w", w.inputs[1], f"{name}/zw", *quantize.inputs[1:3]]
     if node.input(2):
         constants[f"{name}/b"] = _bias(graph, node.inputs[2], x, scale)

@@ -1,18 +1,14 @@
-"""CONV_2D, DEPTHWISE_CONV_2D, TRANSPOSE_CONV and FULLY_CONNECTED.
-
-Weights of old uint8 files have a zero point, and w - zero needs nine bits. The machine's weights are int8 with zero
-point 0, so such weights are written as a sum of int8 weights, and the convolution reads its operand once for each of
-them: as more input channels, or, where every channel has its own kernel, as more rows. The int32 sums are the same.
-"""
+"""CONV_2D, DEPTHWISE_CONV_2D, TRANSPOSE_CONV and FULLY_CONNECTED. Weights of old uint8 files have a zero point."""
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
 from furc.tflite.activation import fused
-from furc.tflite.model import Array, Float32, Operator, Tensor
+from furc.tflite.model import Array, Float32, Operator
 from furc.tflite.registry import operator
 from furc.tflite.windows import dilations_of, pads_of, strides_of
 from furc.tflite.writer import Writer
@@ -37,65 +33,46 @@ def depthwise(writer: Writer, node: Operator) -> None:
 
 
 def _convolved(writer: Writer, node: Operator, perm: tuple[int, ...], group: int) -> None:
-    number, w = node.inputs[0], writer.tensor(node.inputs[1])
-    parts, scale = _weights(writer, node)
-    turned = [part.transpose(perm) for part in parts]
-    stride, dilation, kernel = strides_of(node), dilations_of(node), list(turned[0].shape[2:])
+    number = node.inputs[0]
+    weights = _weights(writer, node, perm)
+    stride, dilation, kernel = strides_of(node), dilations_of(node), list(weights.array.shape[2:])
     pads = pads_of(node, list(writer.tensor(number).shape[1:3]), kernel, stride, dilation)
-    x, weights = writer.image(number), turned[0]
-    if len(turned) > 1 and group == 1:
-        x, weights = writer.emit("Concat", [x] * len(turned), axis=1), np.concatenate(turned, axis=1)
-    elif len(turned) > 1:
-        x, weights = _rows_repeated(writer, node, x, turned)
-        stride[0], kernel[0] = stride[0] * len(turned), kernel[0] * len(turned)
-        pads[0], pads[2] = pads[0] * len(turned), pads[2] * len(turned)
-    bias = _bias(writer, node, scale)
+    bias = _bias(writer, node, weights.scale)
     made = writer.emit(
-        "Conv", [writer.on_grid(number, x), _stored(writer, w, weights, scale, 0), *bias],
+        "Conv", [writer.on_grid(number, writer.image(number)), _stored(writer, weights, 0), *bias],
         kernel_shape=kernel, strides=stride, dilations=dilation, pads=pads, group=group,
     )  # fmt: skip
     writer.result(node.outputs[0], fused(writer, node, made), image=True)
 
 
-def _rows_repeated(writer: Writer, node: Operator, x: str, parts: list[Array]) -> tuple[str, Array]:
-    """Every row as often as there are parts, and a kernel that takes them in turn."""
-    if dilations_of(node)[0] != 1:
-        raise node.unsupported(
-            f"{node.op} with dilation and weights with a zero point does not run on the NPU", "convert to int8"
-        )  # fmt: skip
-    count, (out, inner, rows, columns) = len(parts), parts[0].shape
-    factors = writer.constant("factors", np.array([1, 1, count, 1], np.float32))
-    repeated = writer.emit(
-        "Resize", [x, "", factors], mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
-    )
-    return repeated, np.stack(parts, axis=3).reshape(out, inner, rows * count, columns)
+class Weights(NamedTuple):
+    """In ONNX's order: int8 on a grid, or float32 where scale is empty."""
+
+    array: Array
+    scale: Float32
+    zero: Array
 
 
-def _weights(writer: Writer, node: Operator) -> tuple[list[Array], Float32]:
-    """Weights as a sum of int8 arrays of zero point 0, and their scale; in a float model one array and no scale."""
+def _weights(writer: Writer, node: Operator, perm: tuple[int, ...]) -> Weights:
+    """The second operand, its axes in ONNX's order."""
     writer.known(node, 1)
     w, x = writer.tensor(node.inputs[1]), writer.tensor(node.inputs[0])
     if not x.quantized:
-        return [w.real.astype(np.float32)], np.zeros(0, np.float32)
+        return Weights(w.real.astype(np.float32).transpose(perm), np.zeros(0, np.float32), np.zeros(0, np.int64))
     if not w.quantized or w.data is None:
         raise node.unsupported(f"weights '{w.name}' of {w.dtype} for an image of {x.dtype} do not run on the NPU",
                                "convert the model as full-integer")  # fmt: skip
-    shape = [1] * w.rank
-    if w.zero.size > 1:
-        shape[w.axis] = -1
-    rest = w.data.astype(np.int64) - w.zero.reshape(shape)
-    parts: list[Array] = []
-    while not parts or np.any(rest):
-        parts.append(np.clip(rest, -128, 127).astype(np.int8))
-        rest = rest - parts[-1]
-    return parts, w.scale
+    if w.dtype == np.uint8:
+        return Weights((w.data ^ np.uint8(0x80)).view(np.int8).transpose(perm), w.scale, w.zero - 128)
+    return Weights(w.data.transpose(perm), w.scale, w.zero)
 
 
-def _stored(writer: Writer, w: Tensor, array: Array, scale: Float32, axis: int) -> str:
-    """Weights in ONNX's order. axis: of the output channels."""
+def _stored(writer: Writer, weights: Weights, axis: int) -> str:
+    """axis: of the output channels."""
+    array, scale, zero = weights
     if not scale.size:
         return writer.constant("weights", array)
-    return writer.stored("weights", array, scale, np.zeros(scale.size), axis if scale.size > 1 else None)
+    return writer.stored("weights", array, scale, np.broadcast_to(zero, scale.shape), axis if scale.size > 1 else None)
 
 
 def _bias(writer: Writer, node: Operator, scale: Float32, index: int = 2) -> list[str]:
@@ -120,18 +97,14 @@ def transpose_conv(writer: Writer, node: Operator) -> None:
     x, y = writer.tensor(number), writer.tensor(node.outputs[0])
     if w.rank != 4 or x.rank != 4 or y.rank != 4 or not node.has_input(1):
         raise node.invalid(f"an image of {list(x.shape)} and weights of {list(w.shape)}")
-    parts, scale = _weights(writer, _as_conv(node))
+    weights = _weights(writer, _as_conv(node), (3, 0, 1, 2))
     stride, kernel = strides_of(node), list(w.shape[1:3])
     spans = [(size - 1) * s + k for size, s, k in zip(x.shape[1:3], stride, kernel, strict=True)]
     over = [span - out for span, out in zip(spans, y.shape[1:3], strict=True)]
     total, extra = [max(o, 0) for o in over], [max(-o, 0) for o in over]
-    weights = np.concatenate([part.transpose(3, 0, 1, 2) for part in parts], axis=0)
-    operand = writer.image(number)
-    if len(parts) > 1:
-        operand = writer.emit("Concat", [operand] * len(parts), axis=1)
-    bias = _bias(writer, node, scale, index=3)
+    bias = _bias(writer, node, weights.scale, index=3)
     made = writer.emit(
-        "ConvTranspose", [writer.on_grid(number, operand), _stored(writer, w, weights, scale, 1), *bias],
+        "ConvTranspose", [writer.on_grid(number, writer.image(number)), _stored(writer, weights, 1), *bias],
         kernel_shape=kernel, strides=stride, output_padding=extra,
         pads=[t // 2 for t in total] + [t - t // 2 for t in total],
     )  # fmt: skip
@@ -151,16 +124,12 @@ def fully_connected(writer: Writer, node: Operator) -> None:
     x = writer.tensor(number)
     if w.rank != 2 or w.shape[1] < 1 or math.prod(x.shape) % w.shape[1]:
         raise node.invalid(f"an operand of {list(x.shape)} and weights of {list(w.shape)}")
-    parts, scale = _weights(writer, node)
+    weights = _weights(writer, node, (0, 1))
     rows = math.prod(x.shape) // w.shape[1]
     operand, order = _flat(writer, number, rows, w.shape[1])
-    weights = np.concatenate([part[:, order] for part in parts], axis=1)
-    if len(parts) > 1:
-        operand = writer.emit("Concat", [operand] * len(parts), axis=1)
-    bias = _bias(writer, node, scale)
-    made = writer.emit(
-        "Gemm", [writer.on_grid(number, operand), _stored(writer, w, weights, scale, 0), *bias], transB=1
-    )
+    weights = weights._replace(array=weights.array[:, order])
+    bias = _bias(writer, node, weights.scale)
+    made = writer.emit("Gemm", [writer.on_grid(number, operand), _stored(writer, weights, 0), *bias], transB=1)
     made = fused(writer, node, made)
     if y.shape != (rows, w.shape[0]):
         made = writer.reshaped(made, y.shape)

@@ -71,14 +71,17 @@ def taps(padded: NDArray[np.generic], geometry: Geometry, out: tuple[int, int]) 
     return views
 
 
-def contract(x: Int8, w: Int8, zx: int, geometry: Geometry, out: tuple[int, int], groups: int = 1) -> Int32:
-    """Convolution sums. x [n, c, h, w], w [o, c / groups, kh, kw]; result int32 [n, o, oh, ow], exact."""
+def contract(
+    x: Int8, w: Int8, zx: int, geometry: Geometry, out: tuple[int, int], groups: int = 1, zw: int = 0
+) -> Int32:
+    """Convolution sums of (x - zx) * (w - zw). x [n, c, h, w], w [o, c / groups, kh, kw]; result int32
+    [n, o, oh, ow], exact."""
     n, c = x.shape[:2]
     o, cg = w.shape[:2]
     assert c == cg * groups and o % groups == 0, (x.shape, w.shape, groups)
     centred = spread(x, geometry, out, zx).astype(np.int16) - np.int16(zx)
-    kind = np.float32 if cg * 255 * 128 < FLOAT32_EXACT else np.float64
-    wf = w.reshape(groups, o // groups, cg, geometry.taps).astype(kind)
+    kind = np.float32 if cg * 255 * (255 if zw else 128) < FLOAT32_EXACT else np.float64
+    wf = (w.astype(np.int16) - np.int16(zw)).reshape(groups, o // groups, cg, geometry.taps).astype(kind)
     acc = np.zeros((n, groups, o // groups, out[0] * out[1]), np.int64)
     for t, view in enumerate(taps(centred, geometry, out)):
         xf = view.reshape(n, groups, cg, out[0] * out[1]).astype(kind)

@@ -40,8 +40,8 @@ class ConvKernel:
         if not plain or min(used) < 1:  # where a tile sees nothing but padding, no input is left to hand over
             plain, pads = False, (0, 0, 0, 0)
         session = _session(
-            weights.reshape(y.c, -1, *geometry.kernel), bias, multiplier, geometry, pads, conv.groups, conv.zx + 128,
-            conv.zy + 128,
+            weights.reshape(y.c, -1, *geometry.kernel), bias, multiplier, geometry, pads, conv.groups,
+            (conv.zx + 128, conv.zw, conv.zy + 128),
         )  # fmt: skip
         spread_first = Geometry() if plain else geometry
         return ConvKernel(session, spread_first, used if plain else (y.h, y.w), conv.zx, conv.lo, conv.hi)
@@ -76,12 +76,19 @@ def _pads(g: Geometry, size: tuple[int, int], out: tuple[int, int]) -> tuple[tup
 
 
 def _session(
-    weights: Int8, bias: Int32, multiplier: Float32, g: Geometry, pads: tuple[int, ...], groups: int, zx: int, zy: int
+    weights: Int8,
+    bias: Int32,
+    multiplier: Float32,
+    g: Geometry,
+    pads: tuple[int, ...],
+    groups: int,
+    zeros: tuple[int, int, int],
 ) -> Any:
-    channels = weights.shape[0]
+    """zeros: of x as uint8, of the weights, of y as uint8."""
+    channels, (zx, zw, zy) = weights.shape[0], zeros
     constants = {
         "one": np.array(1, np.float32), "zx": np.array(zx, np.uint8), "w": weights, "sw": multiplier,
-        "zw": np.zeros(channels, np.int8), "zy": np.array(zy, np.uint8), "b": bias,
+        "zw": np.full(channels, zw, np.int8), "zy": np.array(zy, np.uint8), "b": bias,
     }  # fmt: skip
     node = helper.make_node(
         "QLinearConv", ["x", "one", "zx", "w", "sw", "zw", "one", "zy", "b"], ["y"], kernel_shape=list(g.kernel),
@@ -109,8 +116,11 @@ def is_exact() -> bool:
     multiplier = rng.uniform(1e-5, 3e-5, 16).astype(np.float32)
     bias = rng.integers(-1000, 1000, 16).astype(np.int32)
     geometry = Geometry(kernel=(3, 3), pad_top=1, pad_left=1)
-    session = _session(w, bias, multiplier, geometry, (1, 1, 1, 1), 1, 3 + 128, -5 + 128)
-    [y] = session.run(None, {"x": x.view(np.uint8) ^ np.uint8(0x80)})
-    acc = numerics.contract(x, w, 3, geometry, (6, 6)) + bias.reshape(1, -1, 1, 1)
-    expected = numerics.requantize(acc, multiplier, -5, -128, 127)
-    return bool(np.array_equal((y ^ np.uint8(0x80)).view(np.int8), expected))
+    for zw in (0, -7):
+        session = _session(w, bias, multiplier, geometry, (1, 1, 1, 1), 1, (3 + 128, zw, -5 + 128))
+        [y] = session.run(None, {"x": x.view(np.uint8) ^ np.uint8(0x80)})
+        acc = numerics.contract(x, w, 3, geometry, (6, 6), zw=zw) + bias.reshape(1, -1, 1, 1)
+        expected = numerics.requantize(acc, multiplier, -5, -128, 127)
+        if not np.array_equal((y ^ np.uint8(0x80)).view(np.int8), expected):
+            return False
+    return True

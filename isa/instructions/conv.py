@@ -19,8 +19,8 @@ from isa.timing.formulas import ConvWork, Cost, conv_cycles
 
 @instruction("conv", 0x40, Unit.MAIN)
 class Conv(Sliding):
-    """Contract with the weights in the bank: acc += sum((x - zx) * w); at the last one y = clamp(rint(float32(acc +
-    bias) * multiplier) + zy, lo, hi), looked up in the table where asked.
+    """Contract with the weights in the bank: acc += sum((x - zx) * (w - zw)); at the last one
+    y = clamp(rint(float32(acc + bias) * multiplier) + zy, lo, hi), looked up in the table where asked.
     """
 
     x: Window = read("input box: all channels, the rows of this tile")
@@ -43,6 +43,7 @@ class Conv(Sliding):
     lookup: int = uint(1, "1: the clamped result goes through the table", default=0)
     bank: int = register_bank(Space.WEIGHTS, Role.READ, "weight register bank", default=0)
     tbank: int = register_bank(Space.TABLES, Role.READ, "table bank", default=0)
+    zw: int = sint(8, "zero point of the weights", default=0)
 
     @property
     def geometry(self) -> Geometry:
@@ -126,7 +127,7 @@ class Conv(Sliding):
         for group in sorted({channel // cout for channel in channels}):
             mine = [row for row, channel in zip(rows, channels, strict=True) if channel // cout == group]
             part = x[:, group * cin + self.k0 : group * cin + self.k0 + self.kn]
-            sums[:, mine] = numerics.contract(part, w[mine], self.zx, g, out)
+            sums[:, mine] = numerics.contract(part, w[mine], self.zx, g, out, zw=self.zw)
         return sums
 
     def _partial(self) -> Window:

@@ -395,7 +395,7 @@ class Condition(NamedTuple):
 
 EVERYWHERE = (
     Condition("UnquantizedTensor", "its float tensors are quantized", "furc quantize MODEL"),
-    Condition("AsymmetricWeights", "weights are symmetric", "quantize again with symmetric int8 weights"),
+    Condition("AsymmetricWeights", "weights have one zero point", "quantize again with symmetric int8 weights"),
     Condition("EmptyTensor", "its tensors have elements", "use a larger input"),
     Condition("WrongShape", "its tensors have elements", "use a larger input"),
     Condition("TensorTooLarge", "its tensors have less than 2^31 elements", "use a smaller input"),

@@ -39,7 +39,7 @@ def multiplier(x: Quant, w: Quant, y: Quant, channels: int) -> Float32:
 
 @dataclass(eq=False, kw_only=True)
 class Contraction(Op):
-    """x int8, w int8 symmetric, bias int32 of scale sx * sw."""
+    """x int8, w int8 with one zero point for all channels, bias int32 of scale sx * sw."""
 
     x: Activation
     w: Constant
@@ -58,8 +58,8 @@ class Contraction(Op):
         quant = self.w.type.quant
         if quant is None:
             yield "the weights have no scale"
-        elif any(z != 0 for z in quant.zero):
-            yield "the weights are not symmetric"
+        elif len(set(quant.zero)) > 1:
+            yield "the weights have more than one zero point"
         elif quant.axis is None and len(quant.scale) != 1:
             yield f"the weights have {len(quant.scale)} scales and no axis"
         elif quant.axis is not None and (
@@ -68,7 +68,8 @@ class Contraction(Op):
             yield f"{len(quant.scale)} scales along axis {quant.axis} of weights {list(self.w.type.shape)}"
 
     def _sums(self, x: Int8, w: Int8, kernel: Kernel, out: Pair, group: int, read: Read, up: int = 1) -> Int32:
-        sums = numerics.contract(x, w, self.x.type.q.z, kernel.geometry(up), out, group)
+        zero = self.w.type.q.zero[0]
+        sums = numerics.contract(x, w, self.x.type.q.z, kernel.geometry(up), out, group, zero)
         return sums if self.bias is None else sums + read(self.bias).reshape(1, -1, 1, 1)
 
     def _requantized(self, sums: Int32, w: Quant) -> Int8:
@@ -91,7 +92,7 @@ class Contraction(Op):
             w=low.constant(f"{name}.w", weights), bias=low.constant(f"{name}.bias", bias),
             multiplier=low.constant(f"{name}.multiplier", multiplier(self.x.type.q, quant, mid, channels)),
             table=low.value(table) if table is not None else None, lookup=table is not None, channels=channels,
-            zero=mid.z, clamp=self.clamp, **attributes,
+            zero=mid.z, weight_zero=quant.zero[0], clamp=self.clamp, **attributes,
         )  # fmt: skip
         low.emit(lowered, made)
 
@@ -269,6 +270,7 @@ class Weights(NamedTuple):
 @dataclass(eq=False, kw_only=True)
 class LowLevelConv2d(Op):
     """Contract, requantize, look up. up: zeros between input elements plus one. zero: of the requantized sum.
+    weight_zero: zero point of the weights.
 
     ldfg: w int8 [o, c / group, kh, kw], bias int32 [o], multiplier f32 [o], table int8 [256]; below: all of them
     packed. scratch: SRAM offset of the partial sums, from gir on."""
@@ -284,11 +286,12 @@ class LowLevelConv2d(Op):
     group: int = 1
     up: int = 1
     zero: int = 0
+    weight_zero: int = 0
     clamp: Clamp = Clamp()
     lookup: bool = False
     scratch: int = 0
 
-    timeless = ("zero", "clamp", "scratch")
+    timeless = ("zero", "weight_zero", "clamp", "scratch")
 
     def shapes(self) -> tuple[tuple[int, ...], ...]:
         n, _, h, w = self.x.type.shape
@@ -301,8 +304,9 @@ class LowLevelConv2d(Op):
             yield f"up {self.up}, group {self.group} and channels {self.channels} must be positive"
             return
         yield from _grouped(self.x.type.shape[1], self.contracted, self.channels, self.group)
-        if not -128 <= self.zero <= 127:
-            yield f"zero {self.zero} is outside -128..127"
+        for name, zero in (("zero", self.zero), ("weight_zero", self.weight_zero)):
+            if not -128 <= zero <= 127:
+                yield f"{name} {zero} is outside -128..127"
         yield from self._constant_rules(level)
 
     def _constant_rules(self, level: Level) -> Iterator[str]:
@@ -342,7 +346,7 @@ class LowLevelConv2d(Op):
         weights = self._weights(read, npu)
         out = self.result.type.shape[2], self.result.type.shape[3]
         sums = numerics.contract(
-            read(self.x), weights.w, self.x.type.q.z, self.kernel.geometry(self.up), out, self.group
+            read(self.x), weights.w, self.x.type.q.z, self.kernel.geometry(self.up), out, self.group, self.weight_zero
         )
         biased = sums + weights.bias.reshape(1, -1, 1, 1)
         made = numerics.requantize(biased, weights.multiplier, self.zero, self.clamp.lo, self.clamp.hi)
@@ -445,7 +449,8 @@ class _Run:
         self.table_bank = at.table_bank() if conv.lookup else 0
         self.common: dict[str, Any] = {
             **sliding(conv.kernel, conv.clamp), "x": at.window(conv.x), "y": y, "up": conv.up, "groups": conv.group,
-            "zx": conv.x.type.q.z, "zy": conv.zero, "lookup": int(conv.lookup), "tbank": self.table_bank,
+            "zx": conv.x.type.q.z, "zw": conv.weight_zero, "zy": conv.zero, "lookup": int(conv.lookup),
+            "tbank": self.table_bank,
         }  # fmt: skip
 
     def opening(self) -> Iterator[Instruction]:

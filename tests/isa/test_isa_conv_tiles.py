@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from isa_strategies import layouts
@@ -41,6 +42,7 @@ class Case:
     ocn: int = 4
     kn: int = 100
     lookup: bool = False
+    zw: int = 0
 
     @property
     def out(self) -> tuple[int, int]:
@@ -62,7 +64,7 @@ def run(case: Case, seed: int = 0) -> None:
     w = rng.integers(-128, 128, (o, case.channels, *case.geometry.kernel), np.int8)
     bias, multiplier = rng.integers(-999, 999, o, np.int32), rng.uniform(1e-4, 1e-3, o).astype(np.float32)
     table = rng.integers(-128, 128, 256, np.int8)
-    zx, zy, lo, hi = -7, 5, -100, 90
+    zx, zw, zy, lo, hi = -7, case.zw, 5, -100, 90
     rows, columns = case.out
 
     place = Place(Y_AT, case.y_layout, Shape4(case.images, case.c0 + o + case.extra, case.h0 + rows + 1, columns))
@@ -77,7 +79,7 @@ def run(case: Case, seed: int = 0) -> None:
     g = case.geometry
     shared = Conv(x=source, y=y, acc=SramRange(ACC_AT, 4096), kh=g.kernel[0], kw=g.kernel[1], sh=g.stride[0],
         sw=g.stride[1], pt=g.pad_top, pl=g.pad_left, dh=g.dilation[0], dw=g.dilation[1], up=g.up, groups=case.groups,
-        zx=zx, zy=zy, lo=lo, hi=hi, lookup=int(case.lookup), bank=1, tbank=1,
+        zx=zx, zw=zw, zy=zy, lo=lo, hi=hi, lookup=int(case.lookup), bank=1, tbank=1,
     )  # fmt: skip
     per_slice = place.layout.channels(place.shape.c)
     for oc0 in range(0, per_slice, case.ocn):
@@ -88,7 +90,7 @@ def run(case: Case, seed: int = 0) -> None:
             tile_of = replace(shared, oc0=oc0, ocn=case.ocn, k0=k0, kn=kn, first=int(first), last=int(last))
             tile_of.execute(state)
 
-    acc = numerics.contract(x, w, zx, g, case.out, case.groups) + bias.reshape(1, -1, 1, 1)
+    acc = numerics.contract(x, w, zx, g, case.out, case.groups, zw) + bias.reshape(1, -1, 1, 1)
     wanted = numerics.requantize(acc, multiplier, zy, lo, hi)
     before[:, case.c0 : case.c0 + o, case.h0 : case.h0 + rows] = (
         numerics.lookup(wanted, table) if case.lookup else wanted
@@ -204,3 +206,16 @@ def cases(draw: st.DrawFn) -> Case:
 @given(cases(), st.integers(0, 99))
 def test_any_cut_equals_one_contraction(case: Case, seed: int) -> None:
     run(case, seed)
+
+
+@pytest.mark.parametrize("zw", [-128, -7, 127])
+def test_weights_with_a_zero_point(zw: int) -> None:
+    run(Case(channels=4, outputs=10, kn=3, zw=zw))
+    run(Case(channels=1, outputs=1, groups=9, geometry=Geometry(kernel=(3, 3), pad_top=1, pad_left=1), zw=zw))
+
+
+def test_a_zero_point_is_taken_off_every_weight() -> None:
+    rng = np.random.default_rng(0)
+    x, w = rng.integers(-128, 128, (1, 3, 5, 5)), rng.integers(-128, 128, (2, 3, 1, 1))
+    sums = numerics.contract(x.astype(np.int8), w.astype(np.int8), 4, Geometry(), (5, 5), zw=-9)
+    assert np.array_equal(sums[0], np.einsum("nchw,oc->ohw", x - 4, w[:, :, 0, 0] + 9))

@@ -56,12 +56,12 @@ class Builder:
     def int8(self, *shape: int) -> Array:
         return self.rng.integers(-128, 128, shape).astype(np.int8)
 
-    def weights(self, shape: tuple[int, ...], axis: int | None) -> Value:
-        """Symmetric int8 weights, quantized per index of an axis or as a whole."""
+    def weights(self, shape: tuple[int, ...], axis: int | None, zero: int = 0) -> Value:
+        """int8 weights, quantized per index of an axis or as a whole."""
         if axis is None:
-            return self.constant(self.int8(*shape), per_tensor(0.0031, 0), "w")
+            return self.constant(self.int8(*shape), per_tensor(0.0031, zero), "w")
         scales = tuple(float32(s) for s in self.rng.uniform(0.001, 0.005, shape[axis]))
-        return self.constant(self.int8(*shape), Quant(scales, (0,) * shape[axis], axis), "w")
+        return self.constant(self.int8(*shape), Quant(scales, (zero,) * shape[axis], axis), "w")
 
     def bias(self, channels: int) -> Value:
         return self.constant(self.rng.integers(-3000, 3000, channels).astype(np.int32), hint="bias")
@@ -71,10 +71,10 @@ class Builder:
 
     def conv(
         self, x: Value, channels: int, kernel: int | tuple[int, int] = 1, *, group: int = 1, per_channel: bool = True,
-        bias: bool = True, lookup: bool = False, quant: Quant | None = None, **fields: object,
+        bias: bool = True, lookup: bool = False, quant: Quant | None = None, weight_zero: int = 0, **fields: object,
     ) -> Value:  # fmt: skip
         size = (kernel, kernel) if isinstance(kernel, int) else kernel
-        w = self.weights((channels, x.type.shape[1] // group, *size), 0 if per_channel else None)
+        w = self.weights((channels, x.type.shape[1] // group, *size), 0 if per_channel else None, weight_zero)
         sliding: dict[str, Any] = {name: fields.pop(name) for name in ("stride", "pads", "dilation") if name in fields}
         if lookup:
             fields |= {"table": self.table(), "mid_scale": float32(0.07), "mid_zero": 9}

@@ -66,6 +66,9 @@ class Draw:
             self.values.append(made)
 
 
+WEIGHT_ZEROS = st.sampled_from([0, 0, 0, -128, 17])
+
+
 def conv(d: Draw, x: Value) -> Value:
     cin = x.type.shape[1]
     window = d.window(x)
@@ -78,7 +81,7 @@ def conv(d: Draw, x: Value) -> Value:
     return d.builder.conv(
         x, group * each, window.size, group=group, per_channel=d.draw(st.booleans()), bias=d.draw(st.booleans()),
         lookup=d.draw(st.booleans()), quant=d.quant(), stride=window.stride, pads=window.pads, dilation=window.dilation,
-        **d.clamp(),
+        weight_zero=d.draw(WEIGHT_ZEROS), **d.clamp(),
     )  # fmt: skip
 
 
@@ -96,7 +99,7 @@ def conv_transpose(d: Draw, x: Value) -> Value:
         pads = (0, 0, 0, 0)
     extra = d.int(0, stride - 1)
     return d.builder.op(
-        ConvTranspose2d, d.quant(), x=x, w=d.builder.weights((cin, out, *kernel), None),
+        ConvTranspose2d, d.quant(), x=x, w=d.builder.weights((cin, out, *kernel), None, d.draw(WEIGHT_ZEROS)),
         bias=d.builder.bias(out * group), group=group, kernel=Kernel(kernel, (stride, stride), (pads[0], pads[1],
         pads[2], pads[3]), dilation), output_padding=(extra, extra), **d.clamp(),
     )  # fmt: skip
@@ -231,7 +234,7 @@ def gemm(d: Draw, x: Value) -> Value:
     n, *rest = x.type.shape
     features, out = rest[0] * rest[1] * rest[2], d.draw(st.sampled_from([1, 5, 64, 130]))
     flat = d.builder.op(Reshape, x.type.q, x=x, to=(n, features))
-    w = d.builder.weights((out, features), 0 if d.draw(st.booleans()) else None)
+    w = d.builder.weights((out, features), 0 if d.draw(st.booleans()) else None, d.draw(WEIGHT_ZEROS))
     made = d.builder.op(Gemm, d.quant(), x=flat, w=w, bias=d.builder.bias(out), **d.clamp())
     d.values.append(made)
     return d.builder.op(Reshape, made.type.q, x=made, to=(n, out, 1, 1))

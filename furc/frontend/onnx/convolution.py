@@ -29,17 +29,18 @@ SYMMETRIC = "quantize again with symmetric int8 weights: furc quantize, or weigh
 
 
 class Weights(NamedTuple):
-    """Constant int8 weights with zero point 0."""
+    """Constant int8 weights."""
 
     name: str
     stored: NDArray[np.int8]
     scale: NDArray[np.float32]  # one, or one for each output channel
+    zero: int  # of all channels
     axis: int | None
 
     def value(self, context: OnnxContext, stored: Array, axis: int) -> Value:
         """The weights as a constant of the graph, in the order the op wants. axis: of the output channels there."""
         scale = tuple(float(s) for s in self.scale)
-        quant = Quant(scale, (0,) * len(scale), None if self.axis is None else axis)
+        quant = Quant(scale, (self.zero,) * len(scale), None if self.axis is None else axis)
         return context.builder.constant(self.name, stored, TensorType(tuple(stored.shape), DType.I8, quant))
 
 
@@ -55,14 +56,13 @@ def read_weights(context: OnnxContext, node: Node, index: int, axis: int) -> Wei
         stored, zero = (stored ^ np.uint8(0x80)).view(np.int8), zero - 128
     if stored.dtype != np.int8:
         raise node.unsupported(f"the weights '{name}' are {stored.dtype}, the NPU has int8", "quantize to int8")
-    if np.any(zero):
-        first = int(entry.zero[np.flatnonzero(zero)[0]])
-        message = f"the weights '{name}' have zero point {first} as {entry.stored.dtype}, the NPU needs symmetric ones"
+    if np.any(zero != zero.flat[0]):
+        message = f"the weights '{name}' have several zero points, the NPU takes one for all channels"
         raise LowerError("AsymmetricWeights", message, at=node.loc, hint=SYMMETRIC)
     if entry.axis not in (None, axis):
         message = f"the weights '{name}' have scales along axis {entry.axis}, expected the output channels, axis {axis}"
         raise node.unsupported(message, "quantize per output channel or per tensor")
-    return Weights(entry.name, stored.astype(np.int8), entry.scale, entry.axis)
+    return Weights(entry.name, stored.astype(np.int8), entry.scale, int(zero.flat[0]), entry.axis)
 
 
 def read_bias(context: OnnxContext, node: Node, index: int, x: Value, weights: Weights, channels: int) -> Value | None:
@@ -248,10 +248,10 @@ def _scaled(weights: Weights, node: Node) -> Weights:
     alpha = node.number("alpha", 1.0)
     if alpha == 1.0:
         return weights
-    stored = weights.stored if alpha > 0 else -np.maximum(weights.stored, -127)
-    if alpha == 0 or (alpha < 0 and weights.stored.min(initial=0) < -127):
+    stored, zero = (weights.stored, weights.zero) if alpha > 0 else (-np.maximum(weights.stored, -127), -weights.zero)
+    if alpha == 0 or (alpha < 0 and (weights.stored.min(initial=0) < -127 or weights.zero == -128)):
         raise node.unsupported(f"Gemm with alpha {alpha:g} does not run on the NPU", "fold it into the weights")
-    return weights._replace(stored=stored, scale=weights.scale * np.float32(abs(alpha)))
+    return weights._replace(stored=stored, zero=zero, scale=weights.scale * np.float32(abs(alpha)))
 
 
 @operator("MatMul")

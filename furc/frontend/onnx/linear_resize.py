@@ -58,7 +58,7 @@ def linear(context: OnnxContext, node: Node, x: Value, out: Sequence[int]) -> Pe
     scale = np.array([1 / (rows.denominator * columns.denominator)], np.float32)
     fields = {
         "x": x,
-        "w": Weights(f"{node.output}.tent", stored, scale, None).value(context, stored, 1),
+        "w": Weights(f"{node.output}.tent", stored, scale, 0, None).value(context, stored, 1),
         "bias": None,
         "kernel": Kernel(
             (kernel.shape[0], kernel.shape[1]), (rows.factor, columns.factor),

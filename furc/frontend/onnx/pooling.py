@@ -115,7 +115,7 @@ def _mean_of_volume(context: OnnxContext, node: Node, x: Value) -> Entry:
         raise node.unsupported(f"AveragePool over 3 axes that {why} does not run on the NPU", "state other pads")
     channels = x.type.shape[1]
     scale = np.array([1 / np.prod(kernel)], np.float32)
-    ones = Weights(f"{node.output}.ones", np.ones((channels, 1, *kernel), np.int8), scale, None)
+    ones = Weights(f"{node.output}.ones", np.ones((channels, 1, *kernel), np.int8), scale, 0, None)
     return contract_volume(context, node, x, ones, channels)
 
 

@@ -218,16 +218,15 @@ def test_operator_form_of_quantization() -> None:
     assert operator.reason == "'QLinearConv' is of the operator form of quantization, which furc does not read"
 
 
-def test_asymmetric_weights() -> None:
+def test_weights_of_several_zero_points() -> None:
     m = Qdq()
     stored = m.const(m.rng.integers(0, 256, (4, 3, 3, 3)), np.uint8)
-    w = m.node("DequantizeLinear", stored, m.const(0.01, np.float32), m.const(97, np.uint8))
+    scales, zeros = m.const([0.01] * 4, np.float32), m.const([97, 98, 97, 97], np.uint8)
+    w = m.node("DequantizeLinear", stored, scales, zeros, axis=0)
     m.quantized(m.node("Conv", m.float_input(1, 3, 8, 8), w))
     (operator,) = left(m.model())
     assert operator.remedy.startswith("quantize again with symmetric int8 weights")
-    assert operator.reason.startswith(
-        "the weights 'dequantizelinear_4' have zero point 97 as uint8, the NPU needs symmetric ones"
-    )
+    assert operator.reason.startswith("the weights 'dequantizelinear_4' have several zero points, the NPU takes one")
 
 
 def _float_weights(m: Qdq) -> str:

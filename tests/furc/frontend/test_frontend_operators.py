@@ -96,6 +96,27 @@ def test_symmetric_uint8_weights_become_int8() -> None:
     agree(m)
 
 
+@pytest.mark.parametrize("op", ["Conv", "ConvTranspose", "Gemm"])
+@pytest.mark.parametrize("zero", [0, 97, 255])
+def test_weights_with_a_zero_point(op: str, zero: int) -> None:
+    m = Qdq("uint8")
+    shape = (4, 4) if op == "Gemm" else (4, 4, 3, 3)
+    x = m.float_input(*((3, 4) if op == "Gemm" else (1, 4, 6, 6)))
+    stored = m.const(m.rng.integers(0, 256, shape), np.uint8)
+    w = m.node("DequantizeLinear", stored, m.const(0.01, np.float32), m.const(zero, np.uint8))
+    m.quantized(m.node(op, x, w))
+    graph = agree(m, optimized=False, within=1)
+    assert not on_host(graph)
+
+
+def test_negative_alpha_turns_the_zero_point_of_the_weights() -> None:
+    m = Qdq("int8")
+    stored = m.const(m.rng.integers(-127, 128, (4, 4)), np.int8)
+    w = m.node("DequantizeLinear", stored, m.const(0.01, np.float32), m.const(-9, np.int8))
+    m.quantized(m.node("Gemm", m.float_input(3, 4), w, alpha=-0.5))
+    agree(m, optimized=False, within=1)
+
+
 @KINDS
 def test_relu_and_clip_become_bounds_of_the_convolution(kind: str) -> None:
     m = Qdq(kind)
