@@ -59,6 +59,7 @@ _WORDS = {
     "SPAN": "a range like c0+16",
     "_NEWLINE": "the end of the line",
     "$END": "the end",
+    "<END-OF-FILE>": "the end",  # as lark's lexer calls it where its parser says $END
 }
 
 

@@ -85,6 +85,7 @@ WINDOW = "@0x0:HCHCW(1x1):1x1x1x1"
         ("jump to=0x40000", "error[FieldOutOfRange]: p.s:1:9: jump.to: 262144 is outside 0..262140"),
         ("jump to=" + "9" * 60, "error[FieldOutOfRange]: p.s:1:9: jump.to: a number of more than 64 bits"),
         ("jump to=x", "error[BadOperand]: p.s:1:9: jump.to: expected a whole number, got 'x'"),
+        ("jump to=4?", "error[BadOperand]: p.s:1:10: jump.to: expected the end, got '?'"),
         (f"table x={WINDOW.replace('HCHCW', 'HCWHC')}", "error[BadOperand]: p.s:1:14: table.x: no layout 'HCWHC'"),
         (f"table x={WINDOW[:-2]}", "error[BadOperand]: p.s:1:25: table.x: '1x1x1' is not n x c x h x w"),
         (f"table x={WINDOW}[h0+1 h1+1]", "error[BadOperand]: p.s:1:38: table.x: axis h has two ranges"),
