@@ -6,7 +6,10 @@ Any other exception that escapes is a defect of furc.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+LONGEST_WORD, LONGEST_TEXT = 240, 2000  # characters of a message: no exporter's names come near, damaged files pass it
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,19 @@ def printable(text: str, keep: str = "") -> str:
 NOWHERE = Loc()
 
 
+def shortened(text: str) -> str:
+    """Words and then the whole without their middle, where they have hundreds and thousands of characters."""
+    return _ends(re.sub(rf"\S{{{LONGEST_WORD + 1},}}", lambda word: _ends(word[0], LONGEST_WORD), text), LONGEST_TEXT)
+
+
+def _ends(text: str, most: int) -> str:
+    """The first and the last of a text that is too long, with the number of those between."""
+    if len(text) <= most:
+        return text
+    head, tail = most // 2, most // 3
+    return f"{text[:head]}...({len(text) - head - tail} more)...{text[-tail:]}"
+
+
 class FurcError(Exception):
     """The input is at fault: one message on stderr, no traceback, exit code 1.
 
@@ -53,11 +69,16 @@ class FurcError(Exception):
         self.name, self.message, self.at, self.hint, self.also = name, message, at, hint, also
 
     def __str__(self) -> str:
-        place = str(self.at)
-        lines = [f"error[{self.name}]: {place}: {self.message}" if place else f"error[{self.name}]: {self.message}"]
-        lines += [f"  also: {line}" for line in self.also]
-        lines += [f"  hint: {self.hint}"] if self.hint else []
-        return printable("\n".join(lines), keep="\n\t")
+        place, message, hint, *also = map(_shown, (str(self.at), self.message, self.hint, *self.also))
+        lines = [f"error[{self.name}]: {place}: {message}" if place else f"error[{self.name}]: {message}"]
+        lines += [f"  also: {line}" for line in also]
+        lines += [f"  hint: {hint}"] if hint else []
+        return "\n".join(lines)
+
+
+def _shown(text: str) -> str:
+    """For a terminal and a person."""
+    return shortened(printable(text, keep="\n\t"))
 
 
 class SourceError(FurcError):

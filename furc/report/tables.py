@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from isa.errors import shortened
+
 GAP = "  "
 
 
@@ -40,8 +42,8 @@ def plain(table: Table) -> str:
 
 
 def one_line(row: tuple[str, ...]) -> tuple[str, ...]:
-    """Cells without line breaks and control characters: names come from models."""
-    return tuple("".join(c if c.isprintable() else "?" for c in cell) for cell in row)
+    """Cells without line breaks, control characters and the middle of endless names: those come from models."""
+    return tuple(shortened("".join(c if c.isprintable() else "?" for c in cell)) for cell in row)
 
 
 def _aligned(row: tuple[str, ...], widths: list[int], columns: tuple[Column, ...]) -> str:

@@ -171,3 +171,32 @@ def test_dram_that_this_computer_has_not_is_an_error_of_the_run(monkeypatch: pyt
 def test_names_in_messages_cannot_steer_a_terminal() -> None:
     text = str(FurcError("BadEnf", "\x1b[2Jx", at=Loc("a\nb", ("n\r",)), hint="\x07"))
     assert text == "error[BadEnf]: a\\nb: node 'n\\r': \\x1b[2Jx\n  hint: \\x07"
+
+
+def test_names_of_thousands_of_letters_lose_their_middle() -> None:
+    name = "ab" * 2500
+    error = FurcError("BadEnf", f"no tensor '{name}' of 3", at=Loc("m.enf", (name,)), hint=name, also=(name,))
+    short = f"{'ab' * 60}...(4800 more)...{'ab' * 40}"
+    assert str(error).splitlines() == [
+        f"error[BadEnf]: m.enf: node {_quoted(short)}: no tensor {_quoted(short)} of 3",
+        f"  also: {short}",
+        f"  hint: {short}",
+    ]
+    assert error.message == f"no tensor '{name}' of 3"  # programs get all of it
+
+
+def _quoted(short: str) -> str:
+    """The quotes are letters of the word, too."""
+    return f"'{short[:119]}...(4802 more)...{short[-79:]}'"
+
+
+def test_a_message_of_thousands_of_words_loses_its_middle() -> None:
+    [line] = str(FurcError("BadEnf", "a b " * 2000 + "end")).splitlines()
+    assert line.startswith("error[BadEnf]: a b a b ") and line.endswith(" a b end")
+    assert "...(6337 more)..." in line and len(line) < 2000
+
+
+def test_a_message_of_usual_length_is_whole() -> None:
+    path = "/".join(["a-folder-of-usual-length"] * 9)
+    error = FurcError("BadEnf", f"its inputs: {', '.join(f'input{i}' for i in range(100))}", at=Loc(path))
+    assert str(error) == f"error[BadEnf]: {path}: {error.message}"

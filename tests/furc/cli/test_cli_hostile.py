@@ -82,6 +82,11 @@ def test_control_characters_in_names_never_reach_the_terminal(furc: Furc, models
     assert json.loads(furc("profile", "evil.enf", "--format", "json").stdout)["model"] == NAME
 
 
+def test_cells_lose_the_middle_of_endless_names() -> None:
+    table = Table(title="x" * 5000, columns=(Column("a"),), rows=(("y" * 5000,), ("short",)))
+    assert all(len(line) < 300 for line in plain(table).splitlines())
+
+
 def test_titles_are_escaped_and_are_no_markup() -> None:
     table = Table(title=NAME, columns=(Column("a"),), rows=((NAME,),))
     assert "\x1b" not in plain(table) and "[bold]name[/bold]" in plain(table)
