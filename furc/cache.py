@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -19,11 +18,11 @@ from typing import NamedTuple
 
 from furc.version import __version__
 from isa import enf as enf_file
+from isa import unfinished
 from isa.enf import Enf
 from isa.errors import EnfError
 
-SUFFIX, UNFINISHED = ".cached", ".unfinished"
-ABANDONED_SECONDS = 3600.0  # after which nobody can still be writing
+SUFFIX = ".cached"
 MOST_BYTES = 4 << 30  # the entries used longest ago go first
 _DIGEST_BYTES = 64  # hex digits of sha256
 _SOURCES = ("*.py", "*.lark", "*.toml")
@@ -59,7 +58,7 @@ class CompilerCache:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, EnfError):
-            _remove(path)
+            unfinished.remove(path)
             return None
         return found
 
@@ -68,28 +67,30 @@ class CompilerCache:
         assert "\n" not in beside
         rest = beside.encode() + b"\n" + enf_file.write(enf)
         path = self._path(key)
-        temporary = path.with_suffix(f".{os.urandom(4).hex()}{UNFINISHED}")
+        temporary = unfinished.beside(path)
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             temporary.write_bytes(hashlib.sha256(rest).hexdigest().encode() + rest)
             temporary.replace(path)  # at once: a reader sees the old entry or the new one
         except OSError:
-            _remove(temporary)
             return False
+        finally:
+            unfinished.remove(temporary)
         self._shrink()
         return True
 
     def entries(self) -> list[Entry]:
         """The last used first."""
-        return sorted(self._files(SUFFIX), key=lambda entry: -entry.used)
+        return sorted(self._files(), key=lambda entry: -entry.used)
 
     def clear(self) -> int:
         """Remove every entry; how many there were."""
-        return sum(_remove(entry.path) for entry in self.entries())
+        self._tidy()
+        return sum(unfinished.remove(entry.path) for entry in self.entries())
 
-    def _files(self, suffix: str) -> Iterator[Entry]:
+    def _files(self) -> Iterator[Entry]:
         try:
-            names = sorted(name for name in os.listdir(self.directory) if name.endswith(suffix))
+            names = sorted(name for name in os.listdir(self.directory) if name.endswith(SUFFIX))
         except OSError:
             return
         for name in names:
@@ -100,16 +101,19 @@ class CompilerCache:
                 continue  # another furc has just removed it
             yield Entry(path, status.st_size, status.st_mtime)
 
+    def _tidy(self) -> None:
+        """Remove what writers left that were killed."""
+        for path in filter(unfinished.is_abandoned, unfinished.left_in(self.directory)):
+            unfinished.remove(path)
+
     def _shrink(self) -> None:
-        """Remove what is too much, and what writers left that were killed."""
-        for left in self._files(UNFINISHED):
-            if time.time() - left.used > ABANDONED_SECONDS:
-                _remove(left.path)
+        """Remove what is too much."""
+        self._tidy()
         total = 0
         for entry in self.entries():
             total += entry.bytes
             if total > MOST_BYTES:
-                _remove(entry.path)
+                unfinished.remove(entry.path)
 
     def _path(self, key: str) -> Path:
         return self.directory / f"{key}{SUFFIX}"
@@ -144,11 +148,3 @@ def own_sources() -> str:
             digest.update(f"{path.relative_to(root)}\0".encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
-
-
-def _remove(path: Path) -> bool:
-    try:
-        path.unlink()
-    except OSError:
-        return False
-    return True

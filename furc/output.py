@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from furc.tflite.cutting import is_part
+from isa import unfinished
 from isa.assembly import parse_program
 from isa.encoding import decode_program
 from isa.enf import MAGIC
@@ -170,7 +171,8 @@ def _prepared(path: Path, content: bytes) -> list[tuple[Path, Path]]:
     if target.exists() and not target.is_file():
         target.write_bytes(content)
         return []
-    beside = target.with_name(f".{target.name[:100]}.{os.urandom(4).hex()}")
+    unfinished.remove_abandoned(target)
+    beside = unfinished.beside(target)
     try:
         with open(beside, "xb") as file:
             file.write(content)

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from isa import unfinished
 from isa.enf import rules
 from isa.enf.container import COMPILE_AGAIN, MAX_HEADER_BYTES, Format, Section, check_prefix, pack, unpack
 from isa.enf.metadata import MetadataError, from_json, to_json
@@ -107,7 +108,8 @@ def save(enf: Enf, path: Path | str) -> None:
         if target.exists() and not target.is_file():  # a pipe or a device cannot be replaced
             target.write_bytes(data)
             return
-        beside = target.with_name(f".{target.name}.{os.urandom(4).hex()}")
+        unfinished.remove_abandoned(target)
+        beside = unfinished.beside(target)
         try:
             with open(beside, "xb") as file:
                 file.write(data)

@@ -71,6 +71,36 @@ def test_eight_processes_share_a_cache_while_some_are_killed(models: Path) -> No
         assert len(entries()) == 1
 
 
+KILLED_WHILE_RENAMING = """
+import os, signal
+from pathlib import Path
+from furc.cli.main import main
+
+replace = Path.replace
+
+def killed(path, target):
+    if "PLACE" in target.name:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return replace(path, target)
+
+Path.replace = killed
+main()
+"""
+
+
+@pytest.mark.parametrize(("place", "left"), [("cached", "cache/furc"), ("x.enf", ".")])
+def test_the_next_writer_removes_what_a_killed_one_left(models: Path, place: str, left: str) -> None:
+    environment = {**os.environ, "XDG_CACHE_HOME": str(Path("cache").absolute()), "PYTHONPATH": str(ROOT)}
+    script = KILLED_WHILE_RENAMING.replace("PLACE", place)
+    words = [sys.executable, "-c", script, "compile", str(models / "int8.onnx"), "-o", "x.enf"]
+    assert subprocess.run(words, env=environment, check=False, capture_output=True).returncode == -signal.SIGKILL
+    mine = Path(left) / f".x.enf.{os.getpid()}.01234567.unfinished"  # of a process that lives
+    mine.write_bytes(b"half of it")
+    assert len(list(Path(left).glob(".*.unfinished"))) == 2
+    run("compile", models / "int8.onnx", "-o", "x.enf")
+    assert list(Path(left).glob(".*.unfinished")) == [mine] and enf_file.load("x.enf").batch == 1
+
+
 def test_a_damaged_entry_is_made_anew(models: Path) -> None:
     run("compile", models / "int8.onnx", "-o", "a.enf")
     [entry] = entries()

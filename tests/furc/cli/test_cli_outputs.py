@@ -11,6 +11,7 @@ import pytest
 from click.testing import Result
 
 from furc.data.arrays import npz_bytes, read_arrays
+from isa import enf as enf_file
 
 Furc = Callable[..., Result]
 
@@ -91,3 +92,10 @@ def test_names_in_an_archive_stay_inside(tmp_path: Path) -> None:
     found = read_arrays(Path("a.npz"))
     assert {name: int(array[0]) for name, array in found.items()} == {name: i for i, name in enumerate(names)}
     assert np.array_equal(np.load("a.npz")["/model/out"], made["/model/out"])
+
+
+def test_names_as_long_as_the_file_system_allows_are_written(furc: Furc, models: Path) -> None:
+    name = "\uac00" * 83 + ".enf"  # 253 bytes
+    furc("compile", models / "int8.onnx", "-o", name)
+    enf_file.save(enf_file.load(name), name)
+    assert Path(name).read_bytes() == (models / "model.enf").read_bytes()
