@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from isa.encoding import encode_program
 from isa.enf import DramTensor, Enf, HostStep, ModelTensor, NpuStep, Segment
+from isa.errors import Loc, VerifyError
 from isa.instructions import Instruction, LoadProgram
 from isa.layout import align
 from isa.npu import NpuConfig
@@ -25,6 +26,8 @@ from passes.ir.op import Runs, Value
 from passes.ir.types import DType, InDram
 from passes.ops.host import Converts, Lower, Unlower
 from passes.options import CompileOptions
+
+MOST_GAPS, SMALL_IMAGE = 2, 1 << 24  # an image is not much larger than what it holds: text may give any addresses
 
 
 def link_program(program: Program, options: CompileOptions, furc_version: str) -> Enf:
@@ -133,14 +136,19 @@ class _Linking:
 
     def _image(self) -> bytes:
         """DRAM from address 0: constants, then encoded instructions."""
-        ends = [segment.address + segment.bytes for segment, _ in self.segments]
-        image = bytearray(align(max(ends, default=self.program.boundary), self.npu.dram_alignment_bytes))
+        parts = [(segment.address, code) for segment, code in self.segments]
         for value in self.graph.constants:
             if isinstance(value.type.place, InDram) and value.type.place.address is not None:
-                data = _dram_bytes(value, self.graph)
-                image[value.type.place.address : value.type.place.address + len(data)] = data
-        for segment, code in self.segments:
-            image[segment.address : segment.address + len(code)] = code
+                parts.append((value.type.place.address, _dram_bytes(value, self.graph)))
+        ends = [segment.address + segment.bytes for segment, _ in self.segments]
+        size = align(max(ends, default=self.program.boundary), self.npu.dram_alignment_bytes)
+        held = sum(len(data) for _, data in parts)
+        if size > MOST_GAPS * held + SMALL_IMAGE:
+            what = f"constants and programs of {held} bytes lie scattered over {size} bytes of DRAM"
+            raise VerifyError("InvalidIr", what, at=Loc(self.graph.source), hint="place them one behind the other")
+        image = bytearray(size)
+        for address, data in parts:
+            image[address : address + len(data)] = data
         return bytes(image)
 
 

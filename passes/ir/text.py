@@ -334,7 +334,8 @@ _TYPE = re.compile(
     r"(?P<dtype>[a-z]+\d*)\[(?P<shape>(?:(?<=[\[,])-1|[\d,])*)\](?: q\((?P<quant>[^()]*)\))?(?: @(?P<place>\S+))?"
 )
 _PLACE = re.compile(
-    r"(?P<space>sram|dram):(?P<kind>HCHCW|HCHWC)(?:\((?P<apart>Nx)?(?P<ho>\d+)x(?P<co>\d+)\))?(?:\+0x(?P<offset>[0-9a-f]+))?"
+    r"(?P<space>sram|dram):(?P<kind>HCHCW|HCHWC)(?:\((?P<apart>Nx)?(?P<ho>\d{1,9})x(?P<co>\d{1,9})\))?"
+    r"(?:\+0x(?P<offset>[0-9a-f]{1,16}))?"
 )
 
 
@@ -372,7 +373,7 @@ def _scale(text: str) -> float:
 
 
 def _parse_place(text: str, at: Loc) -> Place:
-    striped = re.fullmatch(r"stripes:(?:\+0x([0-9a-f]+))?", text)
+    striped = re.fullmatch(r"stripes:(?:\+0x([0-9a-f]{1,16}))?", text)
     if striped is not None:
         return Striped(int(striped[1], 16) if striped[1] else None)
     match = _PLACE.fullmatch(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -46,6 +46,8 @@ class Contraction(Op):
     bias: Constant | None = None
     clamp: Clamp = Clamp()
 
+    made_axis: ClassVar[int] = 0  # of the weights: output channels, which may have a scale each
+
     def rules(self, level: Level) -> Iterator[str]:
         yield from int8(x=self.x, w=self.w, result=self.result)
         yield from quantized(x=self.x, result=self.result)
@@ -62,10 +64,8 @@ class Contraction(Op):
             yield "the weights have more than one zero point"
         elif quant.axis is None and len(quant.scale) != 1:
             yield f"the weights have {len(quant.scale)} scales and no axis"
-        elif quant.axis is not None and (
-            quant.axis >= self.w.type.rank or len(quant.scale) != self.w.type.shape[quant.axis]
-        ):
-            yield f"{len(quant.scale)} scales along axis {quant.axis} of weights {list(self.w.type.shape)}"
+        elif quant.axis not in (None, self.made_axis):
+            yield f"the weights have scales along axis {quant.axis}, expected output channels, axis {self.made_axis}"
 
     def _sums(self, x: Int8, w: Int8, kernel: Kernel, out: Pair, group: int, read: Read, up: int = 1) -> Int32:
         zero = self.w.type.q.zero[0]
@@ -150,6 +150,8 @@ class ConvTranspose2d(Contraction):
     output_padding: Pair = (0, 0)
     group: int = 1
 
+    made_axis = 1
+
     def shapes(self) -> tuple[tuple[int, ...], ...]:
         n, _, h, w = self.x.type.shape
         (sh, sw), (top, left, bottom, right), (rh, rw) = self.kernel.stride, self.kernel.pads, self.kernel.reach
@@ -215,10 +217,8 @@ class ConvTranspose2d(Contraction):
         return grouped.reshape(self.group * cout, cin // self.group, kh, kw)
 
     def _forward_quant(self) -> Quant:
-        quant, cout = self.w.type.q, self.w.type.shape[1]
-        if quant.axis is None:
-            return quant
-        return replace(quant, axis=0, scale=quant.scale * self.group if len(quant.scale) == cout else quant.scale)
+        quant = self.w.type.q
+        return quant if quant.axis is None else replace(quant, axis=0, scale=quant.scale * self.group)
 
 
 @op("gemm", levels=(Level.DFG,))

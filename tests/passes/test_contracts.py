@@ -9,19 +9,23 @@ import re
 from collections.abc import Callable
 
 import numpy as np
-from graph_builder import random_inputs
+import pytest
+from graph_builder import Builder, random_inputs
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from random_graphs import graphs
 
 from furc.runtime.session import Session
-from isa.errors import FurcError
+from isa.errors import FurcError, Loc, SourceError, VerifyError
+from isa.layout import LayoutKind
 from isa.npu import target
 from passes.ir.graph import Graph
 from passes.ir.levels import verify
 from passes.ir.lir import Program
 from passes.ir.op import REGISTRY, Array, Level
-from passes.ir.text import parse, show
+from passes.ir.text import parse, parse_type, show
+from passes.ir.types import InDram
+from passes.ops.elementwise import Table
 from passes.options import CompileOptions
 from passes.pipeline import link, lower
 
@@ -116,3 +120,57 @@ def test_one_change_to_a_valid_graph_is_refused_by_name_or_runs(
     graph: Graph, level: Level, data: st.DataObject
 ) -> None:
     check_mutation(graph, level, lambda low, high: data.draw(st.integers(low, high)))
+
+
+CONTRACTIONS = {
+    "conv2d": ("i8[1,3,4,4]", "i8[2,3,1,1]", "i8[1,2,4,4]", "[0.1,0.2,0.3],0,axis=1", 0),
+    "conv_transpose2d": ("i8[1,3,4,4]", "i8[3,2,1,1]", "i8[1,2,4,4]", "[0.1,0.2,0.3],0,axis=0", 1),
+    "gemm": ("i8[1,3]", "i8[2,3]", "i8[1,2]", "[0.1,0.2,0.3],0,axis=1", 0),
+}
+
+
+@pytest.mark.parametrize("op", CONTRACTIONS)
+def test_scales_of_weights_follow_the_output_channels(op: str) -> None:
+    x, w, y, scales, axis = CONTRACTIONS[op]
+    text = (
+        f'dfg "g" batch=1 {{\n  in %x : {x} q(0.1,0)\n  const %w : {w} q({scales})\n'
+        f"  %y = {op}(x=%x, w=%w) : {y} q(0.1,0)\n  out %y\n}}\n"
+    )
+    shape = tuple(map(int, w[3:-1].split(",")))
+    with pytest.raises(VerifyError) as caught:
+        verify(parse(text, {"w": np.zeros(shape, np.int8)}))
+    wrong = scales[-1]
+    assert caught.value.message == (
+        f"%y: {op}: the weights have scales along axis {wrong}, expected output channels, axis {axis}"
+    )
+
+
+@pytest.mark.parametrize("place", ["sram:HCHCW({0}x1)", "sram:HCHCW(1x{0})", "sram:HCHCW(1x1)+0x{0}", "stripes:+0x{0}"])
+def test_a_number_of_thousands_of_digits_is_no_place(place: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        parse_type(f"i8[1,1,1,1] @{place.format('9' * 5000)}", Loc("m.gir"))
+    assert caught.value.name == "BadIrText" and caught.value.message.startswith("not a place: @")
+
+
+@pytest.mark.parametrize(
+    "type", ["i8[1,{0}]", "i8[1] q(0.1,{0})", "i8[1] q([0.1],{0},axis=0)", "i8[1] q([0.1],0,axis={0})"]
+)
+def test_a_number_of_thousands_of_digits_is_no_type(type: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        parse_type(type.format("9" * 5000), Loc("m.dfg"))
+    assert caught.value.name == "BadIrText" and len(str(caught.value)) < 500
+
+
+def test_constants_that_lie_far_apart_make_no_image_of_gigabytes() -> None:
+    b = Builder()
+    x = b.image((1, 2, 4, 4))
+    b.output(b.op(Table, x.type.q, x=x, table=b.table()))
+    graph = lower(b.done(), CompileOptions(npu=NPU), "gir")
+    assert isinstance(graph, Graph)
+    [table] = graph.constants
+    table.type = table.type.at(InDram(LayoutKind.HCHCW, 8 << 30))
+    program = lower(graph, CompileOptions(npu=NPU))
+    assert isinstance(program, Program)
+    with pytest.raises(VerifyError) as caught:
+        link(program, CompileOptions(npu=NPU), "test")
+    assert caught.value.message.startswith("constants and programs of 436 bytes lie scattered over 85899")
