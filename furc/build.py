@@ -20,6 +20,7 @@ from furc.ir_files import is_ir, read_ir, side_file
 from furc.onnx.files import data_files
 from furc.profiling.budget import Budget, budget_from_json, budget_of
 from furc.request import Request
+from furc.runtime.trial import check_hosts_run
 from furc.version import __version__
 from isa.enf import Enf
 from isa.errors import ConfigError, Loc
@@ -136,6 +137,7 @@ def link(content: IR, options: CompileOptions, progress: Listener = QUIET, instr
     program = lowered(content, options, LIR, progress, instruments)
     assert isinstance(program, Program)
     enf = pipeline.link(program, options, __version__, progress)
+    check_hosts_run(enf, program.graph)
     return Built(enf=enf, budget=budget_of(enf, program, options.npu, placements), program=program)
 
 

@@ -11,6 +11,7 @@ from furc.frontend.fitting import fitted
 from furc.frontend.onnx.hosted import Cause
 from furc.frontend.onnx.input_form import InputForm
 from furc.onnx.files import Source
+from furc.runtime.trial import check_hosts_run
 from furc.version import __version__
 from isa import npu as npus
 from isa.enf import MAX_BATCHED, Enf
@@ -92,4 +93,5 @@ def compile_graph(graph: Graph, options: CompileOptions, progress: Listener = QU
     program, options = compile_best(graph, options, progress=progress)
     assert isinstance(program, Program)
     enf = link(program, options, __version__, progress)
+    check_hosts_run(enf, program.graph)
     return Compiled(enf=enf, program=program, options=options)

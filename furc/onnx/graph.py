@@ -28,6 +28,11 @@ SMALL = 4096  # elements of a constant that shape inference may want to read
 IR_VERSION = 8  # of what is written: since 4 initializers need not be inputs, and here they never are
 KEEP_FLOAT = "furc.keep_float"  # metadata: names of the nodes that are not quantized, one a line
 
+INTEGERS = (
+    TensorProto.INT8, TensorProto.INT16, TensorProto.INT32, TensorProto.INT64,
+    TensorProto.UINT8, TensorProto.UINT16, TensorProto.UINT32, TensorProto.UINT64,
+)  # fmt: skip
+
 
 @dataclass(eq=False, slots=True)
 class Node:
@@ -174,6 +179,13 @@ class Graph:
             return self.constants[name].dtype == np.float32
         info = self._infos.get(name)
         return info is not None and info.type.tensor_type.elem_type == TensorProto.FLOAT
+
+    def is_integer(self, name: str) -> bool:
+        """Whether a tensor holds integers, as far as shape inference knows."""
+        if name in self.constants:
+            return self.constants[name].dtype.kind in "iu"
+        info = self._infos.get(name)
+        return info is not None and info.type.tensor_type.elem_type in INTEGERS
 
     def add_constant(self, name: str, value: Array) -> str:
         """Store a constant under a name of its own that starts with `name`."""

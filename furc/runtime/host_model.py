@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import AttributeProto, TensorProto, external_data_helper, helper
+from onnx import AttributeProto, TensorProto, external_data_helper, helper, numpy_helper
 
 from furc.isolated import Died, isolated
 from furc.onnx.soundness import NotValid, checked, node_name, tensors_of, walk
+from furc.onnx.traps import DIVISIONS, TRAP, traps
 from isa.enf import COMPILE_AGAIN, Enf, HostStep
 from isa.errors import EnfError, SourceError
 
@@ -53,6 +54,8 @@ OLDEST_OPSET, NEWEST_OPSET = 10, 21
 LARGEST = 1 << 28  # elements of all tensors of a step together: a GiB where they are float32
 BESIDE_DECLARED = 32  # times the elements of its inputs and outputs, for what lies between them
 SMALL = 1 << 20  # elements that any step may use
+MOST_TAPS = 4096  # of a kernel that may be larger than what it slides over, padding being no tensor
+_FLOATING = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 OPEN = -1  # an extent that only a run tells
 
 
@@ -178,17 +181,61 @@ def _sizes(proto: onnx.ModelProto) -> Iterator[str]:
         return
     graph = onnx.ModelProto.FromString(data).graph
     edges = sum(math.prod(_shape(info) or (0,)) for info in (*graph.input, *graph.output))
-    shapes = {info.name: _shape(info) for info in (*graph.value_info, *graph.output)}
     left = min(LARGEST, SMALL + BESIDE_DECLARED * edges) - edges
-    for index, node in enumerate(graph.node):
-        for made in filter(None, node.output):
-            shape = shapes.get(made)
-            if shape is None and node.op_type in GROWING:
-                yield f"node '{node_name(node, index)}': nothing tells the size of '{made}'"
-                return
-            left -= math.prod(shape or (0,))
+    for scope in _scopes(graph, _Scope(graph, {}, {})):
+        for index, node in enumerate(scope.graph.node):
+            yield from (f"node '{node_name(node, index)}': {what}" for what in scope.wrong(node))
+            left -= sum(math.prod(scope.shape(made) or (0,)) for made in node.output)
     if left < 0:
         yield f"its tensors take {-left} elements more than its inputs and outputs explain"
+
+
+class _Scope(NamedTuple):
+    """A graph or a body, and all that its nodes see: tensors by name, and constants among them."""
+
+    graph: onnx.GraphProto
+    infos: Mapping[str, onnx.ValueInfoProto]
+    constants: Mapping[str, onnx.TensorProto]
+
+    def shape(self, name: str) -> tuple[int, ...] | None:
+        if name in self.constants:
+            return tuple(self.constants[name].dims)
+        return _shape(self.infos[name]) if name in self.infos else None
+
+    def wrong(self, node: onnx.NodeProto) -> Iterator[str]:
+        """Sizes that nothing tells, and what would not end, or end the process."""
+        unknown = next((name for name in node.output if name and self.shape(name) is None), None)
+        if unknown is not None and node.op_type in GROWING:
+            yield f"nothing tells the size of '{unknown}'"
+        taps = math.prod(abs(k) for a in node.attribute if a.name == "kernel_shape" for k in a.ints)
+        if taps > MOST_TAPS and taps > math.prod(self.shape(node.input[0] if node.input else "") or ()):
+            yield f"a kernel of {taps} elements, more than it slides over"
+        if node.op_type in DIVISIONS and self._traps(node):
+            yield f"{node.op_type} {TRAP}"
+
+    def _traps(self, node: onnx.NodeProto) -> bool:
+        name = node.input[1] if len(node.input) > 1 else ""
+        if name in self.constants:
+            divisor = numpy_helper.to_array(self.constants[name])
+            return traps(node.op_type, divisor, integers=divisor.dtype.kind in "iu")
+        kind = self.infos[name].type.tensor_type.elem_type if name in self.infos else TensorProto.UNDEFINED
+        return traps(node.op_type, None, integers=kind not in _FLOATING)
+
+
+def _scopes(graph: onnx.GraphProto, outer: _Scope) -> Iterator[_Scope]:
+    """A graph and the bodies in it."""
+    infos = {info.name: info for info in (*graph.input, *graph.value_info, *graph.output)}
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        value = next((a.t for a in node.attribute if node.op_type == "Constant" and a.name == "value"), None)
+        if value is not None:
+            constants[node.output[0]] = value
+    scope = _Scope(graph, {**outer.infos, **infos}, {**outer.constants, **constants})
+    yield scope
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.GRAPH:
+                yield from _scopes(attribute.g, scope)
 
 
 def _shape(info: onnx.ValueInfoProto) -> tuple[int, ...] | None:

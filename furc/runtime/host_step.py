@@ -18,11 +18,11 @@ Array = NDArray[Any]
 class HostRunner:
     """A step made ready for many runs."""
 
-    def __init__(self, step: HostStep) -> None:
+    def __init__(self, step: HostStep, optimize: ort.Optimize = ort.Optimize.ALL) -> None:
         """step: of a file that `check_host_models` has passed. Raises EnfError BadEnf where ONNX Runtime refuses it."""
         self.step = step
         try:
-            self._session = ort.session(step.model, integer_kernels=False)
+            self._session = ort.session(step.model, optimize=optimize, integer_kernels=False)
         except Exception as error:  # ONNX Runtime's exceptions have no common base
             raise self._bad(f"ONNX Runtime refuses it: {_first_line(error)}") from error
         for kind, names, has in (
@@ -39,19 +39,20 @@ class HostRunner:
         step = self.step
         feeds = {name: np.asarray(values[name]) for name in step.inputs}
         if step.images == 1:
-            return dict(zip(step.outputs, self._run(feeds), strict=True))
+            return dict(zip(step.outputs, self.run_one(feeds), strict=True))
         for name, value in feeds.items():
             if not value.ndim or value.shape[0] < step.images or value.shape[0] % step.images:
                 raise self._bad(f"'{name}' {list(value.shape)} cannot be cut into {step.images} images")
         cut = {name: np.split(value, step.images) for name, value in feeds.items()}
-        parts = [self._run({name: pieces[i] for name, pieces in cut.items()}) for i in range(step.images)]
+        parts = [self.run_one({name: pieces[i] for name, pieces in cut.items()}) for i in range(step.images)]
         if any(not np.ndim(value) for value in parts[0]):
             raise self._bad("a result without axes cannot be joined from several images")
         return {
             name: np.concatenate(pieces) for name, pieces in zip(step.outputs, zip(*parts, strict=True), strict=True)
         }
 
-    def _run(self, feeds: Mapping[str, Array]) -> list[Array]:
+    def run_one(self, feeds: Mapping[str, Array]) -> list[Array]:
+        """The outputs of one image. Raises EnfError BadEnf where ONNX Runtime cannot."""
         try:
             results: list[Array] = self._session.run(list(self.step.outputs), feeds)
         except Exception as error:  # see above

@@ -12,6 +12,7 @@ from onnx.reference import ReferenceEvaluator
 
 from furc.frontend.entries import Constant, Entry, QuantizedConstant
 from furc.frontend.onnx.node import Node
+from furc.onnx.traps import TRAP, traps
 from isa.errors import LowerError
 from passes.ir.op import Array
 
@@ -29,6 +30,9 @@ def foldable(node: Node, entries: Sequence[Entry | None]) -> bool:
 def evaluate(node: Node, arrays: Sequence[Array | None]) -> list[Array]:
     """What the node gives for these inputs. Raises SourceError InvalidGraph where they do not fit it."""
     _check_size(node, arrays)
+    divisor = arrays[1] if len(arrays) > 1 else None
+    if divisor is not None and traps(node.op, divisor, integers=divisor.dtype.kind in "iu"):
+        raise node.invalid(f"a division {TRAP}")
     feeds = {f"i{i}": array for i, array in enumerate(arrays) if array is not None}
     names = [f"i{i}" if array is not None else "" for i, array in enumerate(arrays)]
     alone = helper.make_node(node.op, names, [f"o{i}" for i, _ in enumerate(node.outputs)])

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 
 from furc.onnx.graph import Array, Graph, Node, infer_shapes
 from furc.onnx.run import RunModel
+from furc.onnx.traps import traps
 
 UNSTABLE = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
 KEPT = {"QuantizeLinear", "DequantizeLinear", "If", "Loop", "Scan"}
@@ -41,8 +42,14 @@ def fold_constants(graph: Graph) -> None:
 
 
 def _foldable(graph: Graph, node: Node) -> bool:
-    own = node.domain in ("", "ai.onnx") and node.op not in UNSTABLE | KEPT
+    own = node.domain in ("", "ai.onnx") and node.op not in UNSTABLE | KEPT and not may_trap(graph, node)
     return own and (node.op not in GROWING or graph.shape(node.output) is not None)
+
+
+def may_trap(graph: Graph, node: Node) -> bool:
+    """What would end the process; a divisor that is folded now is looked at in the next round."""
+    divisor = graph.constants.get(node.input(1))
+    return traps(node.op, divisor, integers=graph.is_integer(node.input(1)))
 
 
 def _take_constant_nodes(graph: Graph) -> None:

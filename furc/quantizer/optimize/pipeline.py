@@ -10,9 +10,10 @@ import onnx
 from furc.onnx.files import Source, in_file, load
 from furc.onnx.graph import Graph, Node, fixed_inputs, infer_shapes, lightened
 from furc.onnx.soundness import CHECK, check_by_onnx, node_name
+from furc.onnx.traps import TRAP
 from furc.quantizer.optimize.conv1d import widen_conv1d
 from furc.quantizer.optimize.fold_affine import fold_affine
-from furc.quantizer.optimize.fold_constants import fold_constants
+from furc.quantizer.optimize.fold_constants import fold_constants, may_trap
 from furc.quantizer.optimize.fold_pad import fold_pad
 from furc.quantizer.optimize.opset import convert_opset
 from furc.quantizer.optimize.plain_ops import plain_ops
@@ -71,7 +72,11 @@ def _folded(graph: Graph) -> Graph:
         before = len(graph.nodes)
         graph = _after(fold_constants, graph)
         if len(graph.nodes) == before:
-            return graph
+            break
+    for node in graph.nodes:
+        if may_trap(graph, node):
+            raise QuantizeError("BadModel", f"{node.op} {TRAP}: that ends the process", at=node.loc, hint=CHECK)
+    return graph
 
 
 def _after(run: Callable[[Graph], None], graph: Graph) -> Graph:

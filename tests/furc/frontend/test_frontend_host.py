@@ -17,7 +17,7 @@ from furc.frontend import load_onnx
 from furc.onnx.oracle import Oracle
 from furc.runtime.session import Session
 from isa.enf import Enf, HostOperator, NpuStep
-from isa.errors import LowerError
+from isa.errors import LowerError, SourceError
 from isa.npu import target
 from passes.options import CompileOptions
 
@@ -278,3 +278,61 @@ def test_a_mean_of_padding_that_no_attributes_state_is_refused() -> None:
     m.quantized(m.node("AveragePool", m.float_input(1, 2, 4, 4, 8), kernel_shape=[4, 1, 1], **far))
     with pytest.raises(LowerError, match="has a window beyond it on one axis and none on another"):
         furc.compile(m.model())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"kernel_shape": [5, 5]}, "kernel_shape is not compatible with W shape"),
+        ({"group": 3}, "Input channels C is not equal to kernel channels * group"),
+    ],
+)
+def test_a_node_that_onnxruntime_cannot_run_is_refused_with_its_name(wrong: dict[str, Any], said: str) -> None:
+    m = Qdq("int8")
+    x = conv(m, m.float_input(1, 4, 8, 8))
+    bad = m.node("Conv", x, m.const(np.ones((4, 4, 3, 3)), np.float32), pads=[1] * 4, **wrong)
+    m.output(m.node("Tanh", bad))
+    with pytest.raises(LowerError) as caught:
+        furc.compile(m.model())
+    assert caught.value.message.startswith("host step 'conv': ONNX Runtime cannot run it: ")
+    assert said in caught.value.message and caught.value.at.nodes == (bad,) and caught.value.hint
+
+
+def places(m: Qdq, divisor: Callable[[str, str], str], op: str) -> str:
+    """The places of the largest elements, divided. divisor: of the values and the places."""
+    x = m.node("Reshape", conv(m, m.float_input(1, 4, 8, 8)), m.integers(1, 256))
+    values, indices = m.several("TopK", 2, x, m.integers(5))
+    row = m.node(op, indices, divisor(values, indices))
+    m.output(m.node("Cast", row, to=TensorProto.FLOAT))
+    return row
+
+
+@pytest.mark.parametrize("op", ["Div", "Mod"])
+def test_integers_are_divided_by_what_is_never_zero(op: str) -> None:
+    m = Qdq("int8")
+    places(m, lambda *_: m.integers(8), op)
+    same_as_onnxruntime(m.model(), m.feeds())
+
+
+@pytest.mark.parametrize("op", ["Div", "Mod"])
+@pytest.mark.parametrize("kind", ["zero", "minus one", "computed"])
+def test_integers_divided_by_what_may_be_zero_are_refused(op: str, kind: str) -> None:
+    """The processor ends the process, which ONNX Runtime does not prevent."""
+    m = Qdq("int8")
+    row = places(m, lambda _, at: at if kind == "computed" else m.integers(0 if kind == "zero" else -1), op)
+    with pytest.raises(LowerError) as caught:
+        furc.compile(m.model())
+    assert caught.value.message.endswith(f"node '{row}': {op} of integers by what may be zero, or -1")
+
+
+@pytest.mark.parametrize("by", [0, -1])
+def test_constants_divided_by_zero_are_refused(by: int) -> None:
+    m = Qdq("int8")
+    shape = m.node("Div", m.integers(4, 64), m.integers(1, by))
+    m.output(conv(m, m.node("Reshape", m.float_input(1, 4, 8, 8), shape)))
+    with pytest.raises(SourceError) as caught:
+        furc.compile(m.model())
+    assert (
+        caught.value.message == "Div: a division of integers by what may be zero, or -1"
+        and caught.value.at.nodes == (shape,)
+    )

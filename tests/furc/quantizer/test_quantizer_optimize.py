@@ -122,6 +122,32 @@ def test_chains_of_shapes_fold_to_a_fixed_point() -> None:
     assert_same(made, folded, image())
 
 
+def divided(by: list[int], less: list[int]) -> onnx.ModelProto:
+    """x reshaped by a shape that is 48 divided by the difference of constants."""
+    constants = {name: np.array(v, np.int64) for name, v in {"by": by, "less": less, "of": [48, 48]}.items()}
+    nodes = [
+        node("Sub", ["by", "less"], "d"), node("Div", ["of", "d"], "q"), node("Reshape", ["x", "q"], "s"),
+        node("Relu", ["s"], "y"),
+    ]  # fmt: skip
+    return model(nodes, {"x": (1, 3, 4, 4)}, ["y"], constants)
+
+
+def test_integers_are_divided_when_the_divisor_is_known() -> None:
+    before = divided([14, 7], [2, 3])
+    after = optimize_model(before)
+    assert ops(after) == ["Reshape", "Relu"]
+    assert_same(before, after, image(0, (1, 3, 4, 4)))
+
+
+@pytest.mark.parametrize("less", [[14, 3], [15, 3]])
+def test_a_division_that_ends_the_process_is_refused(less: list[int]) -> None:
+    """By zero, and by -1, which no processor can do with the least integer."""
+    with pytest.raises(QuantizeError) as caught:
+        optimize_model(divided([14, 7], less))
+    assert caught.value.at.nodes == ("q_node",)
+    assert caught.value.message == "Div of integers by what may be zero, or -1: that ends the process"
+
+
 def test_a_pad_with_another_value_or_reader_stays() -> None:
     constants = {
         "w": normal(1, 4, 3, 3, 3),

@@ -123,6 +123,30 @@ class TestSizes:
         ends = [constant("axis", 0), constant("a", 0, 0), constant("b", 3, 4), constant("as", 3, 4)]
         assert refusal(segment(nodes, ends)).startswith("node 'grow': nothing tells the size of 't'")
 
+    def test_a_size_in_a_body(self) -> None:
+        nodes = [
+            helper.make_node("ConstantOfShape", ["s"], ["big"], name="grow"),
+            helper.make_node("ReduceSum", ["big"], ["inner"], keepdims=0),
+        ]
+        inner = helper.make_graph(nodes, "body", [], [helper.make_tensor_value_info("inner", TensorProto.FLOAT, [])])
+        branches = helper.make_node("If", ["which"], ["f"], then_branch=inner, else_branch=inner)
+        model = segment(
+            [branches, helper.make_node("Add", ["x", "f"], ["y"])],
+            [constant("s", 1 << 31), numpy_helper.from_array(np.array(True), "which")],
+        )
+        wrong = refusal(model)
+        assert wrong.endswith("more than its inputs and outputs explain") or wrong.startswith("node 'grow': ")
+
+    def test_a_kernel_larger_than_what_it_slides_over(self) -> None:
+        """ONNX Runtime walks over all of it, for minutes."""
+        nodes = [
+            helper.make_node("Unsqueeze", ["x", "axes"], ["wide"]),
+            helper.make_node("AveragePool", ["wide"], ["p"], "pool", kernel_shape=[1 << 31, 3], auto_pad="SAME_UPPER"),
+            helper.make_node("Reshape", ["p", "as"], ["y"]),
+        ]
+        wrong = refusal(segment(nodes, [constant("axes", 0, 1), constant("as", 3, 4)]))
+        assert wrong == f"node 'pool': a kernel of {3 << 31} elements, more than it slides over"
+
     @pytest.mark.parametrize("shape", [["n", 4], [-1, 4]])
     def test_an_open_axis(self, shape: list[int | str]) -> None:
         assert (
@@ -142,6 +166,43 @@ class TestSizes:
     def test_shapes_that_contradict_each_other(self) -> None:
         nodes = [helper.make_node("Reshape", ["x", "s"], ["y"])]
         assert refusal(segment(nodes, [constant("s", 5, 5)])).startswith("its shapes cannot be told: ")
+
+
+class TestDivisions:
+    """Of integers, by zero: they end the process."""
+
+    NODES = (
+        helper.make_node("Cast", ["x"], ["i"], to=TensorProto.INT64),
+        helper.make_node("Div", ["i", "k"], ["j"], name="divides"),
+        helper.make_node("Cast", ["j"], ["y"], to=TensorProto.FLOAT),
+    )
+
+    @pytest.mark.parametrize("value", [0, -1])
+    def test_by_a_constant(self, value: int) -> None:
+        wrong = "node 'divides': Div of integers by what may be zero, or -1"
+        assert refusal(segment(self.NODES, [constant("k", 1, 2, 3, value)])) == wrong
+        assert refusal(segment([valued("k", constant("", 1, 2, 3, value)), *self.NODES])) == wrong
+
+    def test_by_what_is_computed(self) -> None:
+        nodes = [self.NODES[0], helper.make_node("Abs", ["i"], ["k"]), *self.NODES[1:]]
+        assert refusal(segment(nodes)).startswith("node 'divides': ")
+
+    def test_in_a_body(self) -> None:
+        inner = body(helper.make_node("Mod", ["k", "k"], ["inner"], name="divides"))
+        inner.output[0].type.tensor_type.elem_type = TensorProto.INT64
+        inner.output[0].type.tensor_type.shape.dim[0].dim_value = 1
+        nodes = [
+            helper.make_node("If", ["which"], ["j"], then_branch=inner, else_branch=inner),
+            helper.make_node("Cast", ["j"], ["f"], to=TensorProto.FLOAT),
+            helper.make_node("Add", ["x", "f"], ["y"]),
+        ]
+        which = numpy_helper.from_array(np.array(True), "which")
+        assert refusal(segment(nodes, [constant("k", 0), which])).startswith("node 'divides': ")
+
+    def test_by_other_constants_and_of_floats(self) -> None:
+        check_host_model(segment(self.NODES, [constant("k", 1, 2, 3, -4)]).SerializeToString(), "head", DECLARED)
+        floats = segment([helper.make_node("Div", ["x", "x"], ["y"])])
+        check_host_model(floats.SerializeToString(), "head", DECLARED)
 
 
 @pytest.mark.parametrize("opset", [1, 99])
