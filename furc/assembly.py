@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from furc.machine import machine_of
 from furc.profiling.profile import is_enf
+from furc.reading import PROGRAM_BYTES, TEXT_BYTES, read_at_most
 from furc.report.tables import one_line, shape
 from isa import enf as enf_file
 from isa.assembly import format_instruction, format_program, parse_program
@@ -45,7 +45,7 @@ def disassemble_file(path: Path | str, npu_config: Path | None = None) -> str:
         binary = enf_file.load(path)
         return "\n".join(_annotated(binary, fetch(binary, machine_of(binary, npu_config)))) + "\n"
     try:
-        code = path.read_bytes()
+        code = read_at_most(path, PROGRAM_BYTES)
     except OSError as error:
         raise SourceError("SourceUnreadable", error.strerror or str(error), at=at, hint=PROGRAM) from error
     try:
@@ -56,7 +56,7 @@ def disassemble_file(path: Path | str, npu_config: Path | None = None) -> str:
 
 def _text(path: Path) -> str:
     try:
-        return (sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()).decode()
+        return read_at_most(path, TEXT_BYTES).decode()
     except UnicodeDecodeError as error:
         raise SourceError("NotText", f"byte {error.start} is not UTF-8", at=Loc(str(path))) from error
     except OSError as error:

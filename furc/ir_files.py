@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 from furc.data.arrays import Array, npz_bytes, read_arrays
 from furc.output import CONSTANTS, CONSTANTS_MARK, IR_TEXT, Outputs
+from furc.reading import TEXT_BYTES, read_at_most
 from isa.errors import Loc, SourceError
 from passes.ir.graph import Graph
 from passes.ir.levels import verify
@@ -58,8 +58,7 @@ def write_ir(outputs: Outputs, path: Path, content: Graph | Program) -> None:
 
 def _text(path: Path) -> str:
     try:
-        data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
-        return data.decode()
+        return read_at_most(path, TEXT_BYTES).decode()
     except UnicodeDecodeError as error:
         raise SourceError(
             "BadIrText", f"not text: byte {error.start}", at=Loc(str(path)),

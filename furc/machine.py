@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from furc.plain_yaml import CONFIG_BYTES, DEEPEST
+from furc.plain_yaml import DEEPEST
 from isa import npu as npus
 from isa.enf import Enf, check_compatible
 from isa.errors import ConfigError, EnfError, Loc
@@ -35,16 +35,11 @@ def machine_of(enf: Enf, npu_config: Path | None = None) -> NpuConfig:
 
 def what_if(path: Path) -> NpuConfig:
     """A machine from a TOML file of reasonable size and depth. Raises ConfigError."""
-    if not path.is_file():
-        return npus.load_config(path)  # a pipe is read once; of what is not there it says so
-    with path.open("rb") as file:
-        text = file.read(CONFIG_BYTES + 1).decode("utf-8", "replace")
-    if len(text) > CONFIG_BYTES:
-        raise _refused(path, f"more than {CONFIG_BYTES} bytes")
+    text = npus.config_text(path)
     if _depth(text) > DEEPEST:
         raise _refused(path, f"nested more than {DEEPEST} deep")
     try:
-        return npus.load_config(path)
+        return npus.parse_config(text, str(path))
     except ConfigError as error:
         if len(error.message) <= LONGEST_MESSAGE:
             raise

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from furc.reading import PROGRAM_BYTES
 from furc.tflite.cutting import is_part
 from isa import unfinished
 from isa.assembly import parse_program
@@ -19,7 +20,6 @@ from isa.errors import FurcError, Loc
 
 HEAD_BYTES = 4096  # of a file that are looked at
 TAIL_BYTES = 1 << 16  # the same, at the end
-PROGRAM_BYTES = 1 << 24  # no encoded program is longer
 PRODUCER = "furc"  # as ONNX models call it that furc made
 CONSTANTS_MARK, ARRAYS_MARK, DUMP_MARK = "furc: constants of IR text", "furc: outputs of a run", "furc: litmus"
 

@@ -7,6 +7,7 @@ name, so a what-if file (`--npu-config`) is as short as the question.
 from __future__ import annotations
 
 import difflib
+import errno
 import hashlib
 import json
 import math
@@ -20,6 +21,7 @@ from pathlib import Path
 from isa.errors import ConfigError, Loc
 
 TARGETS = ("warboy", "warboy-2pe")
+CONFIG_BYTES = 1 << 16
 NPU_CONFIG = 'write a TOML file with base = "warboy" and lines like num_slices = 32'
 
 
@@ -113,12 +115,25 @@ def target(name: str) -> NpuConfig:
 
 def load_config(path: Path) -> NpuConfig:
     """A what-if configuration from a TOML file. Raises ConfigError naming the key that is wrong."""
+    return parse_config(config_text(path), str(path))
+
+
+def config_text(path: Path) -> str:
+    """Of a file or a pipe, which may never end. Raises ConfigError."""
     try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
+        with path.open("rb") as file:
+            data = file.read(CONFIG_BYTES + 1)
+        if len(data) > CONFIG_BYTES:
+            raise OSError(errno.EFBIG, f"more than {CONFIG_BYTES} bytes")
+        return data.decode()
+    except (OSError, ValueError) as error:
         why = (error.strerror if isinstance(error, OSError) else None) or "not text"
         raise ConfigError("NpuConfigUnreadable", why, at=Loc(str(path)), hint=NPU_CONFIG) from error
-    return _build(_resolve(text, str(path)))
+
+
+def parse_config(text: str, where: str) -> NpuConfig:
+    """As `load_config`, of a text. where: what messages call it."""
+    return _build(_resolve(text, where))
 
 
 def with_constants(base: NpuConfig, constants: Mapping[str, object], where: str = "") -> NpuConfig:

@@ -164,6 +164,8 @@ def is_enf(path: Path) -> bool:
     if path.suffix == ".enf":
         return True
     try:
+        if not path.is_file():
+            return False  # opening a pipe waits for who writes to it
         with open(path, "rb") as file:
             return file.read(len(MAGIC)) == MAGIC
     except (OSError, ValueError):

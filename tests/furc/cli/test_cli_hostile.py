@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -94,3 +96,32 @@ def test_titles_are_escaped_and_are_no_markup() -> None:
     with console.capture() as capture:
         console.print(drawn(table))
     assert "\x1b" not in capture.get() and capture.get().count("[bold]name[/bold]") == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["opt", "FILE"], ["asm", "FILE", "--check"], ["disasm", "FILE"], ["compile", "x.dfg"],
+     ["compile", "MODEL", "--npu-config", "FILE"], ["compile", "MODEL", "-C", "FILE"], ["run", "FILE"],
+     ["compile", "FILE"], ["quantize", "FILE", "-o", "q.onnx", "--random", "1"], ["info", "FILE"], ["profile", "FILE"],
+     ["quantize", "FLOAT", "-o", "q.onnx", "--calibration-data", "FILE"], ["run", "ENF", "--input", "images=FILE"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_file_that_never_ends_is_refused(furc: Furc, models: Path, words: list[str]) -> None:
+    """Not read until memory is full."""
+    Path("x.dfg").symlink_to("/dev/zero")
+    files = {
+        "FILE": "/dev/zero",
+        "MODEL": models / "int8.onnx",
+        "FLOAT": models / "float.onnx",
+        "ENF": models / "model.enf",
+    }
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    result = furc(*(files.get(word, word) for word in words), exits=1)
+    assert result.stderr.startswith("error[") and "MemoryError" not in result.stderr
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 20  # KiB
+
+
+@pytest.mark.parametrize("words", [["profile", "pipe"], ["disasm", "pipe.enf"], ["compile", "pipe"], ["check", "pipe"]])
+def test_a_pipe_without_a_writer_is_not_waited_for(furc: Furc, words: list[str]) -> None:
+    os.mkfifo(words[1])
+    assert "not a regular file" in furc(*words, exits=1).stderr

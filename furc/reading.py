@@ -1,0 +1,23 @@
+"""Texts and programs from files, pipes and stdin, which may never end."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from pathlib import Path
+
+TEXT_BYTES = 1 << 28  # more than the text of any network at any level
+PROGRAM_BYTES = 1 << 24  # no encoded program is longer
+
+
+def read_at_most(path: Path, most: int) -> bytes:
+    """All of a file, or of stdin for "-". Raises OSError, also where there is more."""
+    if str(path) == "-":
+        data = sys.stdin.buffer.read(most + 1)
+    else:
+        size = path.stat().st_size if path.is_file() else most
+        with path.open("rb") as file:
+            data = file.read(min(size, most) + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"more than {most} bytes")
+    return data
