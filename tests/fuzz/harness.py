@@ -25,7 +25,8 @@ from random import Random
 from typing import Any, NamedTuple, NoReturn
 
 SECONDS, BYTES = 5.0, 1 << 30  # seconds of the processor: a busy machine is no hang
-WAITING = 20.0  # seconds in all, for what waits without end
+WAITING = 20.0  # seconds without any of the processor, for what waits without end
+LONGEST = 300.0  # seconds in all, for what wakes up now and then
 PREPARING = 300.0  # seconds for the seeds
 DEFECTS = {
     "uncaught": "uncaught",
@@ -146,6 +147,18 @@ class _Child:
             return kind, value
         return "died", f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit {os.WEXITSTATUS(status)}"
 
+    def worked(self) -> float:
+        """Seconds of the processor so far: its own, those of its children and of those that have ended."""
+        ticks = 0
+        for process in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                words = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue  # it has just ended
+            if int(words[2]) == self.pid:  # its group
+                ticks += sum(map(int, words[11:15] if int(process) == self.pid else words[11:13]))
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
@@ -221,18 +234,21 @@ class _Case:
 
         self._child = _Child(folder, work)
         self.pipe, self.started = self._child.pipe, self._child.started
+        self._worked, self._moved = 0.0, self.started
         self.hung = False
 
     def read(self) -> bool:
         return self._child.read()
 
-    def worked(self) -> float:
-        """Seconds of the processor so far, those of its own children that have ended included."""
-        try:
-            words = Path(f"/proc/{self._child.pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return 0.0
-        return sum(map(int, words[11:15])) / os.sysconf("SC_CLK_TCK")
+    def must_end(self) -> bool:
+        """It has had its time: of the processor, or waiting for nothing."""
+        now = time.monotonic()
+        if now - self.started <= SECONDS:
+            return False
+        worked = self._child.worked()
+        if worked > self._worked:
+            self._worked, self._moved = worked, now
+        return worked > SECONDS or now - self._moved > WAITING or now - self.started > LONGEST
 
     def expire(self) -> None:
         self.hung = True
@@ -284,7 +300,7 @@ def _ended(running: dict[int, _Case]) -> Iterator[_Case]:
         case = running[pipe]
         if pipe in readable and case.read():
             yield running.pop(pipe)
-        elif time.monotonic() - case.started > (SECONDS if case.worked() > SECONDS else WAITING):
+        elif case.must_end():
             case.expire()
             yield running.pop(pipe)
 

@@ -58,19 +58,26 @@ from pathlib import Path
 from targets import Refused, Target, Wrong
 
 def run():
-    match int(Path("n").read_text()) % 6:
+    match int(Path("n").read_text()) % 7:
         case 0: raise Refused("no")
         case 1: os.abort()
         case 2: time.sleep(60)
         case 3: bytearray(8 << 30)
         case 4: raise Wrong("other numbers")
         case 5: 1 / 0
+        case 6: compute_in_a_child()
+
+def compute_in_a_child():
+    child = os.fork()
+    while not child:
+        pass
+    os.waitpid(child, 0)
 
 def case(seeds, rng):
     return {"n": seeds["number"]["n"]}
 
 total = []
-for number in range(6):
+for number in range(7):
     seed = {"number": {"n": str(number).encode()}}
     report = fuzz(Target("t", lambda: seed, case, run), 1, 60, 1, Path(sys.argv[2]), most=1)
     total += [kind for kind, count in report.cases.items() if count]
@@ -81,7 +88,7 @@ print(*total)
 def test_aborts_hangs_and_bombs_are_seen_and_survived(tmp_path: Path) -> None:
     words = [sys.executable, "-c", SCRIPT, str(HERE), str(tmp_path / "found")]
     result = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert result.stdout.split() == ["refused", "died", "hang", "memory", "wrong", "uncaught"], result.stderr
+    assert result.stdout.split() == ["refused", "died", "hang", "memory", "wrong", "uncaught", "hang"], result.stderr
     kept = sorted(path.name.split("-")[1] for path in (tmp_path / "found").iterdir())
     assert kept == ["died", "hang", "memory", "uncaught", "wrong"]
     assert all((path / "n").is_file() and (path / "outcome.txt").is_file() for path in (tmp_path / "found").iterdir())
