@@ -12,12 +12,13 @@ from enum import StrEnum
 
 from furc.compiler_config import compiler_config
 from furc.frontend.onnx.checking import Checking
-from furc.frontend.onnx.hosted import Cause
+from furc.frontend.onnx.hosted import Cause, with_shapes
 from furc.frontend.onnx.input_form import InputForm
 from furc.frontend.onnx.model import read_model
 from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.placing import PLACED, Placing, decide, estimates
 from furc.frontend.placement import Unit
+from furc.isolated import Worker
 from furc.onnx.files import Source
 from furc.request import Request
 from passes.analysis.host_share import calls, host_operators
@@ -74,8 +75,10 @@ def check_file(model: Source, request: Request | None = None, source: str = "") 
     config = compiler_config(asked.settings)
     form = InputForm(config.permute_input)
     read = read_model(model, asked.input_shapes, source, 1, form, judged=True)
-    walk, placing = Checking(read, config.operator_set), Placing(asked.npu(), config.max_npu_segments)
-    walk.judge()
+    placing = Placing(asked.npu(), config.max_npu_segments)
+    with Worker(with_shapes) as shapes:
+        walk = Checking(read, config.operator_set, shapes)
+        walk.judge()
     unable = {**walk.hosts, **walk.refused}
     walk.hosts = unable
     hosts, placements = decide(walk, placing) if unable else ({}, ())

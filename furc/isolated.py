@@ -12,10 +12,12 @@ import os
 import pickle
 import select
 import signal
+import struct
 import threading
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import NoReturn, TypeVar
 
 T = TypeVar("T")
@@ -70,21 +72,120 @@ def _fork() -> int:
 def _work(work: Callable[[], bytes], writer: int) -> NoReturn:
     """The child: it touches nothing that the parent's other threads may hold, and never returns."""
     try:
-        faulthandler.disable()
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 1)
-        os.dup2(nowhere, 2)
-        _limit_memory()
-        try:
-            result: bytes | Exception = work()
-        except Exception as error:
-            result = _portable(error)
-        data = memoryview(pickle.dumps(result))
-        while data:
-            data = data[os.write(writer, data) :]
+        _prepare()
+        _write(writer, pickle.dumps(_outcome(work)))
     finally:
         os._exit(0)
+
+
+def _prepare() -> None:
+    faulthandler.disable()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    _limit_memory()
+
+
+def _outcome(work: Callable[[], bytes]) -> bytes | Exception:
+    try:
+        return work()
+    except Exception as error:
+        return _portable(error)
+
+
+def _write(writer: int, content: bytes) -> None:
+    data = memoryview(content)
+    while data:
+        data = data[os.write(writer, data) :]
+
+
+class Worker:
+    """A process for much small work of one kind: a fork for each would take longer than the work.
+
+    Where a piece of work ends the process, or does not end, that piece raises Died and the next gets another process.
+    """
+
+    def __init__(self, work: Callable[[bytes], bytes], seconds: float = SECONDS) -> None:
+        self._do, self._seconds = work, seconds
+        self._child, self._reader, self._writer = 0, -1, -1
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def __call__(self, request: bytes) -> bytes:
+        """What `work` returns for a request. Raises what it raises, and Died."""
+        if not hasattr(os, "fork"):
+            return self._do(request)
+        if not self._child:
+            self._begin()
+        try:
+            _write(self._writer, _LENGTH.pack(len(request)) + request)
+            answer = _message(self._reader, time.monotonic() + self._seconds)
+        except BrokenPipeError:
+            answer = b""
+        if not answer:
+            self._end()
+            raise Died("it ended the process")
+        result: bytes | Exception = pickle.loads(answer)  # of our own child
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def _begin(self) -> None:
+        requests, answers = os.pipe(), os.pipe()
+        self._child = _fork()
+        if not self._child:
+            os.close(requests[1])
+            os.close(answers[0])
+            _serve(self._do, requests[0], answers[1])
+        os.close(requests[0])
+        os.close(answers[1])
+        self._reader, self._writer = answers[0], requests[1]
+
+    def _end(self) -> None:
+        if self._child:
+            os.close(self._reader)
+            os.close(self._writer)
+            os.kill(self._child, signal.SIGKILL)
+            os.waitpid(self._child, 0)
+            self._child = 0
+
+
+_LENGTH = struct.Struct("<Q")
+
+
+def _serve(work: Callable[[bytes], bytes], reader: int, writer: int) -> NoReturn:
+    """The child, until its requests end."""
+    try:
+        _prepare()
+        while request := _message(reader):
+            answer = pickle.dumps(_outcome(partial(work, request)))
+            _write(writer, _LENGTH.pack(len(answer)) + answer)
+    finally:
+        os._exit(0)
+
+
+def _message(reader: int, deadline: float | None = None) -> bytes:
+    """One message; nothing where the other side ends, or takes too long."""
+    head = _exactly(reader, _LENGTH.size, deadline)
+    return _exactly(reader, _LENGTH.unpack(head)[0], deadline) if head else b""
+
+
+def _exactly(reader: int, size: int, deadline: float | None) -> bytes:
+    parts, left = list[bytes](), size
+    while left:
+        if deadline is not None and not select.select([reader], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            return b""
+        part = os.read(reader, min(left, _BLOCK))
+        if not part:
+            return b""
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
 
 
 def _portable(error: Exception) -> Exception:

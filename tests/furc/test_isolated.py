@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from furc.isolated import Died, isolated
+from furc.isolated import Died, Worker, isolated
 
 
 def test_the_result_comes_back_whole() -> None:
@@ -59,3 +59,39 @@ def test_threads_that_fork_at_once_do_not_disturb_each_other() -> None:
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(lambda i: isolated(lambda: bytes([i]) * 1000), range(40)))
     assert results == [bytes([i]) * 1000 for i in range(40)] and gc.isenabled()
+
+
+def work(request: bytes) -> bytes:
+    match request:
+        case b"abort":
+            os.abort()
+        case b"sleep":
+            time.sleep(60)
+        case b"fail":
+            raise ZeroDivisionError
+    return str(os.getpid()).encode() + request
+
+
+def test_a_worker_does_many_things_in_one_process() -> None:
+    with Worker(work) as worker:
+        answers = {worker(bytes(size)).rstrip(bytes(1)) for size in (1, 10, 3_000_000)}
+        assert len(answers) == 1 and answers != {str(os.getpid()).encode()}
+        with pytest.raises(ZeroDivisionError):
+            worker(b"fail")
+        assert {worker(b"\0").rstrip(b"\0")} == answers
+
+
+@pytest.mark.parametrize("what", [b"abort", b"sleep"])
+def test_a_worker_that_dies_is_followed_by_another(what: bytes) -> None:
+    with Worker(work, seconds=0.5) as worker:
+        before = worker(b"\0")
+        with pytest.raises(Died):
+            worker(what)
+        assert worker(b"\0") != before
+
+
+def test_a_worker_leaves_no_process_and_no_file_open() -> None:
+    files = len(os.listdir("/proc/self/fd"))
+    with Worker(work) as worker:
+        process = int(worker(b"\0").rstrip(b"\0"))
+    assert not os.path.exists(f"/proc/{process}") and len(os.listdir("/proc/self/fd")) == files

@@ -26,6 +26,7 @@ from furc.frontend.onnx.hosted import Cause
 from furc.frontend.onnx.importer import REFUSED, Importer, Placed
 from furc.frontend.onnx.model import LARGE, Model, is_quantized
 from furc.frontend.onnx.node import Node
+from furc.isolated import Worker
 from furc.quantizer.operators import BROADCAST, LINEAR
 from isa.errors import NOWHERE, LowerError
 from passes.ir.op import Value
@@ -41,9 +42,9 @@ FOLDED_INTO = ("Conv", "ConvTranspose", "Gemm")
 class Checking(Importer):
     """hosts: what the NPU cannot take, and why. refused: what nobody can run. rewritten: what becomes another one."""
 
-    def __init__(self, model: Model, operator_set: str) -> None:
+    def __init__(self, model: Model, operator_set: str, shapes: Worker) -> None:
         self.is_float = not is_quantized(model.proto)
-        super().__init__(model, Placed({}, frozenset()), operator_set)
+        super().__init__(model, Placed({}, frozenset()), operator_set, shapes)
         self.refused: dict[int, Cause] = {}
         self.rewritten: dict[int, str] = {}
         self.all_quantized = self.is_float

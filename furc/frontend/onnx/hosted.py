@@ -16,6 +16,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from furc.frontend.onnx.node import Node
+from furc.isolated import Died, Worker
 from furc.onnx.graph import captured
 from furc.onnx.run import first_line
 from isa import ort
@@ -106,13 +107,24 @@ def _positions(nodes: Sequence[Node]) -> dict[int, int]:
     return {node.index: position for position, node in enumerate(nodes)}
 
 
-def infer(node: Node, told: Mapping[str, Told], constants: Mapping[str, Array], opsets: Iterable[object]) -> list[Told]:
-    """What the results of a node will be. told, constants: of everything it reads. Raises LowerError where ONNX Runtime
-    does not know the operator."""
+def with_shapes(model: bytes) -> bytes:
+    """As onnx infers them: work for a process of its own, which it may end."""
+    inferred = onnx.shape_inference.infer_shapes(onnx.ModelProto.FromString(model), data_prop=True)
+    return bytes(inferred.SerializeToString())
+
+
+def infer(
+    node: Node, told: Mapping[str, Told], constants: Mapping[str, Array], opsets: Iterable[object], shapes: Worker
+) -> list[Told]:
+    """What the results of a node will be. told, constants: of everything it reads; shapes: does `with_shapes`.
+
+    Raises LowerError where ONNX Runtime does not know the operator, SourceError where onnx does not survive it."""
     model = _alone(node, told, constants, opsets)
     try:
-        graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+        graph = onnx.ModelProto.FromString(shapes(bytes(model.SerializeToString()))).graph
         found = {info.name: _told(info) for info in (*graph.value_info, *graph.output)}
+    except Died as error:
+        raise node.invalid("onnx's shape inference does not survive its attributes and inputs") from error
     except Exception:  # what the inference of an operator stumbles on; then nothing is known
         found = {}
     results = [found.get(name, UNKNOWN) for name in node.outputs]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -28,7 +28,7 @@ from furc.frontend.entries import (
 )
 from furc.frontend.onnx import convolution, elementwise, movement, pooling, quantization, reductions, resize
 from furc.frontend.onnx.folding import FOLDABLE_MOVES, evaluate, foldable
-from furc.frontend.onnx.hosted import ELEMENTS, Cause, Told, Turns, in_turns, infer, outlined, reads_of
+from furc.frontend.onnx.hosted import ELEMENTS, Cause, Told, Turns, in_turns, infer, outlined, reads_of, with_shapes
 from furc.frontend.onnx.model import Model
 from furc.frontend.onnx.node import QUANTIZE as QUANTIZE_AGAIN
 from furc.frontend.onnx.node import Node
@@ -37,6 +37,7 @@ from furc.frontend.onnx.quantization import DEQUANTIZE, QUANTIZE, activation_qua
 from furc.frontend.onnx.refusals import refusal
 from furc.frontend.onnx.registry import HANDLERS, MOVES
 from furc.frontend.onnx.rounded_pools import agree_on_shape
+from furc.isolated import Worker
 from furc.onnx.graph import captured
 from furc.runtime.host_model import GROWING, refusals
 from isa.errors import FurcError, Loc, LowerError, SourceError
@@ -83,11 +84,17 @@ def import_model(
     are.
 
     Raises SourceError or LowerError naming the node, where no host helps either."""
+    with Worker(with_shapes) as shapes:
+        return _imported(lambda placed: Importer(model, placed, operator_set, shapes), placing, leave)
+
+
+def _imported(walking: Callable[[Placed], Importer], placing: Placing, leave: Mapping[str, Cause]) -> Graph:
+    """walking: a walk that starts with what is known of where nodes go."""
     left: dict[int, Cause] = {}  # what the NPU cannot take
     placed = Placed({}, frozenset())
     placements: tuple[Placement, ...] = ()
     for _ in range(MOST_WALKS):
-        walk = Importer(model, placed, operator_set)
+        walk = walking(placed)
         graph = walk.run()
         new = {index: cause for index, cause in walk.hosts.items() if index not in placed.hosts}
         left |= new
@@ -109,8 +116,8 @@ def import_model(
         left |= unable
         placed = Placed(dict(left), frozenset(walk.folded))
     everything = Cause("too much of the model around it is on the host", QUANTIZE_AGAIN)
-    causes = {index: left.get(index, everything) for index, _ in model.nodes if index not in placed.known}
-    return Importer(model, Placed(causes, placed.known), operator_set).run()
+    causes = {node.index: left.get(node.index, everything) for node in walk.nodes if node.index not in placed.known}
+    return walking(Placed(causes, placed.known)).run()
 
 
 def _cannot_be_lowered(graph: Graph, walk: Importer, placing: Placing) -> dict[int, Cause]:
@@ -172,8 +179,8 @@ class Importer(Context[Node]):
 
     all_quantized = False  # float tensors may cross between NPU and host wherever they are
 
-    def __init__(self, model: Model, placed: Placed, operator_set: str = OperatorSet.SEED28) -> None:
-        self.model, self.before, self.operator_set = model, placed, operator_set
+    def __init__(self, model: Model, placed: Placed, operator_set: str, shapes: Worker) -> None:
+        self.model, self.before, self.operator_set, self.shapes = model, placed, operator_set, shapes
         self.nodes = [Node(proto, index, model.source, model.opset) for index, proto in model.nodes]
         self.turns = in_turns(self.nodes, placed.hosts, placed.known) if placed.hosts else Turns(self.nodes, {})
         self.hosts, self.folded, self.called = dict(placed.hosts), set[int](), set[int]()
@@ -260,7 +267,7 @@ class Importer(Context[Node]):
                 told[name] = self._told_of(name, entry)
         if node.inputs and node.inputs[0] in told:
             agree_on_shape(node, told[node.inputs[0]].shape)
-        results = infer(node, told, constants, self.model.proto.opset_import)
+        results = infer(node, told, constants, self.model.proto.opset_import, self.shapes)
         for name, result in zip(node.outputs, results, strict=False):
             if name:
                 result = self._declared(name, result)

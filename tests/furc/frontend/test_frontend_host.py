@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 from qdq_models import Qdq, runtime
 
 import furc
+from furc.check import check_file
 from furc.compiler import compile_graph
 from furc.frontend import load_onnx
 from furc.onnx.oracle import Oracle
@@ -336,3 +337,15 @@ def test_constants_divided_by_zero_are_refused(by: int) -> None:
         caught.value.message == "Div: a division of integers by what may be zero, or -1"
         and caught.value.at.nodes == (shape,)
     )
+
+
+@pytest.mark.parametrize("command", ["compile", "check"])
+def test_a_node_that_aborts_onnx_is_an_error(command: str) -> None:
+    """A Split into one part that has three results, of what the host makes."""
+    m = Qdq("int8", opset=18)
+    x = m.quantized(m.node("Conv", m.float_input(1, 4, 8, 8), m.weights(4, 4, 1, 1)))
+    for part in m.several("Split", 3, m.node("Tanh", x), num_outputs=1, axis=1):
+        m.output(m.node("Elu", part))
+    with pytest.raises(SourceError) as caught:
+        furc.compile(m.model()) if command == "compile" else check_file(m.model())
+    assert caught.value.at.nodes and caught.value.name == "InvalidGraph"
