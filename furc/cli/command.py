@@ -83,12 +83,21 @@ class LazyGroup(click.Group):
         except Exception as error:
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
                 raise  # whoever read our output has left; click ends quietly
-            if isinstance(error, OSError) and error.errno in NO_ROOM and error.filename is None:
-                say(f"error[OutputUnwritable]: {error.strerror}\n  hint: {MORE_ROOM}", err=True)
+            if is_full_stdout(error):
+                say_full_stdout(error)
                 ctx.exit(EXIT_USER)
             say(traceback.format_exc() if ctx.meta.get(_DEBUG) else _one_line(error), err=True)
             click.echo(REPORT if ctx.meta.get(_DEBUG) else f"{REPORT}; --debug shows where", err=True)
             ctx.exit(EXIT_INTERNAL)
+
+
+def is_full_stdout(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in NO_ROOM and error.filename is None
+
+
+def say_full_stdout(error: BaseException) -> None:
+    assert isinstance(error, OSError)
+    say(f"error[OutputUnwritable]: {error.strerror}\n  hint: {MORE_ROOM}", err=True)
 
 
 def debug_option() -> click.Option:

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import click
 
-from furc.cli.command import SETTINGS, Entry, LazyGroup, debug_option
+from furc.cli.command import (
+    EXIT_USER,
+    SETTINGS,
+    Entry,
+    LazyGroup,
+    debug_option,
+    is_full_stdout,
+    say_full_stdout,
+)
 
 # In the order of a user's work. A command's module is imported when it is used; the texts are those of its own help.
 COMMANDS = {
@@ -54,4 +65,22 @@ cli.params.append(debug_option())
 
 def main() -> None:
     """The console script."""
-    cli(prog_name="furc")
+    open_streams()
+    try:
+        cli(prog_name="furc")
+    except OSError as error:  # of --help and --version: errors of commands end in the group
+        if not is_full_stdout(error):
+            raise
+        say_full_stdout(error)
+        sys.exit(EXIT_USER)
+
+
+def open_streams() -> None:
+    """Nothing in place of standard streams that are closed: else the next file that is opened would be one of them."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115  open as long as the process

@@ -143,10 +143,9 @@ def parse(text: str, constants: Mapping[str, Array], source: str = "") -> Graph:
         tree = _parser().parse(text)
     except UnexpectedInput as error:
         at = Loc(source, detail=f"{error.line}:{error.column}")
-        line = text.splitlines()[error.line - 1].strip() if 0 < error.line <= text.count("\n") + 1 else ""
-        raise SourceError(
-            "BadIrText", f"not IR text: {line[:120]!r}", at=at, hint="docs/ir.md has the grammar"
-        ) from error
+        line = text.split("\n")[error.line - 1].strip() if 0 < error.line <= text.count("\n") + 1 else ""
+        what = f"not IR text: {line[:120]!r}" if text.strip() else "there is no text"
+        raise SourceError("BadIrText", what, at=at, hint="docs/ir.md has the grammar") from error
     return _Builder(source, constants).build(tree)
 
 

@@ -22,6 +22,7 @@ from isa.npu import target
 from passes.ir.graph import Graph
 from passes.ir.levels import verify
 from passes.ir.lir import Program
+from passes.ir.lir_text import parse_program_text
 from passes.ir.op import REGISTRY, Array, Level
 from passes.ir.text import parse, parse_type, show
 from passes.ir.types import InDram
@@ -174,3 +175,11 @@ def test_constants_that_lie_far_apart_make_no_image_of_gigabytes() -> None:
     with pytest.raises(VerifyError) as caught:
         link(program, CompileOptions(npu=NPU), "test")
     assert caught.value.message.startswith("constants and programs of 440 bytes lie scattered over 85899")
+
+
+@pytest.mark.parametrize("text", ["", "\n", " \t\n\n", "\x0b", "\u2028", "// only a comment"])
+def test_a_text_of_nothing_is_refused(text: str) -> None:
+    for read in (parse, parse_program_text):
+        with pytest.raises(SourceError) as caught:
+            read(text, {}, "m.dfg")
+        assert caught.value.name == "BadIrText" and caught.value.hint

@@ -189,3 +189,23 @@ class TestControlC:
             assert left == [words[3]]
         else:
             assert process.returncode == 1 and "Aborted!" in said and not left, (process.returncode, said, left)
+
+
+class TestClosedStreams:
+    @pytest.mark.parametrize("words", [["info", "model.enf"], ["run", "model.enf"], ["--help"]], ids=" ".join)
+    def test_nobody_reads_stdout(self, models: Path, words: list[str]) -> None:
+        run(*(models / word if word == "model.enf" else word for word in words), limit=lambda: os.close(1))
+
+    def test_no_stream_is_there(self, models: Path) -> None:
+        """Nothing that a library prints goes into the files that are opened next."""
+        run("compile", models / "int8.onnx", "-o", "x.enf", "--no-cache", limit=lambda: os.closerange(0, 3))
+        assert Path("x.enf").read_bytes() == (models / "model.enf").read_bytes()
+
+    def test_a_text_from_a_closed_stdin_is_empty(self) -> None:
+        said = run("opt", "-", limit=lambda: os.close(0), exits=1)
+        assert said.startswith("error[BadIrText]: -: 1:1: there is no text")
+
+    @pytest.mark.parametrize("words", [["--help"], ["--version"], ["compile", "--help"]], ids=" ".join)
+    def test_help_for_a_full_device(self, words: list[str]) -> None:
+        with open("/dev/full", "w") as full:
+            assert run(*words, exits=1, stdout=full).startswith("error[OutputUnwritable]: No space left on device")
