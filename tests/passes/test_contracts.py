@@ -183,3 +183,45 @@ def test_a_text_of_nothing_is_refused(text: str) -> None:
         with pytest.raises(SourceError) as caught:
             read(text, {}, "m.dfg")
         assert caught.value.name == "BadIrText" and caught.value.hint
+
+
+POOL = (
+    'dfg "g" batch=1 {{\n  in %x : {type}\n  %y = maxpool({operand}=%x) {{kernel=({kernel})}} : {type}\n'
+    "  %z = dequantize(x=%y) : f32[1,1,4,4]\n  out %z\n}}\n"
+)
+WHOLE = {"type": "i8[1,1,4,4] q(0.1,0)", "operand": "x", "kernel": "size=[1,1]"}
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ({"type": "i8[1,1,4,4] q(0.1,300)"}, "%x: zero point 300 is outside -128..127"),
+        ({"type": f"i8[1,1,4,{10**26}] q(0.1,0)"}, "not a shape: [1,1,4,1000"),
+        ({"type": f"i8[1,1,4,{10**13}] q(0.1,0)"}, "%x: no tensor has the shape "),
+        ({"type": "i8[1,1,4,4] q([0.1,0.2],0,axis=1)"}, "%x: 2 scales along axis 1 of [1, 1, 4, 4]"),
+        ({"type": "i8[1,1,4,4] q(0.1,0) @sram:HCHCW(0x8)"}, "%x: dfg knows no places"),
+        ({"operand": "q"}, "maxpool has no field q"),
+        ({"kernel": "size=[-1,3]"}, "%y: maxpool: kernel: "),
+        ({"kernel": "[" * 5000}, "not IR text: "),
+        ({"kernel": 'size="\\q"'}, "not a string: "),
+    ],
+    ids=lambda v: str(v)[:50],
+)
+def test_specimens_of_damaged_text_are_told(damage: dict[str, str], said: str) -> None:
+    verify(parse(POOL.format(**WHOLE), {}))
+    with pytest.raises(FurcError) as caught:
+        verify(parse(POOL.format(**WHOLE | damage), {}, "m.dfg"))
+    assert caught.value.message.startswith(said) and len(str(caught.value)) < 1000
+
+
+def test_a_layout_over_no_slices_is_told() -> None:
+    text = 'ldfg "g" batch=1 {\n  in %x : i8[1,1,4,4] q(0.1,0) @dram:HCHCW\n  %y = LowLevelMaxPool(x=%x) '
+    text += "{kernel=(size=[1,1])} : i8[1,1,4,4] q(0.1,0) @sram:HCHCW(0x8)\n  out %y\n}\n"
+    with pytest.raises(VerifyError, match=r"%y: no tensor lies over 0x8 slices"):
+        verify(parse(text, {}))
+
+
+def test_a_bad_escape_in_lir_is_told_with_its_line() -> None:
+    with pytest.raises(SourceError) as caught:
+        parse_program_text('lir boundary=0x0\noperator "a\\q" [1]\n', {}, "m.lir")
+    assert caught.value.message.startswith('not a string: "a\\q"') and caught.value.at.source == "m.lir"
