@@ -1,12 +1,13 @@
 """Whether the host's part of a binary runs: asked when it is compiled, not at the first run on a customer's computer.
 
-Loading a step on ONNX Runtime tells most of what is wrong with its model; the rest only a run tells. Steps whose
-operators read nothing but numbers of known sizes run once on zeros: no value decides whether they do.
+Loading a step on ONNX Runtime tells most of what is wrong with its model; the rest only a run tells. Operators that
+read nothing but numbers of known sizes run once on zeros: no value decides whether they do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -43,10 +44,14 @@ def check_hosts_run(enf: Enf, graph: Graph) -> None:
 
 
 def _try(step: HostStep) -> None:
-    runner = HostRunner(step, ort.Optimize.NONE)  # messages then name the nodes of the model
-    model = onnx.ModelProto.FromString(step.model)
-    if sum(operator.macs for operator in step.operators) <= MOST_MACS and _sizes_decide(model.graph):
-        runner.run_one({info.name: _zeros(info) for info in model.graph.input})
+    HostRunner(step)
+    if sum(operator.macs for operator in step.operators) <= MOST_MACS:
+        model = onnx.ModelProto.FromString(step.model)
+        tried = _decided_by_sizes(model)
+        if tried.graph.node:
+            part = replace(step, model=tried.SerializeToString(), inputs=(), outputs=())
+            runner = HostRunner(part, ort.Optimize.NONE)  # messages then name the nodes of the model
+            runner.run_one({info.name: _zeros(info) for info in tried.graph.input})
 
 
 def _culprits(step: HostStep, message: str) -> Iterator[str]:
@@ -61,18 +66,31 @@ def _zeros(info: onnx.ValueInfoProto) -> np.ndarray[tuple[int, ...], np.dtype[np
     return np.zeros([d.dim_value for d in tensor.shape.dim], helper.tensor_dtype_to_np_dtype(tensor.elem_type))
 
 
-def _sizes_decide(graph: onnx.GraphProto) -> bool:
-    """Every operator reads constants and numbers of known sizes only, and has no body."""
+def _decided_by_sizes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The operators that read constants and numbers of known sizes only, and have no body; what others make for them
+    is an input."""
+    graph, part = model.graph, onnx.ModelProto()
     constants = {tensor.name for tensor in graph.initializer}
     constants |= {name for node in graph.node if node.op_type == "Constant" for name in node.output}
     known = {info.name: info for info in (*graph.input, *graph.value_info, *graph.output)}
-    return all(
-        attribute.type not in (AttributeProto.GRAPH, AttributeProto.GRAPHS)
+    nodes = [
+        node
         for node in graph.node
-        for attribute in node.attribute
-    ) and all(
-        name in constants or _is_number_of_known_size(name, known) for node in graph.node for name in node.input if name
-    )
+        if not any(a.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for a in node.attribute)
+        and all(not name or name in constants or _is_number_of_known_size(name, known) for name in node.input)
+    ]
+    made = {name for node in nodes for name in node.output}
+    read = dict.fromkeys(name for node in nodes for name in node.input if name)
+    part.CopyFrom(model)
+    part.graph.CopyFrom(
+        helper.make_graph(
+            nodes, graph.name,
+            [known[name] for name in read if name not in made and name not in constants],
+            [known.get(name, onnx.ValueInfoProto(name=name)) for name in made if name and name not in read],
+            graph.initializer,
+        )
+    )  # fmt: skip
+    return part
 
 
 def _is_number_of_known_size(name: str, known: Mapping[str, onnx.ValueInfoProto]) -> bool:

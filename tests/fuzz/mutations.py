@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import re
 import struct
@@ -255,7 +256,10 @@ def _mutated_model(data: bytes, rng: Random) -> bytes:
 
 def _mutated_json(text: bytes, rng: Random) -> bytes:
     """One value somewhere inside; canonical, as the reader wants it."""
-    value = json.loads(text)
+    try:
+        value = json.loads(text)
+    except ValueError:  # damaged before
+        return _same_length(text, rng)
     places = list(_json_places(value))
     for _ in range(rng.choice((1, 1, 2))):
         owner, key = rng.choice(places)
@@ -271,10 +275,11 @@ def _mutated_json(text: bytes, rng: Random) -> bytes:
             case 2 if isinstance(owner, list):
                 del owner[key]
             case 3 if isinstance(owner, list):
-                owner.insert(key, json.loads(json.dumps(old)))
+                owner.insert(key, copy.deepcopy(old))
             case _:
                 other, name = rng.choice(places)
-                owner[key] = other[name] if name in other or (isinstance(other, list) and name < len(other)) else 0
+                with contextlib.suppress(LookupError):  # removed before
+                    owner[key] = copy.deepcopy(other[name])  # a value inside itself has no text
     return _canonical(value)
 
 

@@ -18,7 +18,7 @@ from furc.frontend import load_onnx
 from furc.onnx.oracle import Oracle
 from furc.runtime.session import Session
 from isa.enf import Enf, HostOperator, NpuStep
-from isa.errors import LowerError, SourceError
+from isa.errors import FurcError, LowerError, SourceError
 from isa.npu import target
 from passes.options import CompileOptions
 
@@ -297,6 +297,20 @@ def test_a_node_that_onnxruntime_cannot_run_is_refused_with_its_name(wrong: dict
         furc.compile(m.model())
     assert caught.value.message.startswith("host step 'conv': ONNX Runtime cannot run it: ")
     assert said in caught.value.message and caught.value.at.nodes == (bad,) and caught.value.hint
+
+
+def test_what_follows_a_place_that_only_a_run_tells_is_tried_as_well() -> None:
+    """The Gather reads computed indices, which decide whether it runs; the Reshape behind it never does."""
+    m = Qdq("int8")
+    x = m.node("Tanh", m.node("Reshape", conv(m, m.float_input(1, 4, 8, 8)), m.integers(1, 256)))
+    _, indices = m.several("TopK", 2, x, m.integers(5))
+    taken = m.node("Gather", x, m.node("Reshape", indices, m.integers(5)), axis=1)
+    first = m.node("Slice", taken, m.integers(0), m.integers(4), m.integers(1))
+    bad = m.node("Reshape", m.node("Elu", first), m.integers(3, -1))
+    m.output(m.node("Elu", bad))
+    with pytest.raises(FurcError) as caught:
+        furc.compile(m.model())
+    assert caught.value.at.nodes
 
 
 def places(m: Qdq, divisor: Callable[[str, str], str], op: str) -> str:
