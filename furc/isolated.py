@@ -17,14 +17,13 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
-from functools import partial
-from typing import NoReturn, TypeVar
+from typing import NamedTuple, NoReturn
 
-T = TypeVar("T")
 SECONDS = 20.0  # the largest models of the zoo take one
 MORE_BYTES = 8 << 30  # address space beyond what the caller has
 _BLOCK = 1 << 20
-_FORKING = threading.Lock()  # two threads would undo each other's gc.disable
+_LENGTH = struct.Struct("<Q")
+_FORKING = threading.Lock()  # two threads would undo each other's gc.disable, and hold each other's pipes open
 
 
 class Died(Exception):
@@ -33,71 +32,8 @@ class Died(Exception):
 
 def isolated(work: Callable[[], bytes], seconds: float = SECONDS) -> bytes:
     """What `work` returns. Raises what it raises, and Died where it ends the process or does not end."""
-    if not hasattr(os, "fork"):
-        return work()
-    reader, writer = os.pipe()
-    child = _fork()
-    if not child:
-        os.close(reader)
-        _work(work, writer)
-    os.close(writer)
-    try:
-        data = _received(reader, time.monotonic() + seconds)
-    finally:
-        os.close(reader)
-        if _is_running(child):
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-    if not data:
-        raise Died("it ended the process")
-    result: bytes | Exception = pickle.loads(data)  # of our own child
-    if isinstance(result, Exception):
-        raise result
-    return result
-
-
-def _fork() -> int:
-    with _FORKING:
-        parent, collects = os.getpid(), gc.isenabled()
-        gc.disable()  # in the child for good: a session of ONNX Runtime that it throws away waits for threads it lacks
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)  # of threads: the child takes no lock of theirs
-                return os.fork()
-        finally:
-            if collects and os.getpid() == parent:
-                gc.enable()
-
-
-def _work(work: Callable[[], bytes], writer: int) -> NoReturn:
-    """The child: it touches nothing that the parent's other threads may hold, and never returns."""
-    try:
-        _prepare()
-        _write(writer, pickle.dumps(_outcome(work)))
-    finally:
-        os._exit(0)
-
-
-def _prepare() -> None:
-    faulthandler.disable()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
-    _limit_memory()
-
-
-def _outcome(work: Callable[[], bytes]) -> bytes | Exception:
-    try:
-        return work()
-    except Exception as error:
-        return _portable(error)
-
-
-def _write(writer: int, content: bytes) -> None:
-    data = memoryview(content)
-    while data:
-        data = data[os.write(writer, data) :]
+    with Worker(lambda _: work(), seconds) as worker:
+        return worker(b"work")
 
 
 class Worker:
@@ -107,8 +43,8 @@ class Worker:
     """
 
     def __init__(self, work: Callable[[bytes], bytes], seconds: float = SECONDS) -> None:
-        self._do, self._seconds = work, seconds
-        self._child, self._reader, self._writer = 0, -1, -1
+        self._work, self._seconds = work, seconds
+        self._process: _Process | None = None
 
     def __enter__(self) -> Worker:
         return self
@@ -119,14 +55,10 @@ class Worker:
     def __call__(self, request: bytes) -> bytes:
         """What `work` returns for a request. Raises what it raises, and Died."""
         if not hasattr(os, "fork"):
-            return self._do(request)
-        if not self._child:
-            self._begin()
-        try:
-            _write(self._writer, _LENGTH.pack(len(request)) + request)
-            answer = _message(self._reader, time.monotonic() + self._seconds)
-        except BrokenPipeError:
-            answer = b""
+            return self._work(request)
+        if self._process is None:
+            self._process = _begun(self._work)
+        answer = self._process.ask(request, time.monotonic() + self._seconds)
         if not answer:
             self._end()
             raise Died("it ended the process")
@@ -135,57 +67,81 @@ class Worker:
             raise result
         return result
 
-    def _begin(self) -> None:
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.end()
+            self._process = None
+
+
+class _Process(NamedTuple):
+    """A child, and the ends of its pipes."""
+
+    number: int
+    answers: int
+    requests: int
+
+    def ask(self, request: bytes, deadline: float) -> bytes:
+        """Its answer; nothing where it ends, or takes too long."""
+        try:
+            _write(self.requests, request)
+        except BrokenPipeError:
+            return b""
+        return _message(self.answers, deadline)
+
+    def end(self) -> None:
+        os.close(self.answers)
+        os.close(self.requests)
+        os.kill(self.number, signal.SIGKILL)
+        os.waitpid(self.number, 0)
+
+
+def _begun(work: Callable[[bytes], bytes]) -> _Process:
+    with _FORKING:
         requests, answers = os.pipe(), os.pipe()
-        self._child = _fork()
-        if not self._child:
-            os.close(requests[1])
-            os.close(answers[0])
-            _serve(self._do, requests[0], answers[1])
+        collects = gc.isenabled()
+        gc.disable()  # in the child for good: a session of ONNX Runtime that it throws away waits for threads it lacks
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of threads: the child takes no lock of theirs
+            child = os.fork()
+        if not child:
+            _serve(work, requests[0], answers[1])
+        if collects:
+            gc.enable()
         os.close(requests[0])
         os.close(answers[1])
-        self._reader, self._writer = answers[0], requests[1]
-
-    def _end(self) -> None:
-        if self._child:
-            os.close(self._reader)
-            os.close(self._writer)
-            os.kill(self._child, signal.SIGKILL)
-            os.waitpid(self._child, 0)
-            self._child = 0
-
-
-_LENGTH = struct.Struct("<Q")
+        return _Process(child, answers[0], requests[1])
 
 
 def _serve(work: Callable[[bytes], bytes], reader: int, writer: int) -> NoReturn:
-    """The child, until its requests end."""
+    """The child, until its requests end. It touches nothing that the parent's other threads may hold."""
     try:
-        _prepare()
+        _prepare(reader, writer)
         while request := _message(reader):
-            answer = pickle.dumps(_outcome(partial(work, request)))
-            _write(writer, _LENGTH.pack(len(answer)) + answer)
+            _write(writer, pickle.dumps(_outcome(work, request)))
     finally:
         os._exit(0)
 
 
-def _message(reader: int, deadline: float | None = None) -> bytes:
-    """One message; nothing where the other side ends, or takes too long."""
-    head = _exactly(reader, _LENGTH.size, deadline)
-    return _exactly(reader, _LENGTH.unpack(head)[0], deadline) if head else b""
+def _prepare(*pipes: int) -> None:
+    faulthandler.disable()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        if stream not in pipes:
+            os.dup2(nowhere, stream)
+    low = 3
+    for pipe in sorted(pipes):  # all else is the parent's: its other children would not see its pipes end
+        os.closerange(low, pipe)
+        low = max(low, pipe + 1)
+    os.closerange(low, os.sysconf("SC_OPEN_MAX"))
+    _limit_memory()
 
 
-def _exactly(reader: int, size: int, deadline: float | None) -> bytes:
-    parts, left = list[bytes](), size
-    while left:
-        if deadline is not None and not select.select([reader], [], [], max(0.0, deadline - time.monotonic()))[0]:
-            return b""
-        part = os.read(reader, min(left, _BLOCK))
-        if not part:
-            return b""
-        parts.append(part)
-        left -= len(part)
-    return b"".join(parts)
+def _outcome(work: Callable[[bytes], bytes], request: bytes) -> bytes | Exception:
+    try:
+        return work(request)
+    except Exception as error:
+        return _portable(error)
 
 
 def _portable(error: Exception) -> Exception:
@@ -211,23 +167,33 @@ def _limit_memory() -> None:
         pass  # a system without such limits
 
 
-def _received(reader: int, deadline: float) -> bytes:
-    """All the child sends; nothing where it takes too long."""
-    parts: list[bytes] = []
-    while True:
-        left = deadline - time.monotonic()
-        if left <= 0 or not select.select([reader], [], [], left)[0]:
+def _write(pipe: int, message: bytes) -> None:
+    data = memoryview(_LENGTH.pack(len(message)) + message)
+    while data:
+        data = data[os.write(pipe, data) :]
+
+
+def _message(pipe: int, deadline: float | None = None) -> bytes:
+    """One message; nothing where the other side ends, or takes too long."""
+    head = _exactly(pipe, _LENGTH.size, deadline)
+    return _exactly(pipe, _LENGTH.unpack(head)[0], deadline) if head else b""
+
+
+def _exactly(pipe: int, size: int, deadline: float | None) -> bytes:
+    parts, left = list[bytes](), size
+    while left:
+        if deadline is not None and not _readable(pipe, deadline):
             return b""
-        part = os.read(reader, _BLOCK)
+        part = os.read(pipe, min(left, _BLOCK))
         if not part:
-            return b"".join(parts)
+            return b""
         parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
 
 
-def _is_running(child: int) -> bool:
-    """False once it is gone; then it is reaped."""
-    for _ in range(50):
-        if os.waitpid(child, os.WNOHANG)[0]:
-            return False
-        time.sleep(0.001)
-    return True
+def _readable(pipe: int, deadline: float) -> bool:
+    """Something comes, or the end, before the deadline."""
+    waiting = select.poll()  # select knows files up to number 1023 only
+    waiting.register(pipe, select.POLLIN)
+    return bool(waiting.poll(max(0.0, deadline - time.monotonic()) * 1e3))

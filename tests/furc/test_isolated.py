@@ -5,8 +5,12 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -95,3 +99,25 @@ def test_a_worker_leaves_no_process_and_no_file_open() -> None:
     with Worker(work) as worker:
         process = int(worker(b"\0").rstrip(b"\0"))
     assert not os.path.exists(f"/proc/{process}") and len(os.listdir("/proc/self/fd")) == files
+
+
+def test_no_worker_outlives_a_process_that_is_killed() -> None:
+    """Two of them, the younger with the pipes of the older one: neither would see its requests end."""
+    script = "import os, signal, time\nfrom furc.isolated import Worker\n"
+    script += "a, b = (Worker(lambda _: str(os.getpid()).encode()) for _ in 'ab')\n"
+    script += "print(a(b'x').decode(), b(b'x').decode(), flush=True)\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    workers = result.stdout.split()
+    assert len(workers) == 2 and result.returncode == -signal.SIGKILL
+    deadline = time.monotonic() + 20
+    while any(map(runs, workers)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(runs, workers))
+
+
+def runs(process: str) -> bool:
+    """Not ended, though its entry may be left where nobody asks for its exit code."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
