@@ -84,7 +84,9 @@ def _fixed(tensor: Taken) -> tuple[int, ...]:
     if shape is not None and len(shape) > 1 and shape[0] is None:
         shape = (1, *shape[1:])
     if shape is None or None in shape:
-        likely = "x".join(str(extent or 1) for extent in shape or LIKELY)
+        known = shape or LIKELY
+        usual = LIKELY if len(known) == len(LIKELY) else (1,) * len(known)
+        likely = "x".join(str(extent or other) for extent, other in zip(known, usual, strict=True))
         raise QuantizeError(
             "OpenShape", f"input '{tensor.name}' has no fixed shape",
             hint=f"--input-shape {tensor.name}={likely}, or input_shapes in Python",

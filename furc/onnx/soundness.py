@@ -205,6 +205,10 @@ def _check_graph(graph: onnx.GraphProto, at: Loc) -> None:
         if tensor.name in seen:
             raise _invalid(at, f"two initializers are called '{tensor.name}'")
         seen.add(tensor.name)
+    outputs = [info.name for info in graph.output]
+    twice = next((name for name in outputs if outputs.count(name) > 1), None)
+    if twice is not None:
+        raise _invalid(at, f"two outputs are called '{twice}'")
     for role, infos in (("input", graph.input), ("output", graph.output), ("tensor", graph.value_info)):
         for info in infos:
             _text(at, info.name)

@@ -122,6 +122,10 @@ def two_of_a_name(model: onnx.ModelProto) -> None:
     model.graph.initializer.append(weights(model))
 
 
+def outputs_of_a_name(model: onnx.ModelProto) -> None:
+    model.graph.output.append(model.graph.output[0])
+
+
 # what is damaged, by which name the tensor or node is told
 PLACES: list[tuple[Damage, str]] = [
     (cut_data, "initializer '"), (other_dims, "initializer '"), (huge_dims, "initializer '"),
@@ -133,6 +137,7 @@ PLACES: list[tuple[Damage, str]] = [
     (external("location", "../w.bin"), "initializer '"), (external("location", "a\0b"), "initializer '"),
     (input_dims(1 << 40, 1 << 40, 1, 1), "input 'images'"), (elements_99, "input 'images'"),
     (no_weights, ""), (no_inputs, ""), (no_outputs, ""), (empty_list, ""), (two_of_a_name, ""),
+    (outputs_of_a_name, ""),
 ]  # fmt: skip
 
 
@@ -241,3 +246,33 @@ def test_a_node_without_a_name_is_told_by_what_it_makes(int8: onnx.ModelProto) -
     next(a for a in node.attribute if a.name == "pads").ints[:] = [1, 2, 3]
     with pytest.raises(FurcError, match=f"node 'Conv that makes {node.output[0]}'"):
         furc.compile(model)
+
+
+def refused_weights(value: np.ndarray) -> FurcError:
+    """Of a convolution whose weights all have this value."""
+    element = helper.np_dtype_to_tensor_dtype(value.dtype)
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w"], ["y"], "the_conv")], "g",
+        [helper.make_tensor_value_info("x", element, [1, 3, 8, 8])],
+        [helper.make_tensor_value_info("y", element, None)],
+        [numpy_helper.from_array(np.broadcast_to(value, (4, 3, 3, 3)).copy(), "w")],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    with pytest.raises(FurcError) as caught:
+        quantize_model(model, [{"x": np.zeros((1, 3, 8, 8), value.dtype)}], FAST)
+    assert caught.value.at.nodes == ("the_conv",)
+    return caught.value
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_not_blamed_on_the_data(value: float) -> None:
+    error = refused_weights(np.array(value, np.float32))
+    assert (error.name, error.message) == ("NotFinite", "the weights of Conv hold NaN or infinity")
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float64])
+def test_a_model_of_other_floats_is_told_so(kind: type[np.generic]) -> None:
+    """Not that it has nothing to quantize, or that ONNX Runtime lacks a kernel."""
+    error = refused_weights(np.array(1, kind))
+    assert error.name == "NotFloat32"
+    assert error.message == f"the weights of Conv are {np.dtype(kind).name}, what is quantized is float32"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import onnx
 
 from furc.onnx.files import Source, in_file, load
 from furc.onnx.graph import Graph, Node, fixed_inputs, infer_shapes, lightened
 from furc.onnx.soundness import CHECK, check_by_onnx, node_name
 from furc.onnx.traps import TRAP
+from furc.quantizer.operators import LINEAR
 from furc.quantizer.optimize.conv1d import widen_conv1d
 from furc.quantizer.optimize.fold_affine import fold_affine
 from furc.quantizer.optimize.fold_constants import fold_constants, may_trap
@@ -38,7 +40,8 @@ def optimize_model(
     """The float model in the form that is calibrated and quantized: same inputs, outputs and results, fewer nodes.
 
     input_shapes: extents of graph inputs whose shape the model leaves open. Tensors that survive keep their names.
-    Raises SourceError for a damaged model, QuantizeError[UnknownInput, OpsetConversion, BadModel].
+    Raises SourceError for a damaged model, QuantizeError[UnknownInput, OpsetConversion, BadModel,
+    NotFloat32, NotFinite].
     """
     return optimize_graph(model, input_shapes, opset_version).model()
 
@@ -99,6 +102,11 @@ def _forget_shapes(model: onnx.ModelProto) -> None:
 def _check_linear(graph: Graph, node: Node) -> None:
     """Weights and bias go together: the first to trip over it may be far behind. Raises QuantizeError BadModel."""
     weight, bias = graph.constants.get(node.input(1)), graph.constants.get(node.input(2))
+    if node.op in LINEAR and weight is not None and weight.dtype in (np.float16, np.float64):
+        what = f"the weights of {node.op} are {weight.dtype.name}, what is quantized is float32"
+        raise QuantizeError("NotFloat32", what, at=node.loc, hint="export the model in float32")
+    if node.op in LINEAR and weight is not None and not np.isfinite(weight).all():
+        raise QuantizeError("NotFinite", f"the weights of {node.op} hold NaN or infinity", at=node.loc, hint=CHECK)
     if node.op not in ("Conv", "ConvTranspose") or weight is None:
         return
     if weight.ndim < 3 or 0 in weight.shape:
