@@ -55,6 +55,7 @@ _WORDS = {
     "DECIMAL": "a decimal number",
     "NUMBER": "a number",
     "KIND": "a layout like HCHCW",
+    "GRID": "rows and columns of slices like 64x1",
     "EXTENTS": "extents like 1x16x320x320",
     "SPAN": "a range like c0+16",
     "_NEWLINE": "the end of the line",

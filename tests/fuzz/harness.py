@@ -71,17 +71,19 @@ class Report:
         return f"{self.target}: seed {self.seed}, {total} cases in {self.seconds:.0f} s: {', '.join(parts)}"
 
 
-def fuzz(target: Any, seed: int, seconds: float, jobs: int, found: Path | None, most: int = 1 << 40) -> Report:
-    """Cases 0, 1, ... until the time is over. found: where the first reproduction of each defect goes."""
+def fuzz(
+    target: Any, seed: int, seconds: float, jobs: int, found: Path | None, first: int = 0, most: int = 1 << 40
+) -> Report:
+    """Cases first, first + 1, ... until the time is over. found: where the first reproduction of each defect goes."""
     report, started = Report(target.name, seed), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch:
         os.environ["XDG_CACHE_HOME"] = scratch
         seeds = _prepared(target, Path(scratch))
         running: dict[int, _Case] = {}
-        number = 0
+        number, end = first, first + most
         stop = time.monotonic() + seconds
-        while running or (time.monotonic() < stop and number < most):
-            while len(running) < jobs and time.monotonic() < stop and number < most:
+        while running or (time.monotonic() < stop and number < end):
+            while len(running) < jobs and time.monotonic() < stop and number < end:
                 case = _Case(target, seeds, seed, number, Path(scratch) / str(number))
                 running[case.pipe] = case
                 number += 1
@@ -316,13 +318,15 @@ def main() -> int:
     parser.add_argument("target", nargs="*", help=f"of {', '.join(TARGETS)}; all by default")
     parser.add_argument("--seconds", type=float, default=600.0, help="for each target")
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--case", type=int, help="this one alone, by its number")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--found", type=Path, default=Path("fuzz-found"), help="where reproductions go")
     options = parser.parse_args()
     _import_everything()
     failed = False
     for name in options.target or TARGETS:
-        report = fuzz(TARGETS[name], options.seed, options.seconds, options.jobs, options.found)
+        alone = () if options.case is None else (options.case, 1)
+        report = fuzz(TARGETS[name], options.seed, options.seconds, options.jobs, options.found, *alone)
         print(report, flush=True)
         for key, number in report.distinct.items():
             print(f"  case {number}: {key[:160]}", flush=True)

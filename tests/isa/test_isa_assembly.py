@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from isa_strategies import instructions
 
-from isa.assembly import format_instruction, format_program, parse_program
+from isa.assembly import _WORDS, _literals, _parser, format_instruction, format_program, parse_program
 from isa.encoding import encode, encode_program
 from isa.errors import EncodeError
 from isa.instructions import TABLE, Add, Conv, Instruction, Spec
@@ -90,6 +90,7 @@ WINDOW = "@0x0:HCHCW(1x1):1x1x1x1"
         (f"table x={WINDOW[:-2]}", "error[BadOperand]: p.s:1:25: table.x: '1x1x1' is not n x c x h x w"),
         (f"table x={WINDOW}[h0+1 h1+1]", "error[BadOperand]: p.s:1:38: table.x: axis h has two ranges"),
         ("table x=@0x0:HCHCW", "error[BadOperand]: p.s:1:19: table.x: expected '(', got the end"),
+        ("table x=@0x0:HCHCW(?", "error[BadOperand]: p.s:1:20: table.x: expected rows and columns of slices like 64x1"),
         ("add sa=1e39", "error[FieldOutOfRange]: p.s:1:8: add.sa: 1e39 is beyond float32"),
         ("end -> t32", "error[FieldOutOfRange]: p.s:1:8: t32 is outside t0..t31"),
         ("end -> 5", "error[AssemblySyntax]: p.s:1:8: expected a tag like t5, got '5'"),
@@ -122,3 +123,10 @@ def test_twenty_thousand_instructions_parse_in_seconds() -> None:
     began = time.process_time()
     assert len(parse_program(text)) == 20_000
     assert time.process_time() - began < 10
+
+
+def test_every_terminal_of_the_grammar_has_a_word_or_is_quoted() -> None:
+    """Messages say what was expected: a terminal that they do not know was an internal error, twice."""
+    grammar = _parser()
+    said = {t.name for t in grammar.terminals} - set(_literals()) - set(grammar.ignore_tokens)
+    assert said <= set(_WORDS)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import ast
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from click.shell_completion import ShellComplete
-from click.testing import Result
+from click.testing import CliRunner, Result
 
 from furc.cli.main import COMMANDS, cli
 
@@ -77,3 +82,20 @@ def local_imports(source: str) -> Iterator[int]:
             found = [n for n in ast.walk(function) if isinstance(n, ast.Import | ast.ImportFrom)]
             told = {n.lineno for n in found if "#" in lines[n.lineno - 1] or "#" in lines[n.lineno - 2]}
             yield from (n.lineno for n in found if not told.intersection((n.lineno, n.lineno - 1, n.lineno - 2)))
+
+
+def test_ctrl_c_waits_until_modules_are_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """onnx's C++ ends the process where it comes in the middle."""
+    imported: list[str] = []
+
+    def slowly(name: str) -> ModuleType:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+        imported.append(name)
+        return import_module(name)
+
+    monkeypatch.setattr("furc.cli.command.import_module", slowly)
+    before = signal.getsignal(signal.SIGINT)
+    result = CliRunner().invoke(cli, ["passes"])
+    assert imported and result.exit_code == 1 and "Aborted!" in result.output
+    assert signal.getsignal(signal.SIGINT) is before
