@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from mutations import mutate_proto, mutated_bytes, mutated_enf, mutated_text
 
 HERE = Path(__file__).resolve().parent
-for folder in ("furc/frontend", "furc/quantizer", "passes"):
+for folder in ("furc/frontend", "furc/quantizer", "furc/tflite", "passes"):
     sys.path.append(str(HERE.parent / folder))
 
 Files = dict[str, bytes]
@@ -167,6 +167,25 @@ def calibrated_seeds() -> Mapping[str, Files]:
     return _bytes({name: _quantized(model, form="calibrated") for name, model in float_models().items()})
 
 
+def tflite_seeds() -> Mapping[str, Files]:
+    """Full-integer ones, of either type of bytes."""
+    from tflite_models import Drawing
+
+    made = {}
+    for kind in ("int8", "uint8"):
+        d = Drawing(kind)
+        x = d.conv(d.input((1, 8, 8, 3)), 8, stride=2, activation=1)
+        deep = d.conv(x, 8, depthwise=True)
+        both = d.op("ADD", (x, deep), (d.activation((1, 4, 4, 8), 0.3),), "AddOptions")
+        small = d.op(
+            "MAX_POOL_2D", (both,), (d.activation((1, 2, 2, 8), 0.3),), "Pool2DOptions",
+            strideH=2, strideW=2, filterHeight=2, filterWidth=2, padding=1,
+        )  # fmt: skip
+        flat = d.op("RESHAPE", (small, d.ints(1, 32)), (d.activation((1, 32), 0.3),), "ReshapeOptions")
+        made[kind] = {"m.tflite": d.bytes(flat)}
+    return made
+
+
 def built(*words: str) -> dict[str, Files]:
     """The files that a compile of each model makes, here."""
     made = {}
@@ -282,6 +301,17 @@ def damaged_text(*suffixes: str) -> Callable[[Mapping[str, Files], Random], File
     return damaged
 
 
+def damaged_tflite(seeds: Mapping[str, Files], rng: Random) -> Files:
+    """Most of a small file is offsets: single bytes, which leave the others to lead somewhere, and anything."""
+    data = seeds[rng.choice(sorted(seeds))]["m.tflite"]
+    if rng.random() < 0.3:
+        return {"m.tflite": mutated_bytes(data, rng)}
+    content = bytearray(data)
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        content[rng.randrange(len(content))] = rng.choice((0, 1, 2, 3, 127, 128, 255, rng.randrange(256)))
+    return {"m.tflite": bytes(content)}
+
+
 def damaged_data(seeds: Mapping[str, Files], rng: Random) -> Files:
     files = dict(seeds[rng.choice(sorted(seeds))])
     name = next(name for name in files if name.startswith("data."))
@@ -305,6 +335,13 @@ def run_enf() -> None:
 def run_onnx() -> None:
     """Compiles, and what compiles runs."""
     furc("compile", "m.onnx", "-o", "m.enf", "--no-cache")
+    furc("run", "m.enf", refusable=False)
+
+
+def run_tflite() -> None:
+    """Compiles, and what compiles runs."""
+    furc("check", "m.tflite")
+    furc("compile", "m.tflite", "-o", "m.enf", "--no-cache")
     furc("run", "m.enf", refusable=False)
 
 
@@ -399,6 +436,7 @@ TARGETS = {
         Target("onnx", onnx_seeds, damaged_model, run_onnx),
         Target("float", float_seeds, damaged_model, run_float),
         Target("calibrated", calibrated_seeds, damaged_ranges, run_onnx),
+        Target("tflite", tflite_seeds, damaged_tflite, run_tflite),
         Target("ir", ir_seeds, damaged_text(*(f".{level}" for level in LEVELS)), run_ir),
         Target("asm", asm_seeds, damaged_text(".asm"), run_asm),
         Target("toml", toml_seeds, damaged_text(".toml"), run_toml),
