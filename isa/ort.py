@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from typing import Any
+
+# Read when it is imported, by one version or another: else a device id and a database of events appear in the user's
+# cache directory and are sent to the vendor.
+NO_TELEMETRY = ("ORT_DISABLE_TELEMETRY", "ORT_TELEMETRY_DISABLED")
 
 
 class Optimize(StrEnum):
@@ -23,6 +28,8 @@ def session(
     threads: of an operator, 0 for one a core. spinning: its threads wait busily, which pays where nothing else runs.
     integer_kernels: they may stand in for operators between Q and DQ.
     """
+    for switch in NO_TELEMETRY:
+        os.environ.setdefault(switch, "1")
     import onnxruntime  # here: it takes a quarter of a second, and most uses of its callers need no session
 
     options = onnxruntime.SessionOptions()
@@ -33,6 +40,6 @@ def session(
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if not integer_kernels:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
-    if hasattr(onnxruntime, "disable_telemetry_events"):  # builds for Windows alone send any
+    if hasattr(onnxruntime, "disable_telemetry_events"):  # where somebody has imported it before
         onnxruntime.disable_telemetry_events()
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

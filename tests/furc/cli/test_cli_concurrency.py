@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from isa import enf as enf_file
+from isa import ort
 
 ROOT = Path(__file__).resolve().parents[3]
 SMALL_FILES = 2048  # bytes
@@ -210,3 +211,16 @@ class TestClosedStreams:
     def test_help_for_a_full_device(self, words: list[str]) -> None:
         with open("/dev/full", "w") as full:
             assert run(*words, exits=1, stdout=full).startswith("error[OutputUnwritable]: No space left on device")
+
+
+@pytest.mark.parametrize("words", [["run", "model.enf"], ["quantize", "float.onnx", "-o", "x.onnx", "--random", "1"]])
+def test_nothing_is_written_beside_outputs_and_furcs_own_cache(models: Path, words: list[str]) -> None:
+    """ONNX Runtime left a device id and a database of events in the cache directory, and sent them."""
+    given = ("model.enf", "float.onnx")
+    command = [sys.executable, "-m", "furc", *(str(models / word) if word in given else word for word in words)]
+    environment = {k: v for k, v in os.environ.items() if k not in ("CI", *ort.NO_TELEMETRY)}
+    environment |= {"HOME": str(Path("home").absolute()), "XDG_CACHE_HOME": str(Path("cache").absolute())}
+    result = subprocess.run(command, env={**environment, "PYTHONPATH": str(ROOT)}, capture_output=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert {path.name for path in Path().iterdir()} <= {"x.onnx", "cache"}
+    assert {path.name for path in Path("cache").glob("*")} <= {"furc"}
