@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -52,12 +52,22 @@ class Session:
         """What run() gives."""
         return self.enf.outputs
 
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Run once. inputs: an array for each input name; result: an array for each output name.
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is held that would have to be given back; here because sessions of other runtimes are used so."""
+
+    def __repr__(self) -> str:
+        return f"<Session of '{self.enf.model_name}' on {self.npu.name}: takes {_list(self._known())}>"
+
+    def run(self, inputs: Mapping[str, Array] | Sequence[Array] | Array) -> dict[str, Array]:
+        """Run once. inputs: an array for each input name, or arrays in the order of `inputs`, of which one may stand
+        alone; result: an array for each output name.
 
         Raises RunError UnknownInput, MissingInput, InputShape or InputType.
         """
-        values = self._checked(inputs)
+        values = self._checked(inputs if isinstance(inputs, Mapping) else self._named(inputs))
         with self._lock:
             self._run_steps(values)
         return {t.name: _shaped(values[t.name], t.name, t.dtype, t.shape) for t in self.enf.outputs}
@@ -81,9 +91,20 @@ class Session:
         for tensor in step.outputs:
             values[tensor.name] = machine.read_dram(_whole(tensor)).copy()  # the next run writes there again
 
+    def _known(self) -> dict[str, ModelTensor]:
+        return {tensor.name: tensor for tensor in self.enf.inputs}
+
+    def _named(self, inputs: Sequence[Array] | Array) -> dict[str, Array]:
+        """Arrays in the order of the inputs, by name. An array is one input, not a list of them."""
+        arrays = [inputs] if isinstance(inputs, np.ndarray) else list(inputs)
+        if len(arrays) != len(self.enf.inputs):
+            what = f"{len(arrays)} arrays, the model has {len(self.enf.inputs)} inputs"
+            raise RunError("MissingInput", what, hint=f"in this order: {_list(self._known())}")
+        return {tensor.name: array for tensor, array in zip(self.enf.inputs, arrays, strict=True)}
+
     def _checked(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """The inputs as arrays of the types that the model wants, in this computer's byte order."""
-        known = {tensor.name: tensor for tensor in self.enf.inputs}
+        known = self._known()
         for name in inputs:
             if name not in known:
                 raise RunError("UnknownInput", f"the model has no input '{name}'", hint=f"its inputs: {_list(known)}")

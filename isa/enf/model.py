@@ -6,6 +6,7 @@ docs/enf.md prints these records.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 from isa.layout import LayoutKind, Shape4
@@ -144,6 +145,12 @@ class Enf:
     def segments(self) -> tuple[Segment, ...]:
         """Of all NPU steps."""
         return tuple(segment for step in self.npu_steps for segment in step.segments)
+
+    def save(self, path: Path | str) -> None:
+        """Write the file. Raises EnfError."""
+        from isa.enf.file import save  # here: it needs these records
+
+        save(self, path)
 
     def __repr__(self) -> str:
         lines = [f"<Enf '{self.model_name}' for {self.target}, batch {self.batch}"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,6 +125,20 @@ def test_arrays_of_the_other_byte_order_are_the_same_values(enf: Enf) -> None:
 def test_another_type_is_refused(enf: Enf, dtype: str) -> None:
     with pytest.raises(RunError, match=r"error\[InputType\]: input 'images' is "):
         furc.Session(enf).run({"images": np.zeros((1, 1, 8, 8), dtype)})
+
+
+def test_a_session_takes_arrays_in_order_and_serves_a_with(enf: Enf, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).random((1, 1, 8, 8), np.float32)
+    enf.save(tmp_path / "m.enf")
+    with furc.Session(tmp_path / "m.enf") as session:
+        [expected] = session.run({"images": x}).values()
+        for inputs in ([x], (x,), x):
+            [made] = session.run(inputs).values()
+            assert np.array_equal(made, expected)
+        assert repr(session).startswith("<Session of '") and "'images' float32[1, 1, 8, 8]" in repr(session)
+        with pytest.raises(RunError) as caught:
+            session.run([x, x])
+    assert caught.value.message == "2 arrays, the model has 1 inputs" and "'images'" in caught.value.hint
 
 
 def test_binaries_and_profiles_print_as_one_screen(enf: Enf) -> None:
