@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from furc.reading import read_at_most
 from isa.errors import Loc, SourceError
 
 # In the order in which they are shown.
@@ -87,7 +88,7 @@ def read_measured(path: Path) -> Measured:
     try:
         if path.exists() and path.stat().st_size > MOST_BYTES:
             raise SourceError("NotAProfile", f"more than {MOST_BYTES} bytes", at=at, hint=WRITE_AGAIN)
-        text = path.read_text(encoding="utf-8")
+        text = read_at_most(path, MOST_BYTES).decode()
     except UnicodeDecodeError:
         raise SourceError("NotAProfile", "this is not text", at=at, hint=WRITE_AGAIN) from None
     except OSError as error:
@@ -105,6 +106,8 @@ def is_profile(path: Path) -> bool:
     if path.suffix == ".json":
         return True
     try:
+        if not path.is_file():
+            return False  # opening a pipe waits for who writes to it
         with open(path, "rb") as file:
             return file.read(1) == b"{"
     except (OSError, ValueError):

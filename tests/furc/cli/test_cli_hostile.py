@@ -100,7 +100,7 @@ def test_titles_are_escaped_and_are_no_markup() -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["opt", "FILE"], ["asm", "FILE", "--check"], ["disasm", "FILE"], ["compile", "x.dfg"],
+    [["opt", "FILE"], ["asm", "FILE", "--check"], ["disasm", "FILE"], ["compile", "x.dfg"], ["diff", "x.json", "x.json"],
      ["compile", "MODEL", "--npu-config", "FILE"], ["compile", "MODEL", "-C", "FILE"], ["run", "FILE"],
      ["compile", "FILE"], ["quantize", "FILE", "-o", "q.onnx", "--random", "1"], ["info", "FILE"], ["profile", "FILE"],
      ["quantize", "FLOAT", "-o", "q.onnx", "--calibration-data", "FILE"], ["run", "ENF", "--input", "images=FILE"]],
@@ -108,7 +108,8 @@ def test_titles_are_escaped_and_are_no_markup() -> None:
 )  # fmt: skip
 def test_a_file_that_never_ends_is_refused(furc: Furc, models: Path, words: list[str]) -> None:
     """Not read until memory is full."""
-    Path("x.dfg").symlink_to("/dev/zero")
+    for name in ("x.dfg", "x.json"):
+        Path(name).symlink_to("/dev/zero")
     files = {
         "FILE": "/dev/zero",
         "MODEL": models / "int8.onnx",
@@ -121,7 +122,10 @@ def test_a_file_that_never_ends_is_refused(furc: Furc, models: Path, words: list
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 20  # KiB
 
 
-@pytest.mark.parametrize("words", [["profile", "pipe"], ["disasm", "pipe.enf"], ["compile", "pipe"], ["check", "pipe"]])
+@pytest.mark.parametrize(
+    "words",
+    [["profile", "pipe"], ["disasm", "pipe.enf"], ["compile", "pipe"], ["check", "pipe"], ["diff", "pipe", "pipe"]],
+)
 def test_a_pipe_without_a_writer_is_not_waited_for(furc: Furc, words: list[str]) -> None:
     os.mkfifo(words[1])
     assert "not a regular file" in furc(*words, exits=1).stderr
