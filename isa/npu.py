@@ -181,7 +181,7 @@ def _target_values(name: str) -> _Values:
 def _resolve(text: str, where: str) -> _Values:
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # numbers of 5,000 digits and values 1,000 deep are not its own kind
         raise ConfigError("NpuConfigUnreadable", f"not TOML: {error}", at=Loc(where), hint=NPU_CONFIG) from error
     base = table.pop("base", None)
     values: _Values = dict(_target_values(str(base))) if base is not None else {}

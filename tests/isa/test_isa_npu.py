@@ -72,6 +72,8 @@ def test_constants_change_one_by_one() -> None:
             'base = "warboy"\n[mac_width]\nsource = "x"',
             "error[BadNpuConstant]: {at}: mac_width: expected int, got None",
         ),
+        ('base = "warboy"\nclock_hz = ' + "9" * 5000, "error[NpuConfigUnreadable]: {at}: not TOML: Exceeds the limit"),
+        ("x = " + "[" * 5000 + "]" * 5000, "error[NpuConfigUnreadable]: {at}: not TOML: maximum recursion depth"),
         ('base = "warboy"\nclock_hz = 0', "error[BadNpuConstant]: {at}: clock_hz: 0 is not positive"),
         ('base = "warboy"\ndram_efficiency = nan', "error[BadNpuConstant]: {at}: dram_efficiency: nan is not positive"),
         (

@@ -100,7 +100,8 @@ def test_titles_are_escaped_and_are_no_markup() -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["opt", "FILE"], ["asm", "FILE", "--check"], ["disasm", "FILE"], ["compile", "x.dfg"], ["diff", "x.json", "x.json"],
+    [["opt", "FILE"], ["asm", "FILE", "--check"], ["disasm", "FILE"], ["compile", "x.dfg"],
+     ["diff", "x.json", "x.json"],
      ["compile", "MODEL", "--npu-config", "FILE"], ["compile", "MODEL", "-C", "FILE"], ["run", "FILE"],
      ["compile", "FILE"], ["quantize", "FILE", "-o", "q.onnx", "--random", "1"], ["info", "FILE"], ["profile", "FILE"],
      ["quantize", "FLOAT", "-o", "q.onnx", "--calibration-data", "FILE"], ["run", "ENF", "--input", "images=FILE"]],
