@@ -119,15 +119,20 @@ def noted_retypes(graph: Graph) -> list[Retype]:
     """What ModelEditor noted in a float model's metadata."""
     try:
         entries = json.loads(graph.metadata.get(NOTES_KEY, "[]"))
-        return [_noted(*entry) for entry in entries]
-    except (ValueError, TypeError, RecursionError) as error:
+        return [_noted(entry) for entry in entries]
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         what = f"the metadata {NOTES_KEY} is not what ModelEditor notes: {error}"
         raise QuantizeError("BadModel", what, at=Loc(detail=NOTES_KEY), hint="convert the types again") from error
 
 
-def _noted(name: object, kind: str, ends: Sequence[float] | None) -> Retype:
-    wanted = (float(ends[0]), float(ends[1])) if ends and len(ends) == 2 else None
-    return Retype(str(name), TensorType(kind), wanted)
+def _noted(entry: object) -> Retype:
+    """Raises ValueError, TypeError and OverflowError."""
+    match entry:
+        case [str(name), str(kind), None]:
+            return Retype(name, TensorType(kind), None)
+        case [str(name), str(kind), [int() | float() as low, int() | float() as high]]:
+            return Retype(name, TensorType(kind), (float(low), float(high)))
+    raise ValueError("an entry is a name, a type, and two numbers or null")
 
 
 def apply_retype(graph: Graph, retype: Retype) -> None:
