@@ -96,9 +96,9 @@ def test_weights_are_not_touched() -> None:
     large.CopyFrom(many)
     model.graph.node[3].attribute[0].CopyFrom(helper.make_attribute("pads", [80] * 4))
     data = model.SerializeToString()
-    begin = time.perf_counter()
+    begin = time.process_time()
     check_file(data)
-    assert time.perf_counter() - begin < 5  # on a loaded machine; 0.5 s alone
+    assert time.process_time() - begin < 2  # half a second, whatever else the machine does
 
 
 def test_the_command(tmp_path: Path) -> None:
