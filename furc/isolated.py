@@ -21,6 +21,7 @@ from typing import NamedTuple, NoReturn
 
 SECONDS = 20.0  # the largest models of the zoo take one
 MORE_BYTES = 8 << 30  # address space beyond what the caller has
+MOST_FILES = 1 << 16  # that are looked for: systems without a limit say numbers that take minutes to go through
 _BLOCK = 1 << 20
 _LENGTH = struct.Struct("<Q")
 _FORKING = threading.Lock()  # two threads would undo each other's gc.disable, and hold each other's pipes open
@@ -133,7 +134,7 @@ def _prepare(*pipes: int) -> None:
     for pipe in sorted(pipes):  # all else is the parent's: its other children would not see its pipes end
         os.closerange(low, pipe)
         low = max(low, pipe + 1)
-    os.closerange(low, os.sysconf("SC_OPEN_MAX"))
+    os.closerange(low, MOST_FILES)
     _limit_memory()
 
 
