@@ -21,17 +21,18 @@ def session(
     integers: bool = True,
     plain: bool = False,
     threads: int = 0,
+    spinning: bool = False,
 ) -> Any:
     """A quiet CPU session. Raises RunError[CannotRun] where ONNX Runtime refuses the model.
 
     layouts: let it choose blocked layouts and fuse; pays only where few tensors are looked at. integers: let it put
     integer kernels in place of operators between Q and DQ; to be off where scales are inputs: it then drops operators
     that only some scales make superfluous (seen with 1.31). plain: every operator just as the model has it. threads:
-    0 for as many as there are cores.
+    0 for as many as there are cores. spinning: they wait busily, which costs processor time and pays where runs follow
+    each other at once and nothing else runs.
     """
     level = ort.Optimize.NONE if plain else ort.Optimize.ALL if layouts else ort.Optimize.BASIC
     data = model if isinstance(model, bytes) else model.SerializeToString()
-    spinning = plain or layouts  # where many tensors are looked at, the other core counts meanwhile
     try:
         return ort.session(data, optimize=level, threads=threads, spinning=spinning, integer_kernels=integers)
     except Exception as error:  # ONNX Runtime's exceptions have no common base
@@ -48,8 +49,10 @@ def runner_for(model: onnx.ModelProto) -> RunModel:
 class RunModel:
     """A model as a function from its inputs to its outputs."""
 
-    def __init__(self, model: onnx.ModelProto | bytes, *, plain: bool = False, threads: int = 0) -> None:
-        self._session = session(model, plain=plain, threads=threads)
+    def __init__(
+        self, model: onnx.ModelProto | bytes, *, plain: bool = False, threads: int = 0, spinning: bool = True
+    ) -> None:
+        self._session = session(model, plain=plain, threads=threads, spinning=spinning)
         self.inputs = [i.name for i in self._session.get_inputs()]
         self.outputs = [o.name for o in self._session.get_outputs()]
 

@@ -91,7 +91,7 @@ class _Judging:
     def __init__(self, graph: Graph, held: Sequence[Feed], judge: Judge) -> None:
         self._graph, self._held, self._judge = graph, held, judge
         judged, self._outputs = judge.judged(graph)
-        run = RunModel(judged.model())
+        run = RunModel(judged.model(), spinning=False)
         self._exact = [run(feed) for feed in held]
 
     def trial(self, method: str, ranges: Ranges, correct_with: Sequence[Feed]) -> Trial:

@@ -69,7 +69,7 @@ def judge_for(graph: Graph, samples: Sequence[Feed], task: Task = Task.AUTO) -> 
         case Task.DETECT:
             return Judge(dict.fromkeys(free, "Sigmoid"))
     maps = [name for name in free if _is_map(graph.shape(name))]
-    values = RunModel(graph.model())(samples[0]) if maps and samples else {}
+    values = RunModel(graph.model(), spinning=False)(samples[0]) if maps and samples else {}
     return Judge({name: "Sigmoid" for name in maps if _may_be_logits(values.get(name))})
 
 

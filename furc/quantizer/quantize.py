@@ -10,7 +10,6 @@ import onnx
 from furc.data.feeds import feeds, taken_by
 from furc.onnx.files import Source, in_file
 from furc.onnx.graph import Graph
-from furc.onnx.run import first_line
 from furc.quantizer.auto_ranges import affordable, choose_method
 from furc.quantizer.bias_correction import correct_biases
 from furc.quantizer.calibrator import Observer, Progress, Ranges
@@ -21,22 +20,20 @@ from furc.quantizer.keep_float import keep_float
 from furc.quantizer.local_tuning import tune_ranges
 from furc.quantizer.method import AUTO, WEIGHTED, CalibrationMethod, method_named
 from furc.quantizer.noise_lint import AUTO_MAY, noise_findings
-from furc.quantizer.operators import FIXED_RANGES
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.options import QuantizeOptions
 from furc.quantizer.qdq import check_not_quantized
 from furc.quantizer.rounding import reconstruct_rounding
-from furc.quantizer.scheme import choose_grids, quantized_tensors
-from furc.quantizer.sensitivity import SAMPLES, survey
+from furc.quantizer.scheme import choose_grids
 from furc.quantizer.split_plan import Channeled, SplitChoice, split_where_it_pays
 from furc.quantizer.split_price import LatencyPrice
+from furc.quantizer.surveyed import surveyed
 from furc.quantizer.warning import LintWarning
 from furc.quantizer.weighted_calibration import Weighted
 from furc.quantizer.with_ranges import written
 
 TUNING_SHARE = 2.0  # of the float inferences: what tuning may cost
 CORRECT_SAMPLES = 16  # for bias correction: means settle fast
-FEWEST_SAMPLES = 4  # for the survey
 HELD_BACK = 8  # samples that method "auto" judges by, at most
 HELD_BACK_SHARE = 2  # at most one in so many
 
@@ -95,7 +92,7 @@ def _quantized(model: Source, data: object, options: QuantizeOptions, progress: 
     tensors, splits, price = Channeled(), list[SplitChoice](), LatencyPrice(graph)
     if options.split or options.method in (WEIGHTED, AUTO):
         say("survey", 0, None)
-        tensors = _surveyed(graph, kept, options, say)
+        tensors = surveyed(graph, kept.samples, options.task, say)
     if options.split:
         say("split", 0, None)
         splits, tensors = split_where_it_pays(graph, tensors, price)
@@ -112,23 +109,6 @@ def _quantized(model: Source, data: object, options: QuantizeOptions, progress: 
 
 def _silent(what: str, done: int, total: int | None) -> None:
     """For who does not ask."""
-
-
-def _surveyed(graph: Graph, kept: Kept, options: QuantizeOptions, say: Progress) -> Channeled:
-    """Sensitivities; none, and why, where a model or its data does not let itself be probed."""
-    count = min(SAMPLES, max(FEWEST_SAMPLES, len(kept.samples) // 4))
-    samples = kept.samples[:: max(1, len(kept.samples) // count)][:count]
-    try:
-        return survey(graph, _free_tensors(graph), samples, judge_for(graph, samples, options.task))
-    except Exception as error:  # of ONNX Runtime, without a common base; calibration says what is wrong with the data
-        say(f"no survey, so no splits: {first_line(error)}", 0, None)
-        return {}
-
-
-def _free_tensors(graph: Graph) -> list[str]:
-    """Those whose channels decide anything: stored, computed, and on no grid given by their operator."""
-    names = quantized_tensors(graph)
-    return [n for n in names if (node := graph.producer(n)) is not None and node.op not in FIXED_RANGES]
 
 
 def _ranges(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from furc.onnx.graph import Array, Float32, Graph, Node, make
-from furc.onnx.run import RunModel, session
+from furc.onnx.run import RunModel, run_session, session
 from furc.quantizer import backward
 from furc.quantizer.float_run import Feed
 from furc.quantizer.judge import Judge
@@ -47,12 +47,12 @@ class Channels:
 
 def survey(graph: Graph, names: Sequence[str], samples: Sequence[Feed], judge: Judge) -> dict[str, Channels]:
     """Statistics of these tensors over some samples. Tensors that no output depends on, and all of a model older than
-    opset 13, are left out."""
+    opset 13, are left out. Raises RunError[CannotRun] where a probe cannot be made or run."""
     names = [name for name in names if math.prod(graph.shape(name) or (0,))]
     if graph.opset < backward.OLDEST or not samples or not names:
         return {}
     judged, outputs = judge.judged(graph)
-    run = RunModel(judged.model())
+    run = RunModel(judged.model(), spinning=False)
     exact = [run(feed) for feed in samples]
     weight = {name: _weight([values[name] for values in exact], len(outputs)) for name in outputs}
     surveyor = _Surveyor(judged, outputs, names)
@@ -115,7 +115,7 @@ class _Surveyor:
 
     def __call__(self, feed: Feed, seeds: Mapping[str, Float32]) -> dict[str, dict[str, Float64]]:
         fed = {**feed, **{f"{name}/seed": seed for name, seed in seeds.items()}}
-        values = iter(self._session.run(None, {name: fed[name] for name in self._fed}))
+        values = iter(run_session(self._session, None, {name: fed[name] for name in self._fed}))
         return {name: {part: next(values).astype(np.float64).reshape(-1) for part in PARTS} for name in self._names}
 
 

@@ -95,7 +95,7 @@ def _run(graph: Graph, nodes: list[Node]) -> dict[str, Array]:
     body.initializer.extend(i for i in model.graph.initializer if i.name in read)
     part = helper.make_model(body, opset_imports=model.opset_import, ir_version=max(model.ir_version, 7))
     try:
-        values = RunModel(_typed(part), plain=True)({})
+        values = RunModel(_typed(part), plain=True, threads=1)({})
     except Exception:  # an operator this ONNX Runtime lacks: the model is refused later, where it is run
         return {}
     limit = max(LARGE_BYTES, sum(graph.constants[name].nbytes for name in read if name in graph.constants))
