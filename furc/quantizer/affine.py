@@ -63,6 +63,15 @@ def grid(low: float, high: float) -> Grid:
     return Grid(scale, zero)
 
 
+def grids(low: NDArray[np.float64], high: NDArray[np.float64]) -> tuple[Float32, Float32]:
+    """Scale and zero point of many ranges, as `grid` has them of one. [n] -> [n, 1] each."""
+    low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
+    high = np.where(high == low, low + 1.0, high)
+    scale = np.clip((high - low) / STEPS, SMALLEST_SCALE, LARGEST_SCALE).astype(np.float32)
+    zero = np.clip(np.rint(LOW - low / (high - low) * STEPS), LOW, HIGH).astype(np.float32)
+    return scale[:, None], zero[:, None]
+
+
 def quantize_array(x: Array, g: Grid) -> Int8:
     """x in float32 -> int8 of the same shape, as QuantizeLinear does: round half to even, then saturate."""
     scaled = np.rint(np.asarray(x, np.float32) / np.float32(g.scale)) + g.zero

@@ -18,7 +18,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from furc.quantizer.affine import HIGH, LOW, Range, grid, symmetric, with_zero
+from furc.quantizer.affine import HIGH, LOW, Range, grids, symmetric, with_zero
 from furc.quantizer.histogram import Bins, Histogram
 from furc.quantizer.method import CalibrationMethod
 
@@ -27,7 +27,9 @@ LEVELS = HIGH - LOW + 1
 COARSE, FINE = 64, 12  # candidates of the first look, and around the best of them on each side
 SWEEPS = 2  # of the two ends in turn
 
-Cost = Callable[[float, float], float]
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+Cost = Callable[[Float64, Float64], Float64]  # of many ranges at once, [n] each: NumPy's overhead is most of one
 
 
 def find_range(histogram: Histogram, method: CalibrationMethod, percentage: float = 99.99) -> Range:
@@ -73,28 +75,40 @@ def _quantile(values: NDArray[np.float64], count: NDArray[np.float64], share: fl
 def _best_bound(cost: Cost, low: float, high: float) -> Range:
     """The SYM range of least cost."""
     largest = max(abs(low), abs(high))
-    bound = _least(lambda b, c: c(*symmetric(0.0 if low >= 0 else -b, b)), largest, cost)
+    bound = _least(lambda b, c: c(b * 0.0 if low >= 0 else -b, b), largest, cost)
     return symmetric(0.0 if low >= 0 else -bound, bound)
 
 
 def best_ends(cost: Cost, low: float, high: float, rough: Cost | None = None) -> Range:
     """The ASYM range of least cost: each end in turn, the other held. rough: a cheaper cost for the first looks."""
     ends = (low, high)
-    for _ in range(SWEEPS if low < 0 < high else 1):
+    for _ in range(SWEEPS):
+        before = ends
         if high > 0:
-            ends = ends[0], _least(lambda h, c: c(ends[0], h), high, cost, rough)  # noqa: B023 - called at once
+            ends = ends[0], _least(lambda h, c: c(np.full_like(h, ends[0]), h), high, cost, rough)  # noqa: B023 - now
         if low < 0:
-            ends = -_least(lambda d, c: c(-d, ends[1]), -low, cost, rough), ends[1]  # noqa: B023
+            ends = -_least(lambda d, c: c(-d, np.full_like(d, ends[1])), -low, cost, rough), ends[1]  # noqa: B023
+        if ends[0] == before[0]:  # then another look at the upper end would see what this one saw
+            break
     return ends
 
 
-def _least(of: Callable[[float, Cost], float], largest: float, cost: Cost, rough: Cost | None = None) -> float:
+def _least(of: Callable[[Float64, Cost], Float64], largest: float, cost: Cost, rough: Cost | None = None) -> float:
     """Where in (0, largest] the cost is least: a coarse look, then a fine one around its best."""
     step = largest / COARSE
-    best = min((largest - i * step for i in range(COARSE)), key=lambda x: of(x, rough or cost))
-    fine = step / FINE
-    around = (best + i * fine for i in range(-FINE + 1, FINE))
-    return min((x for x in around if 0 < x <= largest), key=lambda x: of(x, cost))
+    coarse: Float64 = largest - step * np.arange(COARSE, dtype=np.float64)
+    best = coarse[np.argmin(of(coarse, rough or cost))]
+    around: Float64 = best + step / FINE * np.arange(-FINE + 1, FINE, dtype=np.float64)
+    around = around[(around > 0) & (around <= largest)]
+    return float(around[np.argmin(of(around, cost))])
+
+
+def stored_at(values: Float32, scale: Float32, zero: Float32) -> Float32:
+    """What values become on many grids, in steps from 0. [n, values]."""
+    stored: Float32 = values * (np.float32(1) / scale)
+    np.rint(stored, out=stored)
+    np.clip(stored, np.float32(LOW) - zero, np.float32(HIGH) - zero, out=stored)
+    return stored
 
 
 def _mse(bins: Bins) -> Cost:
@@ -105,25 +119,24 @@ def _mse(bins: Bins) -> Cost:
 def _sqnr(bins: Bins) -> Cost:
     power = _power(bins)
 
-    def cost(low: float, high: float) -> float:
+    def cost(low: Float64, high: Float64) -> Float64:
         signal, error = power(low, high)
-        return error / max(signal, 1e-30)
+        return error / np.maximum(signal, 1e-30)
 
     return cost
 
 
-def _power(bins: Bins) -> Callable[[float, float], tuple[float, float]]:
-    """Of a range: the mean power of the bins' centres once stored, and of their errors."""
+def _power(bins: Bins) -> Callable[[Float64, Float64], tuple[Float64, Float64]]:
+    """Of ranges: the mean power of the bins' centres once stored, and of their errors."""
     values = bins.centre.astype(np.float32)
     share = (bins.held / max(float(bins.held.sum()), 1.0)).astype(np.float32)
 
-    def power(low: float, high: float) -> tuple[float, float]:
-        g = grid(low, high)
-        stored = np.rint(values * np.float32(1 / g.scale))
-        np.clip(stored, LOW - g.zero, HIGH - g.zero, out=stored)
-        stored *= np.float32(g.scale)
+    def power(low: Float64, high: Float64) -> tuple[Float64, Float64]:
+        scale, zero = grids(low, high)
+        stored = stored_at(values, scale, zero)
+        stored *= scale
         error = stored - values
-        return float(np.dot(stored * stored, share)), float(np.dot(error * error, share))
+        return np.square(stored, out=stored) @ share, np.square(error, out=error) @ share
 
     return power
 
@@ -137,7 +150,7 @@ def _entropy(bins: Bins) -> Cost:
     total = max(float(bins.held.sum()), 1.0)
     below = np.concatenate([[0.0], np.cumsum(bins.held)])
 
-    def cost(low: float, high: float) -> float:
+    def cost_of(low: float, high: float) -> float:
         first, last = np.searchsorted(bins.centre, [low, high])
         inside = bins.held[first:last]
         if last - first < 1:
@@ -152,7 +165,7 @@ def _entropy(bins: Bins) -> Cost:
         spread *= total / max(float(spread.sum()), 1e-30)
         return float((clipped * np.log(clipped / np.maximum(spread, 1e-30))).sum() / total)
 
-    return cost
+    return lambda low, high: np.array([cost_of(*ends) for ends in zip(low.tolist(), high.tolist(), strict=True)])
 
 
 COSTS: dict[str, Callable[[Bins], Cost]] = {"ENTROPY": _entropy, "MSE": _mse, "SQNR": _sqnr}

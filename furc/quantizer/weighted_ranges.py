@@ -13,9 +13,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from furc.quantizer.affine import HIGH, LOW, Range, grid, with_zero
+from furc.quantizer.affine import HIGH, LOW, Range, grids, with_zero
 from furc.quantizer.histogram import Bins
-from furc.quantizer.range_search import best_ends
+from furc.quantizer.range_search import best_ends, stored_at
 
 Float64 = NDArray[np.float64]
 
@@ -62,13 +62,17 @@ class _Seen:
     def _through(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.interp(values, self._points, self._results).astype(np.float32)
 
-    def error(self, low: float, high: float) -> float:
-        g = grid(low, high)
-        stored = np.rint(self._values * np.float32(1 / g.scale))
-        np.clip(stored, LOW - g.zero, HIGH - g.zero, out=stored)
+    def error(self, low: Float64, high: Float64) -> Float64:
+        """Of many ranges, [n] each."""
+        scale, zero = grids(low, high)
+        stored = stored_at(self._values, scale, zero)
         if self._function is None:
-            error = stored * np.float32(g.scale) - self._values
+            stored *= scale
+            stored -= self._values
         else:
-            levels = (np.arange(LOW, HIGH + 1) - g.zero).astype(np.float32) * np.float32(g.scale)
-            error = self._through(levels)[stored.astype(np.intp) + (g.zero - LOW)] - self._exact
-        return float(np.dot(error * error, self._share))
+            levels = (np.arange(LOW, HIGH + 1, dtype=np.float32) - zero) * scale
+            rows = np.arange(len(scale), dtype=np.intp)[:, None] * levels.shape[1]
+            places = (stored + (zero - LOW)).astype(np.intp) + rows
+            stored = self._through(levels).take(places) - self._exact
+        error: Float64 = np.square(stored, out=stored) @ self._share
+        return error
