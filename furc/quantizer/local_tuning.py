@@ -21,7 +21,7 @@ from furc.quantizer.float_run import Feed, FloatRun
 from furc.quantizer.noise_model import activation_noise
 from furc.quantizer.operators import FIXED_RANGES
 from furc.quantizer.scheme import Scheme, choose_grids
-from furc.quantizer.sensitivity import Channels
+from furc.quantizer.sensitivity import Channels, Float64
 from furc.quantizer.simulate import Simulation
 
 SAMPLES = 4
@@ -70,7 +70,7 @@ def tune_ranges(
     for end in chosen:
         names = sorted((n for n in found[end].tensors() if n in noise), key=lambda n: -noise[n])
         names = [name for name in names if noise[name] > SHARE * cost[end]]
-        each = len(samples) * _size(graph, [*found[end].inputs, *(n.output for n in found[end].nodes)])
+        each = _size(graph, [*found[end].inputs, *(n.output for n in found[end].nodes)])
         left -= each * _tune(graph, found[end], names, tuned, tensors, values, int(left / max(each, 1)))
     return tuned
 
@@ -111,10 +111,10 @@ def _tune(
     ranges: dict[str, Range],
     tensors: Mapping[str, Channels],
     values: Sequence[Mapping[str, Array]],
-    trials: int,
+    runs: int,
 ) -> int:
-    """Coordinate descent over the tensors of one block, in so many trials at most; how many it took."""
-    if trials < 1:
+    """Coordinate descent over the tensors of one block, in so many runs of it at most; how many it took."""
+    if runs < len(values):
         return 0
     part = Graph(graph.model())
     made = {node.output for node in block.nodes}
@@ -127,35 +127,67 @@ def _tune(
     grids = dict(whole.grids)
     simulation = Simulation(part, Scheme(whole.grids, leader))
 
-    def cost(trial: Mapping[str, Grid]) -> float:
-        return sum(
-            _weighed_error(
-                [simulation({i: v[i] for i in block.inputs}, trial)[name] - v[name] for v in values], tensors[name]
-            )
-            for name in block.outputs
-        )
-
-    best, done = cost(grids), 1
+    race = _Race(block, simulation, tensors, values)
+    race.run(grids)
     for name in [*names, *names[:AGAIN]]:
         node = graph.producer(name)
         if leader.get(name) != name or (node is not None and node.op in FIXED_RANGES):
             continue
         start = ranges[name]
         for factor in FACTORS:
-            if done >= trials:
-                return done
-            done += 1
+            if race.runs >= runs:
+                return race.runs
             moved = start[0] * factor, start[1] * factor
             trial = {**grids, name: grid(*moved)}
-            now = cost(trial)
-            if now < WORTHWHILE * best:
-                best, grids, ranges[name] = now, trial, moved
-    return done
+            if race.run(trial):
+                grids, ranges[name] = trial, moved
+    return race.runs
 
 
-def _weighed_error(errors: Sequence[Array], channels: Channels) -> float:
-    """Variance of the errors in each channel, over all samples, by the channel's gain."""
-    stacked = np.stack([np.moveaxis(e, 1, 0).reshape(e.shape[1], -1) for e in errors], 1).reshape(
-        len(channels.gain), -1
-    )
-    return float((stacked.var(axis=1) * channels.gain).sum())
+class _Race:
+    """Candidates of a block, each run on one sample after another for as long as it is ahead of the best so far."""
+
+    def __init__(
+        self,
+        block: Block,
+        simulation: Simulation,
+        tensors: Mapping[str, Channels],
+        values: Sequence[Mapping[str, Array]],
+    ) -> None:
+        self._block, self._simulation, self._tensors, self._values = block, simulation, tensors, values
+        self._best: list[float] = []
+        self.runs = 0
+
+    def run(self, grids: Mapping[str, Grid]) -> bool:
+        """Whether a candidate is worthwhile; the best is then this one."""
+        moments = {name: _Moments() for name in self._block.outputs}
+        costs = list[float]()
+        for values in self._values:
+            found = self._simulation({name: values[name] for name in self._block.inputs}, grids)
+            self.runs += 1
+            for name, seen in moments.items():
+                seen.add(found[name] - values[name])
+            costs.append(sum(float(m.variance() @ self._tensors[n].gain) for n, m in moments.items()))
+            if self._best and costs[-1] >= self._best[len(costs) - 1]:
+                return False
+        if self._best and costs[-1] >= WORTHWHILE * self._best[-1]:
+            return False
+        self._best = costs
+        return True
+
+
+class _Moments:
+    """Count, sum and sum of squares of a tensor's channels (axis 1)."""
+
+    def __init__(self) -> None:
+        self._count, self._sum, self._squares = 0, np.zeros(1), np.zeros(1)
+
+    def add(self, values: Array) -> None:
+        planes = values.reshape(*values.shape[:2], -1)
+        self._count += values.size // values.shape[1]
+        self._sum = self._sum + planes.sum((0, 2))
+        self._squares = self._squares + np.einsum("ncp,ncp->c", planes, planes)
+
+    def variance(self) -> Float64:
+        mean = self._sum / self._count
+        return np.maximum(self._squares / self._count - mean * mean, 0.0)
