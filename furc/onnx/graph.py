@@ -6,6 +6,7 @@ an object with an identity, weights are NumPy arrays, and every tensor knows its
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -196,9 +197,9 @@ class Graph:
     def fresh(self, name: str) -> str:
         """`name`, or `name` with a number where a tensor already has it."""
         producers, readers = self._index()
-        taken = {*self.constants, *producers, *readers, *self.inputs}
-        candidates = (name, *(f"{name}_{i}" for i in range(1, len(taken) + 2)))
-        return next(c for c in candidates if c not in taken)
+        taken = (self.constants, producers, readers, self.inputs)
+        candidates = itertools.chain([name], (f"{name}_{i}" for i in itertools.count(1)))
+        return next(c for c in candidates if not any(c in names for names in taken))
 
     def rename_reads(self, old: str, new: str) -> None:
         """Let every reader of `old` read `new`."""

@@ -41,6 +41,7 @@ def correct_biases(graph: Graph, scheme: Scheme, samples: Sequence[Feed], progre
             progress("correct biases", done, len(samples))
     for node in layers:
         _add_to_bias(graph, node, total[f"{node.output}/shift"] / len(samples))
+    graph.changed()
     graph.remove_dead()
 
 
@@ -84,14 +85,28 @@ def _compared(copy: Graph, graph: Graph, scheme: Scheme, node: Node, inputs: Seq
     rounded = rounded_weights(graph, node, scheme.grids[node.inputs[0]].scale)
     assert rounded is not None, node
     copy.constants[f"{name}/weight"] = rounded
-    twin = Node(node.op, [inputs[0], f"{name}/weight", *inputs[2:]], [f"{name}/twin"], "", "", dict(node.attributes))
     axes = [axis for axis in range(graph.rank(name) or 0) if axis != 1]
-    old = graph.opset < 18
-    given = [] if old else [copy.add_constant(f"{name}/axes", np.array(axes))]
-    mean = make("ReduceMean", [f"{name}/difference", *given], [f"{name}/shift"], keepdims=0)
-    if old:
-        mean.set(axes=axes)
-    return [twin, make("Sub", [name, f"{name}/twin"], [f"{name}/difference"]), mean]
+    compared, seen, before = name, inputs[0], list[Node]()
+    if _is_of_points(graph, node):
+        compared, seen = f"{name}/mean", f"{name}/seen/mean"
+        before = [_mean(copy, name, compared, axes, keepdims=1), _mean(copy, inputs[0], seen, axes, keepdims=1)]
+    twin = Node(node.op, [seen, f"{name}/weight", *inputs[2:]], [f"{name}/twin"], "", "", dict(node.attributes))
+    difference = make("Sub", [compared, f"{name}/twin"], [f"{name}/difference"])
+    return [*before, twin, difference, _mean(copy, f"{name}/difference", f"{name}/shift", axes, keepdims=0)]
+
+
+def _is_of_points(graph: Graph, node: Node) -> bool:
+    """Whether every place of the result is the same function of one place of the input: then that of its mean is the
+    mean of the results, and the twin has one place to compute."""
+    if node.op != "Conv" or set(node.get("strides", [1])) | set(graph.constants[node.inputs[1]].shape[2:]) != {1}:
+        return False
+    return not any(node.get("pads", [])) and node.get("auto_pad", "NOTSET") in ("NOTSET", "VALID")
+
+
+def _mean(copy: Graph, source: str, made: str, axes: Sequence[int], *, keepdims: int) -> Node:
+    if copy.opset < 18:
+        return make("ReduceMean", [source], [made], keepdims=keepdims, axes=list(axes))
+    return make("ReduceMean", [source, copy.add_constant(f"{made}/axes", np.array(axes))], [made], keepdims=keepdims)
 
 
 def _put_on_grid(copy: Graph, nodes: list[Node], seen: dict[str, str], scheme: Scheme, name: str, source: str) -> None:
@@ -114,4 +129,3 @@ def _add_to_bias(graph: Graph, node: Node, shift: np.ndarray[tuple[int, ...], np
     old = graph.constants.get(node.input(2), np.zeros(1, np.float32))
     corrected = (old.astype(np.float64) + shift).astype(np.float32)
     node.inputs = [*node.inputs[:2], graph.add_constant(f"{node.name or node.output}.bias", corrected)]
-    graph.changed()
