@@ -86,8 +86,8 @@ def best_split(graph: Graph, tensors: Mapping[str, Channels], price: LatencyPric
         if price is None:
             return choice
         cost = price(graph, choice.chain, choice.ends)
-        affordable = choice.gain_db / GAIN_A_PERCENT_DB / 100  # of the model's latency, which is not below the chain's
-        if cost.added_ms <= affordable * cost.chain_ms or cost.added_ms <= affordable * price.model_ms:
+        affordable = choice.gain_db / GAIN_A_PERCENT_DB / 100  # of the model's latency
+        if cost.added_ms <= affordable * cost.least_ms or cost.added_ms <= affordable * price.model_ms:
             return replace(choice, added_ms=cost.added_ms)
     return None
 
