@@ -97,7 +97,8 @@ class Histogram:
         planes = np.asarray(values, np.float32).reshape(len(values), len(weights), -1)
         places = planes.shape[2]
         taken = planes[:, :, start % min(stride, places) :: stride]
-        self._count(np.ascontiguousarray(taken).reshape(-1), np.repeat(np.tile(weights, len(values)), taken.shape[2]))
+        shares = np.broadcast_to(weights[:, None], taken.shape)
+        self._count(np.ascontiguousarray(taken).reshape(-1), np.ascontiguousarray(shares).reshape(-1))
 
     def _widen(self, magnitude: float) -> None:
         """Make room for a magnitude."""
