@@ -24,6 +24,7 @@ from furc.quantizer import (
     compare_methods,
     layer_sqnr,
     lint,
+    noise_report,
     quantize_explained,
     report_html,
     tensor_ranges,
@@ -167,10 +168,13 @@ def compare_methods_on(
 
 
 def comparison_html(path: Path | str, comparison: Comparison, input_shapes: Shapes | None = None) -> str:
-    """The page of a comparison, with histograms, ranges and SQNR by layer."""
-    observer = Observer(optimize_graph(read_float_model(path), dict(input_shapes or {})))
+    """The page of a comparison, with histograms, ranges, SQNR by layer, and where noise comes from."""
+    model, shapes = read_float_model(path), dict(input_shapes or {})
+    observer = Observer(optimize_graph(model, shapes))
     observer.observe(comparison.seen)
-    return report_html(Path(path).name, comparison.rows, tensor_ranges(observer), measured_on="the simulated NPU")
+    noise = noise_report(model, comparison.seen, QuantizeOptions(input_shapes=shapes))
+    ranges = tensor_ranges(observer)
+    return report_html(Path(path).name, comparison.rows, ranges, measured_on="the simulated NPU", noise=noise)
 
 
 def _lint(

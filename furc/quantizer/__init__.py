@@ -9,6 +9,7 @@ from furc.quantizer.editor import ModelEditor, TensorType, get_output_names, get
 from furc.quantizer.judge import Task
 from furc.quantizer.lint import lint
 from furc.quantizer.method import CalibrationMethod
+from furc.quantizer.noise_report import NoiseReport, noise_report
 from furc.quantizer.nux import (
     build_calibration_model,
     calibrate,
@@ -31,6 +32,7 @@ __all__ = [
     "LintWarning",
     "MethodRow",
     "ModelEditor",
+    "NoiseReport",
     "Observer",
     "Outcome",
     "Preprocess",
@@ -49,6 +51,7 @@ __all__ = [
     "is_calibrated",
     "layer_sqnr",
     "lint",
+    "noise_report",
     "optimize",
     "optimize_model",
     "post_training_quantization",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from furc.quantizer.sensitivity import Channels
 from furc.quantizer.split_plan import SplitChoice, all_choices, priced
 from furc.quantizer.split_price import LatencyPrice
 from furc.quantizer.warning import LintWarning
-from isa.errors import NOWHERE
+from isa.errors import NOWHERE, Loc
 
 CONSEQUENTIAL_DB = -25.0  # of the outputs' power: a layer that costs less is not worth a warning
 MOST_LINES = 10
@@ -25,23 +26,60 @@ AUTO_MAY = "auto tries other ranges"
 WIDE = 0.5  # of the tensor's range, which a channel must fill to be what makes the steps large
 
 
+@dataclass(frozen=True, slots=True)
+class Costly:
+    """A layer whose grids cost much. layer: its name. tensor: its worst. share: of the predicted output noise. db: in
+    parts of the outputs' power. channels: which suffer beside which. remedies: what options would bring."""
+
+    layer: str
+    tensor: str
+    step: float
+    share: float
+    db: float
+    channels: str
+    remedies: tuple[str, ...]
+    at: Loc
+
+    def finding(self, otherwise: str) -> LintWarning:
+        """As a warning. otherwise: the advice where no option is known to help."""
+        message = (
+            f"{self.layer}: rounding '{self.tensor}' to steps of {self.step:.2g} costs {100 * self.share:.0f}% of the "
+            f"predicted output noise ({self.db:.1f} dB): {self.channels}"
+        )
+        return LintWarning("OutputNoise", self.tensor, message, "; ".join(self.remedies) or otherwise, self.at)
+
+
 def noise_findings(
     graph: Graph, tensors: Mapping[str, Channels], price: LatencyPrice | None = None, otherwise: str = AUTO_MAY
 ) -> list[LintWarning]:
-    """The layers whose grids cost most, the worst first. tensors: see `survey`.
+    """Warnings of the layers whose grids cost most, the worst first. tensors: see `survey`."""
+    return [layer.finding(otherwise) for layer in costly_layers(graph, tensors, price)]
 
-    otherwise: the advice where no option is known to help.
-    """
+
+def costly_layers(
+    graph: Graph,
+    tensors: Mapping[str, Channels],
+    price: LatencyPrice | None = None,
+    least_db: float = CONSEQUENTIAL_DB,
+) -> list[Costly]:
+    """The layers whose grids cost most, the worst first. tensors: see `survey`. least_db: what costs less is left out,
+    by default what deserves no warning."""
     rounded = rounded_tensors(graph)
     spreads = activation_noise(graph, {name: c for name, c in tensors.items() if name in rounded})
     costly: dict[int, list[str]] = {}
     for name in sorted(spreads, key=lambda name: -spreads[name].noise()):
-        if decibel(spreads[name].noise()) > CONSEQUENTIAL_DB:
+        if decibel(spreads[name].noise()) > least_db:
             costly.setdefault(id(_layer_of(graph, name)), []).append(name)
     if not costly:
         return []
     choices = all_choices(graph, tensors)
-    return [_finding(graph, names, spreads, choices, price, otherwise) for names in list(costly.values())[:MOST_LINES]]
+    return [_costly(graph, names, spreads, choices, price) for names in list(costly.values())[:MOST_LINES]]
+
+
+def label_of(graph: Graph, name: str) -> str:
+    """The name of the layer that a tensor belongs to."""
+    layer = _layer_of(graph, name)
+    return (layer.name or layer.output) if layer is not None else name
 
 
 def _layer_of(graph: Graph, name: str) -> Node | None:
@@ -59,25 +97,20 @@ def _layer_of(graph: Graph, name: str) -> Node | None:
     return node
 
 
-def _finding(
+def _costly(
     graph: Graph,
     names: list[str],
     spreads: Mapping[str, Spread],
     choices: Iterable[SplitChoice],
     price: LatencyPrice | None,
-    otherwise: str,
-) -> LintWarning:
-    worst = names[0]
-    spread, layer = spreads[worst], _layer_of(graph, worst)
+) -> Costly:
+    spread, layer = spreads[names[0]], _layer_of(graph, names[0])
     total = sum(s.noise() for s in spreads.values())
     mine = sum(spreads[name].noise() for name in names)
-    label = (layer.name or layer.output) if layer is not None else worst
-    message = (
-        f"{label}: rounding '{worst}' to steps of {spread.step():.2g} costs {100 * mine / total:.0f}% of the predicted "
-        f"output noise ({decibel(mine):.1f} dB): {_channels(spread)}"
-    )
-    return LintWarning("OutputNoise", worst, message, _help(graph, layer, names, spreads, choices, price) or otherwise,
-                       layer.loc if layer is not None else NOWHERE)  # fmt: skip
+    return Costly(
+        label_of(graph, names[0]), names[0], spread.step(), mine / total, decibel(mine), _channels(spread),
+        tuple(_help(graph, layer, names, spreads, choices, price)), layer.loc if layer is not None else NOWHERE,
+    )  # fmt: skip
 
 
 def _channels(spread: Spread) -> str:
@@ -103,8 +136,8 @@ def _help(
     spreads: Mapping[str, Spread],
     choices: Iterable[SplitChoice],
     price: LatencyPrice | None,
-) -> str:
-    """What the options would bring, "" where none is known to help."""
+) -> list[str]:
+    """What the options would bring, nothing where none is known to help."""
     found = []
     for choice in choices:
         if choice.chain.head is layer and set(names) & set(choice.chain.inner()):
@@ -115,4 +148,4 @@ def _help(
         if readers:
             unique = list({id(node): node for node in (layer, *readers)}.values())
             found.append(str(island(graph, unique, spreads)))
-    return "; ".join(found)
+    return found

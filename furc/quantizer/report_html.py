@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
+from furc.quantizer.noise_html import noise_section
+from furc.quantizer.noise_report import NoiseReport
 from furc.quantizer.report import LayerSqnr, MethodRow, TensorRanges
 
 STYLE = """
@@ -16,6 +18,10 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; }
 th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid #dde3ea; }
 th:first-child, td:first-child { text-align: left; } .best { font-weight: 600; } .note { color: #566573; }
+.dense { font-size: 13px; table-layout: fixed; width: 100%; }
+.dense td { vertical-align: top; overflow-wrap: anywhere; }
+.dense .left { text-align: left; } .dense .right { width: 3.6rem; }
+.scroll { max-height: 34rem; overflow: auto; }
 """
 HEIGHT, HISTOGRAM_HEIGHT = 320, 340
 VALUES_COLOR = "#b8c2cc"  # unlike any method's
@@ -24,9 +30,15 @@ SHOWN_TENSORS = 40
 
 
 def report_html(
-    title: str, rows: Sequence[MethodRow], tensors: Sequence[TensorRanges] = (), *, measured_on: str = "ONNX Runtime"
+    title: str,
+    rows: Sequence[MethodRow],
+    tensors: Sequence[TensorRanges] = (),
+    *,
+    measured_on: str = "ONNX Runtime",
+    noise: NoiseReport | None = None,
 ) -> str:
-    """The page. rows: one a method; tensors: shown worst SQNR first. measured_on: what ran the INT8 model."""
+    """The page. rows: one a method; tensors: shown worst SQNR first. measured_on: what ran the INT8 model. noise: where
+    it comes from, see `noise_report`."""
     best = max(rows, key=_merit) if rows else None
     worst = {layer.tensor: layer.db for layer in (best.layers if best else ())}
     ordered = sorted(tensors, key=lambda t: worst.get(t.tensor, float("inf")))[:SHOWN_TENSORS]
@@ -37,6 +49,7 @@ def report_html(
         _table(rows, best),
         f"<h2>SQNR by layer, worst first ({html.escape(best.method)})</h2>" if best else "",
         _layer_plot(best.layers) if best and best.layers else "",
+        noise_section(noise) if noise is not None else "",
         "<h2>Histograms and ranges</h2>" if ordered else "",
         *(_histogram_plot(t, worst.get(t.tensor)) for t in ordered),
     ]

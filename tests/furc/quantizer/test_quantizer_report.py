@@ -20,6 +20,7 @@ from furc.quantizer import (
     image_feeds,
     layer_sqnr,
     lint,
+    noise_report,
     quantize_model,
     report_html,
     tensor_ranges,
@@ -90,6 +91,24 @@ def test_methods_are_compared_with_the_callers_runner_and_shown_in_one_file() ->
     page = report_html("small <net>", rows, tensor_ranges(observed(images(2)))[:2], measured_on="the simulated NPU")
     assert page.startswith("<!doctype html>") and "small &lt;net&gt;" in page and "the simulated NPU" in page
     assert "https://cdn" not in page.split("</script>")[-1] and "src=" not in page.split("</script>")[-1]
+
+
+def test_the_report_says_which_channels_suffer_and_what_would_help() -> None:
+    report = noise_report(residual(), images(4))
+    assert report.tensors and report.layers and not report.unknown
+    assert [t.noise for t in report.tensors] == sorted((t.noise for t in report.tensors), reverse=True)
+    assert report.layers[0].tensor == report.tensors[0].tensor
+    for tensor in report.tensors:
+        channels = [c for group in tensor.groups for c in group.channels]
+        assert sorted(channels) == list(range(len(channels))) and len(tensor.groups) <= 4
+        assert all(group.alone <= group.noise * (1 + 1e-9) for group in tensor.groups)
+    page = report_html("net", [], noise=report)
+    assert report.layers[0].channels in page and "what would help" in page
+    old = residual()
+    old.opset_import[0].version = 12
+    unknown = noise_report(old, images(4), QuantizeOptions(opset=12))
+    assert unknown.unknown and not unknown.tensors
+    assert "Not known for this model: gradients need opset 13" in report_html("net", [], noise=unknown)
 
 
 def picture(path: Path, size: tuple[int, int] = (30, 20)) -> Path:
