@@ -20,6 +20,7 @@ from furc.advise import (
     operator_set,
     permute_input,
     program_loading,
+    schedule,
     segments,
     softmax,
     target,
@@ -57,6 +58,7 @@ class Kind(Protocol):
 
 KINDS: tuple[Kind, ...] = (
     program_loading, uint8_input, permute_input, cut, softmax, activation, operator_set, segments, target, batch,
+    schedule,
 )  # fmt: skip
 BEST_OF = ("batch", "target")  # kinds of which one proposal is enough: the one with the highest throughput
 Progress = Callable[[str, int, int | None], None]

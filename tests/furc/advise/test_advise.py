@@ -192,6 +192,14 @@ class TestKinds:
         assert wider.change.request.settings["operator_set"] == "sdk0.10" and wider.saved > 0
         assert tried(advice, "segments")
 
+    def test_schedule(self, tmp_path: Path) -> None:
+        joined = (conv("x", "a"), conv("x", "b"), node("Concat", "a", "c", "b", axis=1))
+        model = network(*joined, node("MaxPool", "c", "y", kernel_shape=[2, 2]))
+        (found,) = of(advice_for(tmp_path, model, kinds=["schedule"]), "schedule")
+        assert found.saved > 0 and found.change.how == "-c schedule=best"
+        best = advice_for(tmp_path, model, Request(settings={"schedule": "best"}), kinds=["schedule"])
+        assert not of(best, "schedule")
+
     def test_program_loading(self, tmp_path: Path) -> None:
         model = network(conv("x", "a"), conv("a", "b"), conv("b", "y"))
         on = advice_for(tmp_path, model, Request(settings={"use_program_loading": True}), kinds=["program_loading"])
