@@ -29,7 +29,7 @@ from furc.quantizer.split_plan import Channeled, SplitChoice, split_where_it_pay
 from furc.quantizer.split_price import LatencyPrice
 from furc.quantizer.surveyed import surveyed
 from furc.quantizer.warning import LintWarning
-from furc.quantizer.weighted_calibration import Weighted
+from furc.quantizer.weighted_calibration import Weighted, free_tensors
 from furc.quantizer.with_ranges import written
 
 TUNING_SHARE = 2.0  # of the float inferences: what tuning may cost
@@ -137,7 +137,9 @@ def _auto_ranges(
     back = min(HELD_BACK, count // HELD_BACK_SHARE, len(kept.samples) // 2)
     held = kept.samples[:: max(1, len(kept.samples) // max(back, 1))][:back] or kept.samples
     out = {id(feed) for feed in held} if back else set()
-    observer, weighted = Observer(graph), Weighted(graph, tensors, every=True, samples=total)
+    every = options.form == "calibrated"
+    weighted = Weighted(graph, tensors, every=every, samples=total)
+    observer = Observer(graph, only=None if every else free_tensors(graph), binned_values=weighted.binned_values)
 
     def ranges_by(method: str) -> Ranges:
         single = observer.ranges(CalibrationMethod(method), options.percentage) if method != WEIGHTED else None

@@ -35,14 +35,15 @@ class Weighted:
         self, graph: Graph, tensors: Mapping[str, Channels], *, every: bool = False, samples: int | None = None
     ) -> None:
         self._functions = {name: f for name in quantized_tensors(graph) if (f := behind(graph, name)) is not None}
-        free = {name for name in rounded_tensors(graph) if _is_free(graph, name)}
+        free = free_tensors(graph)
         followed = {f.result: name for name, f in self._functions.items() if not every and name in free}
         self._followed = {result: name for result, name in followed.items() if result in free}
+        self.binned_values = int(np.clip(BINNED_VALUES // (samples or USUAL_SAMPLES), FEWEST_VALUES, MOST_VALUES))
         self.observer = Observer(
             graph,
             gains={name: _gain(tensors, name, self._functions.get(name)) for name in tensors},
             only=None if every else free - set(self._followed),
-            binned_values=int(np.clip(BINNED_VALUES // (samples or USUAL_SAMPLES), FEWEST_VALUES, MOST_VALUES)),
+            binned_values=self.binned_values,
         )
 
     def ranges(self, progress: Progress | None = None) -> Ranges:
@@ -62,6 +63,11 @@ class Weighted:
                 mapped = _through(bins, low, high, function)
                 found[function.result] = weighted_range(mapped, float(mapped.centre[0]), float(mapped.centre[-1]))
         return found
+
+
+def free_tensors(graph: Graph) -> set[str]:
+    """Those whose range decides a grid and may be chosen."""
+    return {name for name in rounded_tensors(graph) if _is_free(graph, name)}
 
 
 def _is_free(graph: Graph, name: str) -> bool:

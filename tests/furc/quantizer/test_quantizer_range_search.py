@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from furc.quantizer.affine import dequantize_array, grid, quantize_array
+from furc.quantizer.affine import dequantize_array, grid, grids, quantize_array
 from furc.quantizer.histogram import Histogram
 from furc.quantizer.method import CalibrationMethod
 from furc.quantizer.range_search import find_range
@@ -83,3 +83,10 @@ def test_pixels_are_not_clipped_by_entropy() -> None:
     pixels = np.random.default_rng(3).choice(17, size=50_000, p=[0.6, *[0.025] * 16]) / 16
     for method in (CalibrationMethod.ENTROPY_ASYM, CalibrationMethod.ENTROPY_SYM):
         assert find_range(histogram(pixels), method) == pytest.approx((0.0, 1.0), abs=1e-3)
+
+
+def test_many_grids_at_once_are_the_grids_of_each() -> None:
+    ends = [(0.0, 0.0), (-1.0, 2.5), (0.5, 3.0), (-7.0, -2.0), (-1e-30, 1e-30), (-3e38, 3e38)]
+    scale, zero = grids(np.array([low for low, _ in ends]), np.array([high for _, high in ends]))
+    alone = [grid(*each) for each in ends]
+    assert scale[:, 0].tolist() == [g.scale for g in alone] and zero[:, 0].tolist() == [g.zero for g in alone]
