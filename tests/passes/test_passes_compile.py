@@ -86,7 +86,10 @@ def test_any_graph_with_small_weight_registers(graph: Graph, weight_bytes: int) 
 @settings(quick, max_examples=30)
 @given(graphs(batch=1), st.integers(2, 4))
 def test_any_graph_in_batches(graph: Graph, batch: int) -> None:
-    check_compile(graph, CompileOptions(npu=WARBOY, batch=batch))
+    try:
+        check_compile(graph, CompileOptions(npu=WARBOY, batch=batch))
+    except LowerError as error:
+        assert "large batch" in error.message  # of a Softmax or a norm
 
 
 @settings(quick, max_examples=30)
@@ -96,7 +99,7 @@ def test_any_graph_in_groups_of_images(graph: Graph, sizes: tuple[int, int]) -> 
     try:
         check_compile(graph, CompileOptions(npu=WARBOY, batch=batch, together=together))
     except LowerError as error:
-        assert error.name == "BatchNotPossible"
+        assert error.name == "BatchNotPossible" or "large batch" in error.message
 
 
 @settings(quick, max_examples=30)

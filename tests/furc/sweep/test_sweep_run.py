@@ -151,6 +151,15 @@ class TestKilled:
         assert again.reused == 1 and all(row.ok for row in again.rows)
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """As in a terminal: what a shell starts in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_that_is_lost_on_the_way_ends_the_sweep(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def measure(*_: object) -> Result:
         with suppress(KeyboardInterrupt):
