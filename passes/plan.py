@@ -21,8 +21,8 @@ from passes.manager import IR, QUIET, Listener, Listeners
 from passes.options import BEST, VENDOR, CompileOptions
 from passes.pipeline import LIR, level_of, lower
 
-# Half the slices gain up to 1% where overheads are much of it (the digits, 0.01 ms; yolov5n on small images, 0.15 ms); on
-# 24 networks that take longer they never won: 17% to 95% slower.
+# Half the slices gain up to 1% where overheads are much of it (the digits, 0.01 ms; yolov5n on small images, 0.15 ms);
+# on 24 networks that take longer they never won: 17% to 95% slower.
 SMALL_MS = 0.5
 
 
