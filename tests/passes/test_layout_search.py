@@ -26,7 +26,7 @@ WITHIN = 1.03
 MOST_TRIED = 20_000  # combinations of layouts
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(graphs(max_ops=5, extent=40, elements=60_000), st.sampled_from(["warboy", "warboy-2pe"]))
 def test_layouts_are_within_three_percent_of_the_cheapest(graph: Graph, npu: str) -> None:
     options = CompileOptions(npu=target(npu), batch=graph.batch)

@@ -41,7 +41,7 @@ SMALL = [
     for slices, size in ((4, 4096), (4, 8192), (8, 2048), (16, 1024), (64, 512))
 ]
 quick = settings(
-    max_examples=60,
+    max_examples=45,
     deadline=None,
     derandomize=True,
     database=None,
@@ -92,7 +92,7 @@ def test_any_graph_in_batches(graph: Graph, batch: int) -> None:
         assert "large batch" in error.message  # of a Softmax or a norm
 
 
-@settings(quick, max_examples=30)
+@settings(quick, max_examples=15)
 @given(graphs(batch=1), st.sampled_from([(4, 2), (2, 1), (6, 3)]))
 def test_any_graph_in_groups_of_images(graph: Graph, sizes: tuple[int, int]) -> None:
     batch, together = sizes
@@ -170,7 +170,7 @@ def test_tensors_that_are_needed_late_are_spilled_and_come_back() -> None:
     check_compile(many_at_once(), CompileOptions(npu=npu))
 
 
-@settings(quick, max_examples=30)
+@settings(quick, max_examples=15)
 @given(graphs(), st.sampled_from([(True, False), (False, True), (True, True)]))
 def test_any_graph_with_the_liberties_of_the_best_schedule(graph: Graph, liberties: tuple[bool, bool]) -> None:
     free, join = liberties
