@@ -24,7 +24,7 @@ from isa.enf import Enf
 
 ROUNDS = 3
 COMPILE_PER_INFERENCE = 20  # compiling may take as long as so many inferences of ONNX Runtime
-RUN_PER_INFERENCE = 1
+RUN_PER_INFERENCE = 1.5
 PROFILE_PER_INFERENCE = 10
 
 
