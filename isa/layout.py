@@ -106,6 +106,13 @@ class Box(NamedTuple):
     def shape(self, w: int) -> Shape4:
         return Shape4(self.n, self.c, self.h, w)
 
+    @property
+    def spans(self) -> tuple[slice, slice, slice]:
+        """Where the box lies in an array [n, c, h, ...]."""
+        return (
+            slice(self.n0, self.n0 + self.n), slice(self.c0, self.c0 + self.c), slice(self.h0, self.h0 + self.h)
+        )  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Window:

@@ -103,8 +103,7 @@ class Machine:
             tensor = flat.reshape(n, h, c, w).transpose(0, 2, 1, 3)
         else:
             tensor = flat.reshape(n, h, w, c).transpose(0, 3, 1, 2)
-        b = window.box
-        return tensor[b.n0 : b.n0 + b.n, b.c0 : b.c0 + b.c, b.h0 : b.h0 + b.h]
+        return tensor[window.box.spans]
 
 
 def _spans(window: Window) -> tuple[range, range, range]:

@@ -55,6 +55,14 @@ class SramRange:
     bytes_per_slice: int
 
 
+def sram_bytes(what: Place | SramRange, access_bytes: int) -> Range:
+    """Where a tensor, its padding included, or a range lies in every slice."""
+    size = (
+        what.bytes_per_slice if isinstance(what, SramRange) else what.layout.bytes_per_slice(what.shape, access_bytes)
+    )
+    return Range(Space.SRAM, what.offset, what.offset + size)
+
+
 @dataclass(frozen=True, slots=True)
 class DramRange:
     """Consecutive bytes of DRAM."""
@@ -240,8 +248,7 @@ class WindowOperand(Operand):
 
     def touches(self, value: OperandValue, access_bytes: int) -> tuple[Range, ...]:
         assert isinstance(value, Window)
-        p = value.place
-        return (Range(Space.SRAM, p.offset, p.offset + p.layout.bytes_per_slice(p.shape, access_bytes)),)
+        return (sram_bytes(value.place, access_bytes),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +289,7 @@ class SramRangeOperand(Operand):
 
     def touches(self, value: OperandValue, access_bytes: int) -> tuple[Range, ...]:
         assert isinstance(value, SramRange)
-        return (Range(Space.SRAM, value.offset, value.offset + value.bytes_per_slice),) if value.bytes_per_slice else ()
+        return (sram_bytes(value, access_bytes),) if value.bytes_per_slice else ()
 
 
 @dataclass(frozen=True, slots=True)

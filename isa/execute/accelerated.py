@@ -19,10 +19,9 @@ from isa.execute.failure import CANNOT_RUN, cannot_run
 from isa.execute.forwarding import ForwardingMachine, lifetimes
 from isa.execute.qlinear_conv import ConvKernel, is_exact
 from isa.instructions import Conv, Instruction, LoadTable, Preload, Unit
-from isa.layout import Window
 from isa.machine import Int8, Machine
 from isa.npu import NpuConfig
-from isa.operands import Range, Space, SramRange
+from isa.operands import SramRange, sram_bytes
 
 # What tells the tiles of one convolution apart; in everything else they are the same.
 _OWN = {"acc", "oc0", "ocn", "k0", "kn", "first", "last", "bank"}
@@ -188,9 +187,9 @@ def _undisturbed(group: ConvGroup, program: Sequence[Instruction], access_bytes:
     """Whether nothing else changes what the tiles read, or sees their result half done."""
     conv, tiles = group.conv, group.tiles
     src, inside = tiles[0].preload.src, {tile.conv_at for tile in tiles}
-    y = _sram(conv.y, access_bytes)
-    weights = Range(Space.SRAM, src.offset, src.offset + src.bytes_per_slice)
-    mine = (_sram(conv.x, access_bytes), y, weights)
+    y = sram_bytes(conv.y.place, access_bytes)
+    weights = sram_bytes(src, access_bytes)
+    mine = (sram_bytes(conv.x.place, access_bytes), y, weights)
     first, last = tiles[0].conv_at, tiles[-1].conv_at
     loaded = min(tile.preload_at for tile in tiles)
     if any(w.overlaps(weights) for insn in program[loaded:first] for w in insn.writes(access_bytes)):
@@ -206,8 +205,3 @@ def _undisturbed(group: ConvGroup, program: Sequence[Instruction], access_bytes:
         if isinstance(insn, LoadTable) and conv.lookup and insn.bank == conv.tbank:
             return False
     return True
-
-
-def _sram(window: Window, access_bytes: int) -> Range:
-    place = window.place
-    return Range(Space.SRAM, place.offset, place.offset + place.layout.bytes_per_slice(place.shape, access_bytes))

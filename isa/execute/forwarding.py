@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from isa.instructions import Conv, Instruction, LoadTable, LoadWeights, Preload
 from isa.instructions.weights import TABLE_BYTES
-from isa.layout import Box, Place, Window, whole
+from isa.layout import Place, Window, whole
 from isa.machine import POISON, Int8, Machine
 from isa.npu import NpuConfig
-from isa.operands import Operand, OperandValue, Role, SramRange
+from isa.operands import Operand, OperandValue, Range, Role, SramRange, sram_bytes
 
 
 class ForwardingMachine(Machine):
@@ -30,8 +30,7 @@ class ForwardingMachine(Machine):
 
     def read(self, window: Window) -> Int8:
         """The box of a tensor, as a view: nobody who reads writes into what was read."""
-        b, array = window.box, self._arrays[window.place]
-        return array[b.n0 : b.n0 + b.n, b.c0 : b.c0 + b.c, b.h0 : b.h0 + b.h]
+        return self._arrays[window.place][window.box.spans]
 
     def write(self, window: Window, values: Int8) -> None:
         """Keep values as the tensor, or put them into a part of it."""
@@ -42,8 +41,7 @@ class ForwardingMachine(Machine):
             return
         if window.place not in self._arrays:
             self._arrays[window.place] = np.full(window.place.shape, POISON, np.int8)
-        b = window.box
-        self._arrays[window.place][b.n0 : b.n0 + b.n, b.c0 : b.c0 + b.c, b.h0 : b.h0 + b.h] = values
+        self._arrays[window.place][window.box.spans] = values
 
     def release(self, places: Iterable[Place]) -> None:
         """Forget tensors that nothing reads any more."""
@@ -123,34 +121,22 @@ class _State:
         what = read.what
         if isinstance(what, SramRange):
             return self.loaded.get(what, 0) >= read.bytes
-        return what.place in self.made and bool(_part(self.made[what.place], what.box).all())
+        return what.place in self.made and bool(self.made[what.place][what.box.spans].all())
 
     def write(self, access: _Access) -> None:
         """What overlaps is known no longer."""
         what = access.what
         target = what.place if isinstance(what, Window) else what
-        written = _span(target, self.access_bytes)
-        for place in [p for p in self.made if p != target and _overlap(_span(p, self.access_bytes), written)]:
+        written = sram_bytes(target, self.access_bytes)
+        for place in [p for p in self.made if p != target and self._overlaps(p, written)]:
             del self.made[place]
-        for span in [r for r in self.loaded if r != target and _overlap(_span(r, self.access_bytes), written)]:
+        for span in [r for r in self.loaded if r != target and self._overlaps(r, written)]:
             del self.loaded[span]
         if isinstance(what, SramRange):
             self.loaded[what] = access.bytes
         else:
             made = self.made.setdefault(what.place, np.zeros(what.place.shape[:3], np.bool_))
-            _part(made, what.box)[...] = True
+            made[what.box.spans] = True
 
-
-def _span(what: Place | SramRange, access_bytes: int) -> range:
-    """Bytes of every slice."""
-    if isinstance(what, SramRange):
-        return range(what.offset, what.offset + what.bytes_per_slice)
-    return range(what.offset, what.offset + what.layout.bytes_per_slice(what.shape, access_bytes))
-
-
-def _overlap(a: range, b: range) -> bool:
-    return a.start < b.stop and b.start < a.stop
-
-
-def _part(mask: NDArray[np.bool_], box: Box) -> NDArray[np.bool_]:
-    return mask[box.n0 : box.n0 + box.n, box.c0 : box.c0 + box.c, box.h0 : box.h0 + box.h]
+    def _overlaps(self, what: Place | SramRange, written: Range) -> bool:
+        return sram_bytes(what, self.access_bytes).overlaps(written)
