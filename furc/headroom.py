@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from furc.profile_files import profile_file
@@ -59,11 +59,7 @@ def headroom(model: Path | str, request: Request | None = None) -> Headroom:
             "NoModel", "a binary has one schedule: its headroom cannot be told", at=Loc(str(path)),
             hint="give the model that it was compiled from",
         )  # fmt: skip
-    return Headroom(**{s: profile_file(path, _scheduled(asked, s)) for s in (VENDOR, BEST)})
-
-
-def _scheduled(request: Request, schedule: str) -> Request:
-    return replace(request, settings={**request.settings, "schedule": schedule})
+    return Headroom(**{s: profile_file(path, asked.setting("schedule", s)) for s in (VENDOR, BEST)})
 
 
 def _numbers(profile: Profile) -> dict[str, object]:

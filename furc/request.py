@@ -45,6 +45,10 @@ class Request:
         """What an open first axis becomes where the user named a batch: 1, and set-batch makes more of it."""
         return None if self.batch is None else 1
 
+    def setting(self, key: str, value: object) -> Request:
+        """The same with a key of the compiler config set."""
+        return replace(self, settings={**self.settings, key: value})
+
     def npu(self) -> NpuConfig:
         """The machine to compile for. Raises ConfigError."""
         return self.on if self.on is not None else machine(self.target_npu, self.npu_config)

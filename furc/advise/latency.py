@@ -3,8 +3,6 @@ does not depend on ranges; what was cut off is timed on the host, by the rule of
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import onnx
 
 from furc.advise.proposal import Change, Figures
@@ -60,7 +58,7 @@ class Timing:
         except LowerError as error:
             if error.name != TOO_LONG:
                 raise
-        in_pieces = replace(request, settings={**request.settings, "use_program_loading": True})
+        in_pieces = request.setting("use_program_loading", True)
         return _timed(model, in_pieces, self._subject.source)._replace(program_loading=True)
 
 

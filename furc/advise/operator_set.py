@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from furc.advise.proposal import Change, Draft, Figures
 from furc.advise.subject import Subject
@@ -18,7 +17,7 @@ def drafts(subject: Subject, base: Figures | None) -> Iterator[Draft]:
     asked, wider = subject.request, OPERATOR_SETS[-1]
     if compiler_config(asked.settings).operator_set == wider or not subject.report.of(Where.HOST):
         return
-    request = replace(asked, settings={**asked.settings, "operator_set": wider})
+    request = asked.setting("operator_set", wider)
     left = _on_host(check_file(subject.model, request, subject.source))
     taken = [j for j in subject.report.of(Where.HOST) if j.node not in left and not j.possible]
     moved = [f"{j.operator} '{j.node}'" for j in taken]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from furc.advise.proposal import Change, Draft, Figures
 from furc.advise.subject import Subject
@@ -16,7 +15,7 @@ KEY = "use_program_loading"
 def drafts(subject: Subject, base: Figures | None) -> Iterator[Draft]:
     asked = subject.request
     loading = compiler_config(asked.settings).use_program_loading
-    wanted = replace(asked, settings={**asked.settings, KEY: not loading})
+    wanted = asked.setting(KEY, not loading)
     change = Change(request=wanted, how=f"-c {KEY}={str(not loading).lower()}")
     if loading:
         why = "the program fits the instruction memory in one piece, and switching segments takes time"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from furc.advise.proposal import Change, Draft, Figures
 from furc.advise.subject import Subject
@@ -17,7 +16,7 @@ def drafts(subject: Subject, base: Figures | None) -> Iterator[Draft]:
     asked = subject.request
     if base is None or compiler_config(asked.settings).schedule == BEST:
         return
-    wanted = replace(asked, settings={**asked.settings, KIND: BEST})
+    wanted = asked.setting(KIND, BEST)
     yield Draft(
         kind=KIND, title="a compiler that schedules better",
         why="the hardware would allow it: concatenations on chip, all columns for what is made of a channel slice; a "

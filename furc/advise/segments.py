@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from furc.advise.proposal import Change, Draft, Figures
 from furc.advise.subject import Subject
@@ -18,7 +17,7 @@ def drafts(subject: Subject, base: Figures | None) -> Iterator[Draft]:
     asked = subject.request
     beside = [j for j in subject.report.of(Where.HOST) if j.possible]
     if beside and not isinstance(compiler_config(asked.settings).max_npu_segments, str):
-        request = replace(asked, settings={**asked.settings, "max_npu_segments": AUTO})
+        request = asked.setting("max_npu_segments", AUTO)
         why = f"{len(beside)} operators are on the host although the NPU takes them: one part of the model runs on it"
         yield Draft(
             kind=KIND, title="as many NPU segments as pay", why=why,

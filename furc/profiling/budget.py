@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from furc.profiling.host import HostWork, Moment, host_work
 from furc.profiling.recorded import PROGRAM
 from isa.encoding import instruction_bytes
 from isa.enf import Enf
+from isa.instructions import Instruction
 from isa.npu import NpuConfig
 from isa.program import fetch
 from isa.timing.clock import weight_bytes
@@ -18,6 +20,8 @@ from passes.ir.graph import Placement
 from passes.ir.lir import Program
 
 TOP = 3
+
+Programs = Sequence[Sequence[Instruction]]  # of each NPU step
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,14 @@ class Budget:
 
 def budget_of(enf: Enf, program: Program, npu: NpuConfig, placements: tuple[Placement, ...] = ()) -> Budget:
     """The budget of what was just compiled."""
-    return Budget(_instructions(enf, npu), _sram(enf, program, npu), _dram(enf, npu), host_work(enf, npu), placements)
+    programs = fetch(enf, npu)
+    return Budget(
+        _instructions(enf, programs, npu),
+        _sram(enf, program, programs, npu),
+        _dram(enf, npu),
+        host_work(enf, npu),
+        placements,
+    )
 
 
 def budget_from_json(text: str) -> Budget:
@@ -68,9 +79,9 @@ def budget_from_json(text: str) -> Budget:
     return Budget(uses[0], uses[1], uses[2], host, placements)
 
 
-def _instructions(enf: Enf, npu: NpuConfig) -> Use:
+def _instructions(enf: Enf, programs: Programs, npu: NpuConfig) -> Use:
     sizes: dict[int, int] = {}
-    for program, step in zip(fetch(enf, npu), enf.npu_steps, strict=True):
+    for program, step in zip(programs, enf.npu_steps, strict=True):
         for instruction, operator in zip(program, step.operator_of, strict=False):
             sizes[operator] = sizes.get(operator, 0) + instruction_bytes(instruction)
     top = sorted(sizes.items(), key=lambda item: (-item[1], item[0]))[:TOP]
@@ -81,13 +92,13 @@ def _instructions(enf: Enf, npu: NpuConfig) -> Use:
     return Use(used, npu.instruction_memory_bytes, named, note)
 
 
-def _sram(enf: Enf, program: Program, npu: NpuConfig) -> Use:
+def _sram(enf: Enf, program: Program, programs: Programs, npu: NpuConfig) -> Use:
     """The buffers at the command where most is in use."""
     buffers = occupancy(program.graph, npu)
     peak = max((buffer.first for buffer in buffers), key=lambda at: _in_use(buffers, at), default=0)
     there = sorted((b for b in buffers if b.first <= peak <= b.last), key=lambda b: (b.low - b.high, b.name))
     top = tuple(Consumer(f"{b.kind} {b.name}", (b.high - b.low) * npu.num_slices) for b in there[:TOP])
-    resident, reloaded = weight_bytes(fetch(enf, npu), npu)
+    resident, reloaded = weight_bytes(programs, npu)
     note = f"{resident} B of weights stay from run to run, {reloaded} B are loaded at every run"
     return Use(enf.sram_peak_bytes, npu.sram_bytes, top, note)
 

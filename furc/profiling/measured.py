@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from furc.reading import read_at_most
+from furc.reading import calls_itself, read_at_most
 from isa.errors import Loc, SourceError
 
 # In the order in which they are shown.
@@ -103,15 +103,7 @@ def read_measured(path: Path) -> Measured:
 
 def is_profile(path: Path) -> bool:
     """True for a file that calls itself JSON, by its name or by its first byte."""
-    if path.suffix == ".json":
-        return True
-    try:
-        if not path.is_file():
-            return False  # opening a pipe waits for who writes to it
-        with open(path, "rb") as file:
-            return file.read(1) == b"{"
-    except (OSError, ValueError):
-        return False
+    return calls_itself(path, ".json", b"{")
 
 
 def measured(values: object, source: str = "") -> Measured:

@@ -12,6 +12,7 @@ from furc.profiling.host import HostWork, Moment, host_work
 from furc.profiling.lower_bound import LowerBound, lower_bound
 from furc.profiling.recorded import Engine, Recorded, Slice, record
 from furc.profiling.run_share import run_shares
+from furc.reading import calls_itself
 from isa import enf as enf_file
 from isa import npu as npus
 from isa.encoding import instruction_bytes
@@ -161,15 +162,7 @@ def _binary(model: Enf | Model) -> Enf | None:
 
 def is_enf(path: Path) -> bool:
     """True for a file that calls itself an ENF, by its name or by its first bytes."""
-    if path.suffix == ".enf":
-        return True
-    try:
-        if not path.is_file():
-            return False  # opening a pipe waits for who writes to it
-        with open(path, "rb") as file:
-            return file.read(len(MAGIC)) == MAGIC
-    except (OSError, ValueError):
-        return False
+    return calls_itself(path, ".enf", MAGIC)
 
 
 def summarize(recorded: Recorded) -> Profile:
