@@ -85,13 +85,7 @@ def _reads(nodes: Iterable[Node]) -> set[str]:
 def _part(graph: Graph, nodes: list[Node], inputs: list[str], outputs: list[str]) -> onnx.ModelProto:
     """A model of some nodes. Inputs of the model that none of them reads are left out."""
     read = _reads(nodes)
-    inside = {node.output for node in nodes}
-    part = Graph(graph.model())
-    part.nodes = [node for node in part.nodes if node.output in inside]
-    part.inputs, part.outputs = [name for name in inputs if name in read], list(outputs)
-    part.changed()
-    part.remove_dead()
-    return signed(part.model())
+    return signed(graph.part(nodes, [name for name in inputs if name in read], outputs).model())
 
 
 def signed(model: onnx.ModelProto) -> onnx.ModelProto:

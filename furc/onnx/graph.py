@@ -212,6 +212,15 @@ class Graph:
         self.nodes = [node for node in self.nodes if id(node) not in gone]
         self.changed()
 
+    def part(self, nodes: Iterable[Node], inputs: Iterable[str], outputs: Iterable[str]) -> Graph:
+        """A copy with some of the nodes alone, between these tensors."""
+        made, part = {node.output for node in nodes}, Graph(self.model())
+        part.nodes = [node for node in part.nodes if node.output in made]
+        part.inputs, part.outputs = list(inputs), list(outputs)
+        part.changed()
+        part.remove_dead()
+        return part
+
     def remove_dead(self) -> None:
         """Drop nodes and constants that no output depends on."""
         wanted, kept = set(self.outputs), list[Node]()

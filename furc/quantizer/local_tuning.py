@@ -116,12 +116,7 @@ def _tune(
     """Coordinate descent over the tensors of one block, in so many runs of it at most; how many it took."""
     if runs < len(values):
         return 0
-    part = Graph(graph.model())
-    made = {node.output for node in block.nodes}
-    part.nodes = [node for node in part.nodes if node.output in made]
-    part.inputs, part.outputs = list(block.inputs), list(block.outputs)
-    part.changed()
-    part.remove_dead()
+    part = graph.part(block.nodes, block.inputs, block.outputs)
     whole, inner = choose_grids(graph, ranges), set(block.tensors())
     leader = {name: whole.leader[name] for name in inner if whole.leader.get(name) in inner}
     grids = dict(whole.grids)

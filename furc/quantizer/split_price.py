@@ -95,12 +95,7 @@ def _quantized(graph: Graph) -> onnx.ModelProto:
 
 def _alone(graph: Graph, chain: Chain, ends: Sequence[int] = ()) -> Graph:
     """The chain as a model of its own, split where there are ends."""
-    part = Graph(graph.model())
-    inside = {node.output for node in chain.nodes}
-    part.nodes = [node for node in part.nodes if node.output in inside]
-    part.inputs, part.outputs = [chain.head.inputs[0]], list(chain.ends)
-    part.changed()
-    part.remove_dead()
+    part = graph.part(chain.nodes, chain.head.inputs[:1], chain.ends)
     if ends:
         divide(part, Chain(tuple(part.nodes), chain.ends), ends)
     return Graph(onnx.shape_inference.infer_shapes(part.model()))
