@@ -34,7 +34,7 @@ from passes.options import CompileOptions
 
 WHOLE_SHARE = 3 / 4  # of SRAM that an unsplit operator may use under the most compact layouts
 USABLE_SHARE = 15 / 16  # of SRAM that an operator may use at all: the rest is for weights of its neighbours
-CHANNEL_AXIS = 1
+IMAGE_AXIS, CHANNEL_AXIS = 0, 1
 JOINED_SHARE = 1 / 4  # of SRAM that a concatenation may use that stays on chip while its parts are made
 TILE_SHARE = 1 / 2  # of SRAM that a tile may use: the next tile is loaded while it computes
 
@@ -69,13 +69,20 @@ class _Splitting:
             self._split(op)
 
     def _place_in_dram(self) -> None:
-        """What the host makes for the NPU, and channel concatenations that may not stay or are too large."""
+        """What the host makes for the NPU, concatenations of images that go to the host, and channel concatenations
+        that may not stay or are too large."""
         made = [op.result for op in self.graph.ops if isinstance(op, Converts) and op.feeds_npu]
         for value in (*self.graph.inputs, *made):
             if value.type.dtype is DType.I8:
                 value.type = value.type.at(InDram(LayoutKind.HCHCW))
+        users = self.graph.users()
         for op in self.graph.ops:
-            if isinstance(op, LowLevelConcat) and op.axis == CHANNEL_AXIS:
+            if not isinstance(op, LowLevelConcat):
+                continue
+            if op.axis == IMAGE_AXIS and all(user.runs is Runs.HOST for user in users.get(op.result, ())):
+                op.early = True  # groups of a batch: each is stored when it is done
+                op.result.type = op.result.type.at(InDram(LayoutKind.HCHCW))
+            if op.axis == CHANNEL_AXIS:
                 if self.join_on_chip and self._bytes(op.result) <= JOINED_SHARE * self.npu.sram_bytes_per_slice:
                     op.early = len(dict.fromkeys(op.inputs)) == len(op.inputs)
                 else:
