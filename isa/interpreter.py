@@ -11,6 +11,7 @@ import numpy as np
 
 from isa.enf.model import Enf
 from isa.execute.accelerated import Accelerated
+from isa.execute.dram_flow import dram_flow
 from isa.execute.failure import CANNOT_RUN, cannot_run
 from isa.execute.forwarding import ForwardingMachine
 from isa.instructions import Instruction
@@ -36,8 +37,12 @@ class Interpreter:
         self.programs = fetch(enf, npu)
         self._accelerated = [Accelerated(program, npu) for program in self.programs] if accelerate else []
         tidy = accelerate and all(program.dead is not None for program in self._accelerated)
-        self.machine = (ForwardingMachine if tidy else Machine)(npu, enf.dram_bytes)
+        self.machine = self._tidy_machine() if tidy else Machine(npu, enf.dram_bytes)
         self.machine.dram[: len(enf.image)] = np.frombuffer(enf.image, np.int8)
+
+    def _tidy_machine(self) -> Machine:
+        flow = dram_flow(zip(self.enf.npu_steps, self.programs, strict=True))
+        return ForwardingMachine(self.npu, self.enf.dram_bytes, flow)
 
     def run(self, step: int = 0) -> None:
         """Execute the program of an NPU step, counted among NPU steps; its inputs are in DRAM before, its outputs

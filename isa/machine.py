@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from isa.errors import RunError
 from isa.layout import LayoutKind, Place, Window
 from isa.npu import NpuConfig
-from isa.operands import DramWindow, SramRange
+from isa.operands import DramRange, DramWindow, SramRange
 
 Int8 = NDArray[np.int8]
 POISON = 0x5A
@@ -61,21 +61,28 @@ class Machine:
         """Put values [n, c, h, w] into the box of a DRAM tensor."""
         self._dram_view(window)[...] = values
 
+    def read_dram_bytes(self, span: DramRange) -> Int8:
+        """Consecutive bytes, as a view."""
+        return self.dram[span.address : span.address + span.bytes]
+
     def striped(self, span: SramRange) -> Int8:
         """A striped range as one run of bytes [num_slices * bytes_per_slice], copied."""
         return self.sram[:, span.offset : span.offset + span.bytes_per_slice].reshape(-1)
 
     def write_striped(self, span: SramRange, data: Int8) -> None:
         """Spread bytes over a striped range; what is left of the range keeps its bytes."""
+        self._check_striped(span, data)
         width = span.bytes_per_slice
-        if data.size > self.config.num_slices * width:
-            what = f"{data.size} B do not fit {self.config.num_slices} slices of {width} B"
-            raise RunError("StripedRangeTooSmall", what)
         full, rest = divmod(data.size, width)
         target = self.sram[:, span.offset : span.offset + width]
         target[:full] = data[: full * width].reshape(full, width)
         if rest:
             target[full, :rest] = data[full * width :]
+
+    def _check_striped(self, span: SramRange, data: Int8) -> None:
+        if data.size > self.config.num_slices * span.bytes_per_slice:
+            what = f"{data.size} B do not fit {self.config.num_slices} slices of {span.bytes_per_slice} B"
+            raise RunError("StripedRangeTooSmall", what)
 
     def _slices(self, window: Window) -> Int8:
         """The slices and rows that hold the box, as a view shaped like the layout: (no, ho, co, n, hi, ...)."""

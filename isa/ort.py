@@ -10,6 +10,8 @@ from typing import Any
 # cache directory and are sent to the vendor.
 NO_TELEMETRY = ("ORT_DISABLE_TELEMETRY", "ORT_TELEMETRY_DISABLED")
 
+MICROSOFT = "com.microsoft"  # the domain of ONNX Runtime's own operators
+
 
 class Optimize(StrEnum):
     """How far ONNX Runtime may rewrite a graph."""
@@ -19,14 +21,23 @@ class Optimize(StrEnum):
     ALL = "ORT_ENABLE_ALL"
 
 
+def kernels(model: bytes, *, few: int = 0) -> Any:
+    """A session whose nodes run as they are. few: threads at most, 0 for one a core. They do not wait busily:
+    on an idle machine that gains nothing here, on a busy one it loses a lot."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = min(few, cores) if few else cores  # said: left to itself, ONNX Runtime counts two hyperthreads as one
+    return session(model, threads=threads, spinning=False, integer_kernels=False)
+
+
 def session(
     model: bytes, *, optimize: Optimize = Optimize.ALL, threads: int = 0, spinning: bool = True,
     integer_kernels: bool = True,
 ) -> Any:  # fmt: skip
     """An InferenceSession of a serialized model. Raises what ONNX Runtime raises: its exceptions have no common base.
 
-    threads: of an operator, 0 for one a core. spinning: its threads wait busily, which pays where nothing else runs.
-    integer_kernels: they may stand in for operators between Q and DQ.
+    threads: of an operator, 0 for one a core. spinning: its threads wait busily while it runs, which pays where nothing
+    else does; never after it, when those of another session may have work. integer_kernels: they may stand in for
+    operators between Q and DQ.
     """
     for switch in NO_TELEMETRY:
         os.environ.setdefault(switch, "1")
@@ -36,6 +47,7 @@ def session(
     options.log_severity_level = 4  # what is wrong is in the exception
     options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, optimize)
     options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     if not spinning:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if not integer_kernels:

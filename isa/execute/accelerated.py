@@ -1,91 +1,62 @@
-"""Fast execution: the weight tiles of one convolution run as one ONNX Runtime QLinearConv; the rest as it is.
+"""Fast execution: what ONNX Runtime's integer kernels compute to the bit runs on them, the rest as it is.
 
-Tests hold every result equal to what the instructions do one by one. Partial sums in SRAM are not written: nothing
-but the tiles of the same convolution reads them. A convolution is grouped only where no instruction between its first
-and last tile touches its input, its output or its weights; otherwise its tiles run one by one.
+Tests hold every result equal to what the instructions do one by one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from operator import attrgetter
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-import numpy as np
-
-from isa.execute import numerics
+from isa.execute import lookup, max_pool, pad_part, qlinear_binary, relay
+from isa.execute.conv_group import ConvGroup, group_convolutions
 from isa.execute.failure import CANNOT_RUN, cannot_run
-from isa.execute.forwarding import ForwardingMachine, lifetimes
-from isa.execute.qlinear_conv import ConvKernel, is_exact
-from isa.instructions import Conv, Instruction, LoadTable, Preload, Unit
-from isa.machine import Int8, Machine
+from isa.execute.forwarding import ForwardingMachine
+from isa.execute.fusion import Fusion, Member
+from isa.execute.lifetimes import lifetimes
+from isa.execute.parts import Fused, Part
+from isa.execute.qlinear_conv import is_exact
+from isa.instructions import Add, Instruction, Max, MaxPool, Min, Move, Mul, Pad, Table
+from isa.layout import Place
+from isa.machine import Machine
 from isa.npu import NpuConfig
-from isa.operands import SramRange, sram_bytes
-
-# What tells the tiles of one convolution apart; in everything else they are the same.
-_OWN = {"acc", "oc0", "ocn", "k0", "kn", "first", "last", "bank"}
-_shared = attrgetter(*(operand.name for operand in Conv.spec.operands if operand.name not in _OWN))
 
 
-class Tile(NamedTuple):
-    """A conv, the preload that fills its bank, and where both stand in the program."""
-
-    preload: Preload
-    conv: Conv
-    preload_at: int
-    conv_at: int
-
-
-@dataclass(eq=False, slots=True)
-class ConvGroup:
-    """All tiles of one convolution in order, and the kernel that computes them at once."""
-
-    tiles: list[Tile] = field(default_factory=list)
-    kernel: ConvKernel | None = None
-    packed: Int8 | None = None
+class Item(Protocol):
+    """Some instructions of a program, executed as one."""
 
     @property
-    def conv(self) -> Conv:
-        return self.tiles[0].conv
+    def instructions(self) -> Sequence[Instruction]: ...
+
+    def run(self, machine: Machine) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class AsItIs:
+    """An instruction that executes itself."""
+
+    instruction: Instruction
+
+    @property
+    def instructions(self) -> Sequence[Instruction]:
+        return (self.instruction,)
 
     def run(self, machine: Machine) -> None:
-        """Compute the whole convolution, preparing the kernel anew where the weights have changed."""
-        region, start, stop = self.region()
-        packed = machine.striped(region)[start:stop]
-        if self.packed is None or not np.array_equal(packed, self.packed):
-            self.packed, self.kernel = packed, self._prepare(packed, start)
-        assert self.kernel is not None
-        conv, result = self.conv, self.kernel(machine.read(self.conv.x))
-        if conv.lookup:
-            result = numerics.lookup(result, machine.tables[conv.tbank])
-        machine.write(conv.y, result)
-
-    def region(self) -> tuple[SramRange, int, int]:
-        """The striped range of the weights, and the bytes of it that the tiles use."""
-        first = self.tiles[0].preload
-        return first.src, first.start, max(tile.preload.start + tile.preload.tile_bytes for tile in self.tiles)
-
-    def _prepare(self, packed: Int8, base: int) -> ConvKernel:
-        """Weights, bias and multipliers in the order ONNX wants them, out of the packed tiles."""
-        conv, channels_out = self.conv, self.conv.y.shape.c
-        taps = conv.kh * conv.kw
-        weights = np.zeros((channels_out, conv.x.shape.c // conv.groups, taps), np.int8)
-        pairs = np.zeros((channels_out, 8), np.int8)
-        for preload, tile, _, _ in self.tiles:
-            at = preload.start - base
-            data = packed[at : at + preload.tile_bytes].reshape(preload.groups, -1)
-            for column, (rows, channels) in enumerate(tile.tile_channels()):
-                part = data[column, : preload.wbytes].reshape(tile.ocn, tile.kn, taps)
-                weights[channels, tile.k0 : tile.k0 + tile.kn] = part[rows]
-                if tile.last:
-                    pairs[channels] = data[column, preload.wbytes :].reshape(tile.ocn, 8)[rows]
-        bias = np.ascontiguousarray(pairs[:, :4]).view(np.int32).reshape(-1)
-        multiplier = np.ascontiguousarray(pairs[:, 4:]).view(np.float32).reshape(-1)
-        return ConvKernel.prepare(conv, weights, bias, multiplier)
+        self.instruction.execute(machine)
 
 
-Work = Instruction | ConvGroup
+# For each class of instruction what makes a part of it, or None where the instruction is beyond that.
+PARTS: dict[type[Instruction], Callable[[Any], Part | None]] = {
+    Add: qlinear_binary.prepare,
+    Mul: qlinear_binary.prepare,
+    Max: qlinear_binary.prepare,
+    Min: qlinear_binary.prepare,
+    MaxPool: max_pool.prepare,
+    Pad: pad_part.prepare,
+}
+# The same for what is faster in NumPy, by itself.
+KERNELS: dict[type[Instruction], Callable[[Any], Item | None]] = {Table: lookup.prepare, Move: relay.prepare}
 
 
 class Accelerated:
@@ -93,115 +64,61 @@ class Accelerated:
 
     def __init__(self, program: Sequence[Instruction], npu: NpuConfig) -> None:
         self.program = program
-        self.work: list[Work] = group_convolutions(program, npu) if is_exact() else list(program)
-        self.dead = lifetimes([_instructions(item) for item in self.work], npu.sram_access_bytes)
+        work = group_convolutions(program, npu) if is_exact() else list(program)
+        parts = [item if isinstance(item, ConvGroup) else _part(item) for item in work]
+        items = [_instructions(item) for item in work]
+        self.dead = lifetimes(items, npu.sram_access_bytes)
+        members = _fused(parts, items, self.dead) if self.dead is not None else {}
+        self.items = [
+            members.get(index) or (Fused.alone(part) if part is not None else _alone(item))
+            for index, (part, item) in enumerate(zip(parts, work, strict=True))
+        ]
 
     def run(self, machine: Machine) -> None:
         """Execute every item in order. Raises RunError where one cannot run."""
-        for item, dead in zip(self.work, self.dead or [()] * len(self.work), strict=True):
+        for item, dead in zip(self.items, self.dead or [()] * len(self.items), strict=True):
             try:
-                if isinstance(item, ConvGroup):
-                    item.run(machine)
-                else:
-                    item.execute(machine)
+                item.run(machine)
             except CANNOT_RUN as error:
-                culprit = item.conv if isinstance(item, ConvGroup) else item
+                culprit = item.instructions[-1]
                 index = next(i for i, instruction in enumerate(self.program) if instruction is culprit)
                 raise cannot_run(index, culprit, error) from error
             if isinstance(machine, ForwardingMachine):
                 machine.release(dead)
 
 
-def _instructions(item: Work) -> Sequence[Instruction]:
-    if isinstance(item, ConvGroup):
-        return [insn for tile in item.tiles for insn in (tile.preload, tile.conv)]
-    return [item]
+def item_of(instruction: Instruction) -> Item:
+    """The fastest way to execute one instruction by itself."""
+    part = _part(instruction)
+    return Fused.alone(part) if part is not None else _alone(instruction)
 
 
-def group_convolutions(program: Sequence[Instruction], npu: NpuConfig) -> list[Work]:
-    """Replace complete, undisturbed runs of tiles by groups; a group stands where its last tile stood.
-
-    Preloads go with their tiles, but for the last one of each bank: the next program may use what it left.
-    """
-    tiles, kept = _tiles(program)
-    groups = [g for g in _runs(tiles) if _complete(g) and _undisturbed(g, program, npu.sram_access_bytes)]
-    last_at = {group.tiles[-1].conv_at: group for group in groups}
-    grouped = {tile.conv_at for group in groups for tile in group.tiles}
-    kept |= {tile.preload_at for tile in tiles if tile.conv_at not in grouped}
-    swallowed = grouped | {tile.preload_at for group in groups for tile in group.tiles} - kept
-    work: list[Work] = []
-    for index, insn in enumerate(program):
-        if index in last_at:
-            work.append(last_at[index])
-        elif index not in swallowed:
-            work.append(insn)
-    return work
-
-
-def _tiles(program: Sequence[Instruction]) -> tuple[list[Tile], set[int]]:
-    """Every conv whose bank this program fills, and the last preload of each bank."""
-    filled: dict[int, int] = {}
-    tiles = []
-    for index, insn in enumerate(program):
-        if isinstance(insn, Preload):
-            filled[insn.bank] = index
-        elif isinstance(insn, Conv) and insn.bank in filled:
-            preload = program[filled[insn.bank]]
-            assert isinstance(preload, Preload)
-            tiles.append(Tile(preload, insn, filled[insn.bank], index))
-    return tiles, set(filled.values())
-
-
-def _runs(tiles: Iterable[Tile]) -> list[ConvGroup]:
-    """Neighbours of one convolution, together."""
-    groups: list[ConvGroup] = []
-    for tile in tiles:
-        if groups and _same_convolution(groups[-1].tiles[-1], tile):
-            groups[-1].tiles.append(tile)
+def _fused(
+    parts: Sequence[Part | None], items: Sequence[Sequence[Instruction]], dead: Sequence[Sequence[Place]]
+) -> dict[int, Member]:
+    fusion = Fusion(dead)
+    for index, (part, instructions) in enumerate(zip(parts, items, strict=True)):
+        if part is not None:
+            fusion.part(index, part)
         else:
-            groups.append(ConvGroup([tile]))
-    return groups
+            fusion.other(instructions)
+    fusion.close()
+    return fusion.members
 
 
-def _same_convolution(a: Tile, b: Tile) -> bool:
-    starts = b.conv.oc0 == 0 and b.conv.first
-    return not starts and a.preload.src == b.preload.src and _shared(a.conv) == _shared(b.conv)
+def _part(instruction: Instruction) -> Part | None:
+    prepare = PARTS.get(type(instruction))
+    try:
+        return prepare(instruction) if prepare else None
+    except CANNOT_RUN:  # what a hostile file says is told where it runs, with its place
+        return None
 
 
-def _complete(group: ConvGroup) -> bool:
-    """Every channel of every slice column, and the whole contraction."""
-    conv = group.conv
-    channels_out, k = conv.y.shape.c, conv.x.shape.c // conv.groups
-    convs = [tile.conv for tile in group.tiles]
-    made = {channel for tile in convs if tile.last for _, channels in tile.tile_channels() for channel in channels}
-    covered: dict[int, int] = {}
-    for tile in convs:
-        covered[tile.oc0] = covered.get(tile.oc0, 0) + tile.kn
-    _, start, stop = group.region()
-    # Tiles of a hostile file may overlap in memory: gathered, they would take much more than the file has.
-    fits = channels_out * k * conv.kh * conv.kw <= stop - start
-    return fits and len(made) == channels_out and all(total == k for total in covered.values())
+def _alone(instruction: Instruction | ConvGroup) -> Item:
+    assert not isinstance(instruction, ConvGroup)
+    prepare = KERNELS.get(type(instruction))
+    return (prepare(instruction) if prepare else None) or AsItIs(instruction)
 
 
-def _undisturbed(group: ConvGroup, program: Sequence[Instruction], access_bytes: int) -> bool:
-    """Whether nothing else changes what the tiles read, or sees their result half done."""
-    conv, tiles = group.conv, group.tiles
-    src, inside = tiles[0].preload.src, {tile.conv_at for tile in tiles}
-    y = sram_bytes(conv.y.place, access_bytes)
-    weights = sram_bytes(src, access_bytes)
-    mine = (sram_bytes(conv.x.place, access_bytes), y, weights)
-    first, last = tiles[0].conv_at, tiles[-1].conv_at
-    loaded = min(tile.preload_at for tile in tiles)
-    if any(w.overlaps(weights) for insn in program[loaded:first] for w in insn.writes(access_bytes)):
-        return False
-    for index in range(first, last):
-        insn = program[index]
-        if index in inside or insn.unit is Unit.CONTROL:
-            continue
-        if any(w.overlaps(r) for w in insn.writes(access_bytes) for r in mine):
-            return False
-        if any(r.overlaps(y) for r in insn.reads(access_bytes)):
-            return False
-        if isinstance(insn, LoadTable) and conv.lookup and insn.bank == conv.tbank:
-            return False
-    return True
+def _instructions(item: Instruction | ConvGroup) -> Sequence[Instruction]:
+    return item.instructions if isinstance(item, ConvGroup) else (item,)

@@ -1,142 +1,73 @@
-"""Tensors kept as arrays while a program runs, where nothing can tell that their bytes are not in SRAM.
-
-A program is tidy when every window it reads lies inside a place that it has written since anything else was written
-there, and of every striped range it reads bytes that were loaded since then. The compiler's programs are; of a
-hostile one `lifetimes` says that it is not, and it runs on the bytes.
-"""
+"""A machine that hands tensors on as arrays, where nothing can tell that their bytes are not in SRAM or DRAM."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable
 
-import numpy as np
-from numpy.typing import NDArray
-
-from isa.instructions import Conv, Instruction, LoadTable, LoadWeights, Preload
-from isa.instructions.weights import TABLE_BYTES
+from isa.execute.dram_flow import DramFlow, whole_tensor
+from isa.execute.tensors import Tensors
 from isa.layout import Place, Window, whole
-from isa.machine import POISON, Int8, Machine
+from isa.machine import Int8, Machine
 from isa.npu import NpuConfig
-from isa.operands import Operand, OperandValue, Range, Role, SramRange, sram_bytes
+from isa.operands import DramRange, DramWindow, SramRange
 
 
 class ForwardingMachine(Machine):
-    """A machine that hands whole tensors from writer to reader: its SRAM has nothing but striped ranges."""
+    """Runs tidy programs (isa/execute/lifetimes.py). Its SRAM is empty: tensors are arrays, striped ranges are what
+    was loaded into them. Of DRAM it has bytes for the tensors that `flow` does not let be arrays."""
 
-    def __init__(self, config: NpuConfig, dram_bytes: int) -> None:
+    def __init__(self, config: NpuConfig, dram_bytes: int, flow: DramFlow) -> None:
         super().__init__(config, dram_bytes)
-        self._arrays: dict[Place, Int8] = {}
+        self._flow = flow
+        self._tensors = Tensors()
+        self._loaded: dict[SramRange, Int8] = {}
 
     def read(self, window: Window) -> Int8:
         """The box of a tensor, as a view: nobody who reads writes into what was read."""
-        return self._arrays[window.place][window.box.spans]
+        return self._tensors.read(window.place, window.box)
 
     def write(self, window: Window, values: Int8) -> None:
         """Keep values as the tensor, or put them into a part of it."""
         assert values.shape == tuple(window.shape), (values.shape, window)
         if window == whole(window.place):
-            owned = not isinstance(values.base, np.ndarray) and values.flags.c_contiguous and values.flags.writeable
-            self._arrays[window.place] = values if owned else values.copy()
+            self._tensors.put(window.place, values)
+        else:
+            self._tensors.put_part(window.place, window.place.shape, window.box, values)
+
+    def read_dram(self, window: DramWindow) -> Int8:
+        tensor = whole_tensor(window)
+        if tensor in self._flow.overwrites:
+            return self._tensors.read(tensor, window.box)
+        return super().read_dram(window)
+
+    def write_dram(self, window: DramWindow, values: Int8) -> None:
+        tensor = whole_tensor(window)
+        ended = self._flow.overwrites.get(tensor)
+        if ended is None:
+            super().write_dram(window, values)
             return
-        if window.place not in self._arrays:
-            self._arrays[window.place] = np.full(window.place.shape, POISON, np.int8)
-        self._arrays[window.place][window.box.spans] = values
+        self._tensors.drop(ended)
+        if window == tensor:
+            self._tensors.put(tensor, values)
+        else:
+            self._tensors.put_part(tensor, tensor.shape, window.box, values)
+
+    def read_dram_bytes(self, span: DramRange) -> Int8:
+        """Consecutive bytes, as a view that cannot be written where nothing else writes them either."""
+        data = super().read_dram_bytes(span)
+        if span.address + span.bytes <= self._flow.constant:
+            data.flags.writeable = False
+        return data
+
+    def striped(self, span: SramRange) -> Int8:
+        """What was loaded into a range: not its bytes behind that."""
+        return self._loaded[span]
+
+    def write_striped(self, span: SramRange, data: Int8) -> None:
+        """Keep bytes as what the range holds; those that may still change are copied."""
+        self._check_striped(span, data)
+        self._loaded[span] = data.copy() if data.flags.writeable else data
 
     def release(self, places: Iterable[Place]) -> None:
         """Forget tensors that nothing reads any more."""
-        for place in places:
-            self._arrays.pop(place, None)
-
-
-def lifetimes(items: Sequence[Sequence[Instruction]], access_bytes: int) -> list[tuple[Place, ...]] | None:
-    """For each item of work, the places that nothing reads or writes after it; None for a program that is not tidy.
-
-    An item is one instruction, or the tiles of a whole convolution with their preloads."""
-    state, last = _State(access_bytes), dict[Place, int]()
-    for index, instructions in enumerate(items):
-        if len(instructions) == 1 and _comes_in_pieces(instructions[0]):
-            return None
-        reads, writes = _accesses(instructions)
-        if not all(map(state.knows, reads)):
-            return None
-        for access in writes:
-            state.write(access)
-        last |= {access.what.place: index for access in (*reads, *writes) if isinstance(access.what, Window)}
-    dead: list[list[Place]] = [[] for _ in items]
-    for place, index in last.items():
-        dead[index].append(place)
-    return [tuple(places) for places in dead]
-
-
-class _Access(NamedTuple):
-    """A window, or the first so many bytes of a striped range."""
-
-    what: Window | SramRange
-    bytes: int = 0
-
-
-def _comes_in_pieces(instruction: Instruction) -> bool:
-    """Whether it may keep partial sums or write a part of its result: not all it does to SRAM is in its operands."""
-    sums = (value for operand, value in _operands(instruction) if operand.role is Role.UPDATE)
-    return isinstance(instruction, Conv) or any(isinstance(s, SramRange) and s.bytes_per_slice for s in sums)
-
-
-def _accesses(instructions: Sequence[Instruction]) -> tuple[list[_Access], list[_Access]]:
-    """What an item reads and what it writes, each once. Partial sums are written, and read by nobody else."""
-    reads, writes = dict[_Access, None](), dict[_Access, None]()
-    for instruction in instructions:
-        for operand, value in _operands(instruction):
-            if isinstance(value, Window):
-                (reads if operand.role is Role.READ else writes)[_Access(value)] = None
-            elif isinstance(value, SramRange) and operand.role is Role.READ:
-                reads[_Access(value, _read_bytes(instruction))] = None
-            elif isinstance(value, SramRange):
-                writes[_Access(value, instruction.src.bytes if isinstance(instruction, LoadWeights) else 0)] = None
-    return list(reads), list(writes)
-
-
-def _operands(instruction: Instruction) -> Iterator[tuple[Operand, OperandValue]]:
-    yield from zip(instruction.spec.operands, instruction.values, strict=True)
-
-
-def _read_bytes(instruction: Instruction) -> int:
-    """How far into its striped range an instruction reads."""
-    if isinstance(instruction, Preload):
-        return instruction.start + instruction.tile_bytes
-    assert isinstance(instruction, LoadTable), instruction
-    return instruction.start + TABLE_BYTES
-
-
-class _State:
-    """What of SRAM is known at a point of a program."""
-
-    def __init__(self, access_bytes: int) -> None:
-        self.access_bytes = access_bytes
-        self.made: dict[Place, NDArray[np.bool_]] = {}  # which elements [n, c, h] of a place were written
-        self.loaded: dict[SramRange, int] = {}  # bytes that were loaded
-
-    def knows(self, read: _Access) -> bool:
-        """Whether what is read was written, and nothing else was written there since."""
-        what = read.what
-        if isinstance(what, SramRange):
-            return self.loaded.get(what, 0) >= read.bytes
-        return what.place in self.made and bool(self.made[what.place][what.box.spans].all())
-
-    def write(self, access: _Access) -> None:
-        """What overlaps is known no longer."""
-        what = access.what
-        target = what.place if isinstance(what, Window) else what
-        written = sram_bytes(target, self.access_bytes)
-        for place in [p for p in self.made if p != target and self._overlaps(p, written)]:
-            del self.made[place]
-        for span in [r for r in self.loaded if r != target and self._overlaps(r, written)]:
-            del self.loaded[span]
-        if isinstance(what, SramRange):
-            self.loaded[what] = access.bytes
-        else:
-            made = self.made.setdefault(what.place, np.zeros(what.place.shape[:3], np.bool_))
-            made[what.box.spans] = True
-
-    def _overlaps(self, what: Place | SramRange, written: Range) -> bool:
-        return sram_bytes(what, self.access_bytes).overlaps(written)
+        self._tensors.drop(places)

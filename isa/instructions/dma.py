@@ -32,7 +32,7 @@ class LoadWeights(Instruction):
     dst: SramRange = write("striped: slice s gets bytes [s*P, (s+1)*P), P = dst.bytes", default=NO_SRAM)
 
     def execute(self, machine: Machine) -> None:
-        machine.write_striped(self.dst, machine.dram[self.src.address : self.src.address + self.src.bytes])
+        machine.write_striped(self.dst, machine.read_dram_bytes(self.src))
 
     def cost(self, npu: NpuConfig) -> Cost:
         return transfer_cycles(self.src.bytes, self.src.bytes, npu)

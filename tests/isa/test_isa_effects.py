@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from isa_strategies import layouts
 
 from isa.execute import numerics
+from isa.execute.accelerated import item_of
 from isa.execute.numerics import BinaryScales, Geometry
 from isa.instructions import (
     Accumulate,
@@ -57,12 +58,14 @@ class Bench:
         return window
 
     def check(self, insn: Instruction, y: Window, wanted: np.ndarray) -> None:
-        """Run, and compare the whole place: what lies around the window must stay."""
-        around = self.machine.read(whole(y.place))
-        b = y.box
+        """Run by itself and by its kernel, and compare the whole place: what lies around the window must stay."""
+        before = self.machine.read(whole(y.place))
+        around, b = before.copy(), y.box
         around[:, b.c0 : b.c0 + b.c, b.h0 : b.h0 + b.h] = wanted
-        insn.execute(self.machine)
-        assert np.array_equal(self.machine.read(whole(y.place)), around)
+        for run in (insn.execute, item_of(insn).run):
+            self.machine.write(whole(y.place), before)
+            run(self.machine)
+            assert np.array_equal(self.machine.read(whole(y.place)), around)
 
 
 SHAPES = st.tuples(*(st.integers(1, 5) for _ in range(4)))

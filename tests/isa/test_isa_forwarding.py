@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from isa.execute.accelerated import Accelerated
-from isa.execute.forwarding import ForwardingMachine, lifetimes
+from isa.execute.dram_flow import DramFlow
+from isa.execute.forwarding import ForwardingMachine
+from isa.execute.lifetimes import lifetimes
 from isa.instructions import Conv, Instruction, Load, LoadTable, LoadWeights, Store, Table
 from isa.layout import Box, Layout, LayoutKind, Place, Shape4, Window, whole
 from isa.npu import target
@@ -74,7 +76,10 @@ def test_a_program_that_could_tell_the_difference_runs_on_bytes(program: Sequenc
 
 
 def test_the_machine_hands_tensors_on() -> None:
-    machine, values = ForwardingMachine(NPU, 2048), np.arange(256, dtype=np.int8).reshape(1, 4, 8, 8)
+    machine, values = (
+        ForwardingMachine(NPU, 2048, DramFlow({IN: (), OUT: ()}, 0)),
+        np.arange(256, dtype=np.int8).reshape(1, 4, 8, 8),
+    )
     machine.write_dram(IN, values)
     machine.dram[1024:1280] = np.arange(-128, 128, dtype=np.int8)[::-1]
     program = [LOADW, LOADT, LOAD, TABLE, STORE]

@@ -10,7 +10,7 @@ import pytest
 from isa.encoding import encode_program
 from isa.enf import Enf, HostStep, NpuStep, Segment, read, write
 from isa.errors import EnfError, FurcError, Loc, RunError
-from isa.execute.accelerated import group_convolutions
+from isa.execute.conv_group import group_convolutions
 from isa.instructions import Conv, End, Instruction, Jump, LoadTable, LoadWeights, MaxPool, Pad, Preload
 from isa.interpreter import Interpreter
 from isa.layout import Layout, LayoutKind, Place, Shape4, whole

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from isa_strategies import boxes, layouts, windows
 
 from isa.errors import RunError
+from isa.execute.accelerated import AsItIs, Item, item_of
+from isa.execute.relay import MoveKernel, prepare
 from isa.instructions import Instruction, Load, LoadTable, LoadWeights, Move, Preload, Store
 from isa.layout import Box, Layout, LayoutKind, Place, Shape4, Window, busiest, whole
 from isa.machine import POISON, Machine
@@ -202,7 +204,7 @@ def test_loadt_takes_256_entries_into_one_bank() -> None:
     assert not state.tables[0].any()
 
 
-def _move(x: Window, y: Window, start: int, loops: list[tuple[int, int]]) -> Instruction:
+def _move(x: Window, y: Window, start: int, loops: list[tuple[int, int]]) -> Move:
     operands: dict[str, int] = {}
     for axis, (size, step) in enumerate(loops, 6 - len(loops)):
         operands |= {f"size{axis}": size, f"step{axis}": step}
@@ -211,6 +213,17 @@ def _move(x: Window, y: Window, start: int, loops: list[tuple[int, int]]) -> Ins
 
 def _placed(shape: tuple[int, ...], offset: int, layout: Layout) -> Window:
     return whole(Place(offset, layout, Shape4(*shape)))
+
+
+def check_move(move: Move, values: np.ndarray, wanted: np.ndarray, kind: type[Item] = MoveKernel) -> None:
+    """By itself and by its kernel."""
+    item = item_of(move)
+    assert isinstance(item, kind)
+    for run in (move.execute, item.run):
+        state = machine()
+        state.write(move.x, values)
+        run(state)
+        assert np.array_equal(state.read(move.y), wanted)
 
 
 @settings(max_examples=60, deadline=None)
@@ -228,22 +241,27 @@ def test_a_move_transposes_reverses_and_steps(a: Layout, b: Layout, order: list[
     start = sum(int(s) * (e - 1) for s, e, step in zip(strides, shape, steps, strict=True) if step < 0)
     loops = [(wanted.shape[i], int(strides[axis]) * steps[axis]) for i, axis in enumerate(order)]
     x, y = _placed(shape, 0, a), _placed(wanted.shape, 8192, b)
-    state = machine()
-    state.write(x, values)
-    execute(state, _move(x, y, start, loops))
-    assert np.array_equal(state.read(y), wanted)
+    check_move(_move(x, y, start, loops), values, wanted)
 
 
 def test_a_move_repeats_and_reshapes() -> None:
     layout = Layout(LayoutKind.HCHWC, 2, 1)
     x, y = _placed((1, 2, 3, 4), 0, layout), _placed((1, 2, 6, 8), 4096, layout)
-    state, values = machine(), random_int8((1, 2, 3, 4))
-    state.write(x, values)
-    execute(state, _move(x, y, 0, [(2, 12), (3, 4), (2, 0), (4, 1), (2, 0)]))  # nearest neighbour, twice as large
-    assert np.array_equal(state.read(y), values.repeat(2, axis=2).repeat(2, axis=3))
+    values = random_int8((1, 2, 3, 4))
+    twice = _move(x, y, 0, [(2, 12), (3, 4), (2, 0), (4, 1), (2, 0)])  # nearest neighbour
+    check_move(twice, values, values.repeat(2, axis=2).repeat(2, axis=3))
     flat = _placed((1, 24, 1, 1), 4096, layout)
-    execute(state, _move(x, flat, 0, [(24, 1)]))
-    assert np.array_equal(state.read(flat).reshape(-1), values.reshape(-1))
+    check_move(_move(x, flat, 0, [(24, 1)]), values, values.reshape(1, 24, 1, 1))
+    folded = _placed((1, 2, 12, 1), 4096, layout)
+    check_move(_move(x, folded, 0, [(24, 1)]), values, values.reshape(1, 2, 12, 1))
+
+
+def test_a_move_that_runs_across_axes_is_left_as_it_is() -> None:
+    layout = Layout(LayoutKind.HCHWC, 2, 1)
+    x, y = _placed((1, 2, 3, 4), 0, layout), _placed((1, 1, 1, 5), 4096, layout)
+    move, values = _move(x, y, 2, [(5, 3)]), random_int8((1, 2, 3, 4))
+    assert prepare(move) is None
+    check_move(move, values, values.reshape(-1)[2:17:3].reshape(1, 1, 1, 5), AsItIs)
 
 
 @pytest.mark.parametrize(("start", "loops"), [(0, [(24, 2)]), (-1, [(24, 1)]), (1, [(24, 1)]), (5, [(24, -1)])])

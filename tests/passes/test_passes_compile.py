@@ -183,6 +183,16 @@ def test_compiled_programs_hand_their_tensors_on_as_arrays(batch: int) -> None:
     assert isinstance(Interpreter(enf, WARBOY).machine, ForwardingMachine)
 
 
+def test_convolutions_beside_each_other_look_up_in_tables_of_their_own() -> None:
+    """They run as one model, and share a bank of tables that is loaded in between."""
+    b = Builder()
+    x = b.image((1, 4, 9, 9))
+    beside = [b.conv(x, 8, 3, lookup=True) for _ in range(4)]
+    left, right = (b.op(Add, x.type.q, a=p, b=q) for p, q in (beside[:2], beside[2:]))
+    b.output(b.op(Add, x.type.q, a=left, b=right))
+    check_compile(b.done(), CompileOptions(npu=WARBOY))
+
+
 @pytest.mark.parametrize(("axis", "batch"), [(0, 2), (1, 1), (2, 1)])
 def test_what_does_not_fit_is_split_along_images_channels_and_rows(axis: int, batch: int) -> None:
     cut = set()

@@ -1,0 +1,84 @@
+"""Which DRAM tensors can be handed from writer to reader as arrays, over all steps of a run.
+
+One can where every read of it finds what this run wrote under the same address, order and shape. A read that finds
+something else (the same bytes under another shape, bytes of an earlier run, bytes of the file) is of bytes: so are
+then all tensors that overlap what it reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isa.enf.model import DramTensor, NpuStep
+from isa.instructions import Instruction, LoadProgram
+from isa.layout import Box
+from isa.operands import DramRange, DramWindow, Role
+
+
+@dataclass(frozen=True, slots=True)
+class DramFlow:
+    """overwrites: the tensors that can be arrays; for each, those of them that writing it ends.
+
+    constant: bytes from address 0 that nothing writes while it runs."""
+
+    overwrites: dict[DramWindow, tuple[DramWindow, ...]]
+    constant: int
+
+
+def whole_tensor(window: DramWindow) -> DramWindow:
+    """The window that covers the tensor."""
+    n, c, h, _ = window.shape
+    return replace(window, box=Box(0, n, 0, c, 0, h))
+
+
+def at_the_edge(tensor: DramTensor) -> DramWindow:
+    """What the host writes or reads of a step."""
+    n, c, h, _ = tensor.shape
+    return DramWindow(tensor.address, tensor.order, tensor.shape, Box(0, n, 0, c, 0, h))
+
+
+def dram_flow(steps: Iterable[tuple[NpuStep, Sequence[Instruction]]]) -> DramFlow:
+    """Follow what the host and the programs write and read, from the start of a run to its end."""
+    written = dict[DramWindow, NDArray[np.bool_]]()  # which elements [n, c, h] of a tensor, since another was written
+    ended, of_bytes = dict[DramWindow, set[DramWindow]](), set[tuple[int, int]]()
+    for what, writes in _accesses(steps):
+        if isinstance(what, DramRange):
+            of_bytes.add(_bytes(what))
+            continue
+        tensor = whole_tensor(what)
+        if writes:
+            over = [t for t in written if t != tensor and _overlap(_bytes(t), _bytes(tensor))]
+            for other in over:
+                del written[other]
+            ended.setdefault(tensor, set()).update(over)
+            written.setdefault(tensor, np.zeros(tensor.shape[:3], np.bool_))[what.box.spans] = True
+        elif tensor not in written or not written[tensor][what.box.spans].all():
+            of_bytes.add(_bytes(tensor))
+    arrays = {t for t in ended if not any(_overlap(_bytes(t), span) for span in of_bytes)}
+    overwrites = {tensor: tuple(ended[tensor] & arrays) for tensor in ended if tensor in arrays}
+    return DramFlow(overwrites, min((tensor.address for tensor in ended), default=0))
+
+
+def _accesses(steps: Iterable[tuple[NpuStep, Sequence[Instruction]]]) -> Iterator[tuple[DramWindow | DramRange, bool]]:
+    """What is touched in DRAM, in order, and whether it is written."""
+    for step, program in steps:
+        yield from ((at_the_edge(tensor), True) for tensor in step.inputs)
+        for instruction in program:
+            if isinstance(instruction, LoadProgram):  # was fetched from the file
+                continue
+            for operand, value in zip(instruction.spec.operands, instruction.values, strict=True):
+                if isinstance(value, DramWindow | DramRange):
+                    yield value, operand.role is not Role.READ
+        yield from ((at_the_edge(tensor), False) for tensor in step.outputs)
+
+
+def _bytes(what: DramWindow | DramRange) -> tuple[int, int]:
+    return what.address, what.address + what.bytes
+
+
+def _overlap(a: tuple[int, int], b: tuple[int, int]) -> bool:
+    return a[0] < b[1] and b[0] < a[1]

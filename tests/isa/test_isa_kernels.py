@@ -1,0 +1,61 @@
+"""Kernels of ONNX Runtime against the reference: every pair of values, every length, what they refuse."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from isa.execute import numerics
+from isa.execute.accelerated import AsItIs, item_of
+from isa.execute.numerics import BinaryKind, BinaryScales
+from isa.execute.parts import Fused
+from isa.instructions import Add, Max, MaxPool, Min, Mul
+from isa.layout import Layout, LayoutKind, Place, Shape4, whole
+from isa.machine import Machine
+from isa.npu import target
+
+NPU = target("warboy")
+LAYOUT = Layout(LayoutKind.HCHCW, 1, 1)
+SCALE = st.floats(2**-10, 4.0, width=32)
+ZERO = st.integers(-128, 127)
+BINARY = {"add": Add, "mul": Mul, "max": Max, "min": Min}
+
+
+@pytest.mark.parametrize("kind", BINARY)
+@settings(max_examples=12, deadline=None)
+@given(scales=st.tuples(SCALE, SCALE, SCALE), zeros=st.tuples(ZERO, ZERO, ZERO), extra=st.integers(0, 70))
+def test_every_pair_of_values_is_as_the_reference_has_it(
+    kind: BinaryKind, scales: tuple[float, float, float], zeros: tuple[int, int, int], extra: int
+) -> None:
+    (sa, sb, sy), (za, zb, zy) = scales, zeros
+    shape = Shape4(1, 1, 1, 65_536 + extra)
+    x, w, y = (whole(Place(at * 70_000, LAYOUT, shape)) for at in range(3))
+    insn = BINARY[kind](a=x, b=w, y=y, sa=sa, sb=sb, sy=sy, za=za, zb=zb, zy=zy, lo=-120)
+    item = item_of(insn)
+    assert isinstance(item, Fused)
+    pairs = np.resize(np.arange(65_536), shape.elements).reshape(shape)
+    a, b = ((part - 128).astype(np.int8) for part in (pairs // 256, pairs % 256))
+    machine = Machine(NPU, 64)
+    machine.write(x, a)
+    machine.write(w, b)
+    item.run(machine)
+    wanted = BinaryScales(sa=sa, sb=sb, sy=sy, za=za, zb=zb, zy=zy, lo=-120)
+    assert np.array_equal(machine.read(y), numerics.binary(kind, a, b, wanted))
+
+
+@pytest.mark.parametrize(
+    ("operands", "kernel"),
+    [
+        ({"kh": 3, "kw": 3, "pt": 1, "pl": 1}, Fused),
+        ({"kh": 2, "kw": 2}, Fused),
+        ({"kh": 3, "kw": 3, "pt": 3, "pl": 1}, AsItIs),
+        ({"kh": 3, "kw": 3, "pt": -1, "pl": 1}, AsItIs),
+        ({"kh": 3, "kw": 3, "pt": 1, "pl": 1, "dh": 2, "dw": 2}, AsItIs),
+    ],
+    ids=["padded", "plain", "padding-alone", "cropped", "dilated"],
+)
+def test_pools_that_could_see_padding_alone_are_left_as_they_are(operands: dict[str, int], kernel: type) -> None:
+    x, y = (whole(Place(offset, LAYOUT, Shape4(1, 4, size, size))) for offset, size in ((0, 8), (4096, 6)))
+    assert type(item_of(MaxPool(x=x, y=y, **operands))) is kernel
