@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import networkx as nx
 import numpy as np
 
 from passes.ir.op import Array, Level, Op, Value
 from passes.ir.types import TensorType
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 class Placement(NamedTuple):
@@ -77,6 +79,8 @@ class Graph:
 
     def dependencies(self) -> nx.DiGraph[Op]:
         """Ops as nodes, an edge from the producer of a value to each reader."""
+        import networkx as nx  # here: a compile needs no such graph and would wait for it
+
         graph: nx.DiGraph[Op] = nx.DiGraph()
         graph.add_nodes_from(self.ops)
         producers = self.producers()
