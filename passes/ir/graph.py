@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -71,6 +71,18 @@ class Graph:
                 live.update(op.operands())
         self.ops = kept[::-1]
         self.constants = {v: a for v, a in self.constants.items() if v in live}
+
+    def copied(self) -> Graph:
+        """Other values and ops over the same arrays: passes change types and ops of what they are given, no array."""
+        made = [*self.inputs, *self.constants, *(value for op in self.ops for value in op.results)]
+        copies = {value: Value(value.name, value.type) for value in made}
+        return replace(
+            self,
+            inputs=[copies[value] for value in self.inputs],
+            outputs=[copies[value] for value in self.outputs],
+            ops=[op.on(copies.__getitem__, tuple(copies[value] for value in op.results)) for op in self.ops],
+            constants={copies[value]: array for value, array in self.constants.items()},
+        )
 
     def names(self) -> set[str]:
         """Every value name in use."""
