@@ -13,7 +13,6 @@ from pathlib import Path
 from types import MappingProxyType
 
 from furc.cache import default_cache, key_of
-from furc.data.inputs import inputs_of, random_inputs
 from furc.frontend.fitting import fitted
 from furc.frontend.onnx.hosted import Cause
 from furc.ir_files import is_ir, read_ir, side_file
@@ -143,6 +142,8 @@ def link(content: IR, options: CompileOptions, progress: Listener = QUIET, instr
 
 def verifying(graph: Graph, options: CompileOptions) -> VerifyingListener:
     """Executes the graph after every pass on random inputs, and names the pass that changes a result."""
+    from furc.data.inputs import inputs_of, random_inputs  # here: with Pillow, and no other compile needs it
+
     listener = VerifyingListener(random_inputs(inputs_of(graph.inputs)), options)
     listener.take(graph)
     return listener

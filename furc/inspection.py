@@ -16,9 +16,7 @@ from furc.report.memory_html import memory_html
 from furc.request import Request
 from passes.ir.graph import Graph
 from passes.ir.lir import Program
-from passes.ir.lir_text import show_program
 from passes.ir.op import Level
-from passes.ir.text import show
 from passes.manager import IR, QUIET, Listener, Listeners
 from passes.options import CompileOptions
 from passes.pipeline import LIR, PASSES, STAGES
@@ -144,6 +142,9 @@ class _Inspector(Listener):
 
     def passed(self, name: str, result: IR, seconds: float) -> None:
         if name in self._wanted.print_after:
+            from passes.ir.lir_text import show_program  # here: with its grammar, which compiling a model does not need
+            from passes.ir.text import show
+
             text = show(result) if isinstance(result, Graph) else show_program(result)
             self._printed(f"// after {name}\n{text}")
         if self._wanted.draw and name == _LAST_OF_LDFG and isinstance(result, Graph):

@@ -12,9 +12,7 @@ from isa.errors import Loc, SourceError
 from passes.ir.graph import Graph
 from passes.ir.levels import verify
 from passes.ir.lir import Program
-from passes.ir.lir_text import parse_program_text, show_program
 from passes.ir.op import Level
-from passes.ir.text import parse, show
 
 SUFFIXES = tuple(f".{level}" for level in (*Level, "lir"))
 _CONSTANT = re.compile(r"^\s*const\s+%", re.MULTILINE)
@@ -31,6 +29,9 @@ def side_file(path: Path) -> Path:
 
 def read_ir(path: Path) -> Graph | Program:
     """The graph in a text, or the program in a .lir; "-" is stdin. Raises SourceError, VerifyError."""
+    from passes.ir.lir_text import parse_program_text  # here: with its grammar, which compiling a model does not need
+    from passes.ir.text import parse
+
     text = _text(path)
     constants = _constants(path, text)
     source = str(path)
@@ -49,6 +50,9 @@ def read_ir(path: Path) -> Graph | Program:
 
 def write_ir(outputs: Outputs, path: Path, content: Graph | Program) -> None:
     """Add the text, and its side file where there are constants."""
+    from passes.ir.lir_text import show_program  # here: see above
+    from passes.ir.text import show
+
     graph = content.graph if isinstance(content, Program) else content
     outputs.add(path, show_program(content) if isinstance(content, Program) else show(content), IR_TEXT)
     if graph.constants:

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from furc.reading import PROGRAM_BYTES
-from furc.tflite.cutting import is_part
 from isa import unfinished
-from isa.assembly import parse_program
 from isa.encoding import decode_program
 from isa.enf import MAGIC
 from isa.errors import FurcError, Loc
@@ -77,6 +75,8 @@ def _is_assembly(path: Path) -> bool:
     """Its first instruction is one."""
     with path.open("rb") as file:
         lines = (line.strip() for line in file.read(HEAD_BYTES).decode("utf-8", "ignore").split("\n"))
+    from isa.assembly import parse_program  # here: with its grammar, and few files are looked at so closely
+
     return bool(parse_program(next((line for line in lines if line and not line.startswith("#")), "")))
 
 
@@ -86,7 +86,15 @@ CONSTANTS = Kind("the constants of IR text", archive(CONSTANTS_MARK))
 ARRAYS = Kind("the outputs of a run", archive(ARRAYS_MARK))
 DUMP = Kind("a dump of furc litmus", archive(DUMP_MARK))
 MODEL = Kind("a model that furc made", begins(rb".{0,16}\x12\x04" + PRODUCER.encode()))
-TFLITE_PART = Kind("a part of a TFLite model that furc cut out", is_part)
+
+
+def _is_part(path: Path) -> bool:
+    from furc.tflite.cutting import is_part  # here: with what reads TFLite, and few files are asked
+
+    return is_part(path)
+
+
+TFLITE_PART = Kind("a part of a TFLite model that furc cut out", _is_part)
 PROGRAM = Kind("an encoded program", _is_program)
 ASSEMBLY = Kind("assembly", _is_assembly)
 DOT = Kind(

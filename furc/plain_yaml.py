@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import yaml
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import yaml
 
 DEEPEST = 16
 CONFIG_BYTES = 1 << 16
 SHOWN = 40  # characters of a value in a message
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml where it is there: the same, faster
 
 
 class PlainYamlError(ValueError):
@@ -16,11 +19,14 @@ class PlainYamlError(ValueError):
 
 def read_yaml(text: str, most: int = CONFIG_BYTES) -> object:
     """The value in a text of at most so many characters. Raises PlainYamlError."""
+    import yaml  # here: most compiles have no configuration to read
+
     if len(text) > most:
         raise PlainYamlError(f"{len(text)} characters, at most {most} are read")
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml where it is there: the same, faster
     try:
-        _check(text)
-        return yaml.load(text, Loader=_Loader)
+        _check(yaml.parse(text, Loader=loader))
+        return yaml.load(text, Loader=loader)
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark is not None else ""
         raise PlainYamlError(f"{line}{error.problem or 'not YAML'}") from error
@@ -36,10 +42,12 @@ def shortened(value: object) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
-def _check(text: str) -> None:
+def _check(events: Iterable[yaml.Event]) -> None:
     """Event by event: nothing has been built yet, so that nothing can be large."""
+    import yaml  # here: see above
+
     depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
+    for event in events:
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
             raise PlainYamlError("anchors and aliases (& and *) are not read: write the value where it is needed")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)

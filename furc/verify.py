@@ -32,7 +32,7 @@ from furc.quantizer.sqnr import Noise
 from furc.request import Request
 from furc.runtime.session import Session
 from furc.tflite.litert import litert_tensors
-from furc.tflite.model import is_tflite
+from furc.tflite.mark import is_tflite
 from isa.errors import ConfigError, Loc
 from passes.dfg.fuse_tables import fuse_tables
 from passes.ir.graph import Graph

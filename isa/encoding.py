@@ -24,8 +24,11 @@ def encode(instruction: Instruction) -> bytes:
     """The words of an instruction. Raises EncodeError FieldOutOfRange, naming field, value and range."""
     spec = instruction.spec
     body = [0] * body_words(spec)
-    for operand, value, places in zip(spec.operands, instruction.values, field_places(spec), strict=True):
-        for (field, word, shift), number in zip(places, operand.pack(value), strict=True):
+    for operand, value, places in zip(spec.operands, instruction.values, _bounded_places(spec), strict=True):
+        for (field, word, shift, low, high), number in zip(places, operand.pack(value), strict=True):
+            if not low <= number <= high:
+                what = f"{spec.mnemonic}.{field.name}: {number} is outside {low}..{high}"
+                raise EncodeError("FieldOutOfRange", what)
             body[word] |= _stored(spec, field, number) << shift
     signal_tag, waits = instruction.signal, [instruction.wait] if instruction.wait else []
     if not 0 <= (signal_tag or 0) < TAGS or not 0 <= instruction.wait < 1 << TAGS:
@@ -115,11 +118,17 @@ def _unused_bits(spec: Spec) -> tuple[int, ...]:
     return tuple(free)
 
 
+@cache
+def _bounded_places(spec: Spec) -> tuple[tuple[tuple[Field, int, int, int, int], ...], ...]:
+    """As `field_places`, with the smallest and the largest value of each field: a program asks for them millions of
+    times."""
+    return tuple(
+        tuple((field, word, shift, field.low, field.high) for field, word, shift in places)
+        for places in field_places(spec)
+    )
+
+
 def _stored(spec: Spec, field: Field, value: int) -> int:
-    if not field.low <= value <= field.high:
-        raise EncodeError(
-            "FieldOutOfRange", f"{spec.mnemonic}.{field.name}: {value} is outside {field.low}..{field.high}"
-        )
     stored, rest = divmod(value - field.bias, field.scale)
     if rest:
         raise EncodeError(

@@ -15,12 +15,12 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
-from importlib import resources
 from pathlib import Path
 
 from isa.errors import ConfigError, Loc
 
 TARGETS = ("warboy", "warboy-2pe")
+TARGET_FILES = Path(__file__).parent / "targets"
 CONFIG_BYTES = 1 << 16
 NPU_CONFIG = 'write a TOML file with base = "warboy" and lines like num_slices = 32'
 
@@ -174,8 +174,7 @@ _LIMITS = {
 def _target_values(name: str) -> _Values:
     if name not in TARGETS:
         raise ConfigError("UnknownTarget", f"no target '{name}'", hint=f"use one of {', '.join(TARGETS)}")
-    file = resources.files("isa") / "targets" / f"{name}.toml"
-    return _resolve(file.read_text(), f"isa/targets/{name}.toml")
+    return _resolve((TARGET_FILES / f"{name}.toml").read_text(), f"isa/targets/{name}.toml")
 
 
 def _resolve(text: str, where: str) -> _Values:

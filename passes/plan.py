@@ -8,7 +8,6 @@ is what is used.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 from itertools import product
 from typing import NamedTuple
@@ -43,22 +42,23 @@ def compile_best(
     none works."""
     if level_of(ir) != "dfg" or (options.npu.num_pes == 1 and options.batch == 1 and options.schedule == VENDOR):
         return Planned(lower(ir, options, target, Listeners(progress, instruments)), options)
+    assert isinstance(ir, Graph)
     best = _fastest(ir, options, progress)
     if target == LIR and instruments is QUIET:
         return best
     return Planned(lower(ir, best.options, target, instruments), best.options)
 
 
-def _fastest(ir: IR, options: CompileOptions, progress: Listener) -> Planned:
+def _fastest(graph: Graph, options: CompileOptions, progress: Listener) -> Planned:
     found: list[tuple[float, Planned]] = []
     errors: list[LowerError] = []
-    choices = plans(ir, options)
+    choices = plans(graph, options)
     for index, choice in enumerate(choices):
         progress.planned(index, len(choices))
         if choice.slices is not None and found and choice.npu.milliseconds(found[0][0]) > SMALL_MS:
             continue
         try:
-            program = lower(_copied(ir), choice, LIR, progress)
+            program = lower(graph.copied(), choice, LIR, progress)
         except LowerError as error:
             errors.append(error)
             continue
@@ -69,25 +69,25 @@ def _fastest(ir: IR, options: CompileOptions, progress: Listener) -> Planned:
     return min(found, key=lambda each: each[0])[1]
 
 
-def plans(ir: IR, options: CompileOptions) -> list[CompileOptions]:
+def plans(graph: Graph, options: CompileOptions) -> list[CompileOptions]:
     """The ways to compile a model that are worth comparing."""
     free = (False, True) if options.schedule == BEST else (False,)
     found = [replace(options, free_columns=c, join_on_chip=j) for c, j in product(free, free)]
     if options.batch > 1:
-        found += [plan for each in found if (plan := _best_group(ir, each)) is not None]
+        found += [plan for each in found if (plan := _best_group(graph, each)) is not None]
     of_one = options.npu.num_slices // options.npu.num_pes  # none where a what-if machine has fewer slices than PEs
     if options.npu.num_pes > 1 and of_one:
         found.append(replace(options, slices=of_one))
     return found
 
 
-def _best_group(ir: IR, options: CompileOptions) -> CompileOptions | None:
+def _best_group(graph: Graph, options: CompileOptions) -> CompileOptions | None:
     """The plan in groups of images whose program takes the fewest cycles as often as there are groups."""
     found = []
     for together in _group_sizes(options.batch):
         alone = replace(options, batch=together)
         try:
-            program = lower(_copied(ir), alone, LIR)
+            program = lower(graph.copied(), alone, LIR)
         except LowerError:
             continue
         assert isinstance(program, Program)
@@ -109,9 +109,3 @@ def program_cycles(program: Program, options: CompileOptions) -> float:
     """Cycles of all runs of a program, one after another, with the weights that stay in place from run to run."""
     runs = [[step.instruction for step in run.steps] for run in program.runs]
     return sum(timeline.cycles for timeline in following_runs(runs, options.npu))
-
-
-def _copied(ir: IR) -> IR:
-    """A copy that shares what constants hold: no pass writes into an array."""
-    graph = ir if isinstance(ir, Graph) else ir.graph
-    return copy.deepcopy(ir, {id(array): array for array in graph.constants.values()})

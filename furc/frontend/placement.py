@@ -16,9 +16,6 @@ from functools import cache, cached_property
 from itertools import product
 from typing import NamedTuple
 
-import networkx as nx
-from networkx.algorithms.flow import boykov_kolmogorov
-
 EXHAUSTIVE = 12  # undecided operators of which every placement is tried
 ROUNDS = 4  # of improving, at most
 SOURCE, SINK = "source", "sink"
@@ -167,6 +164,8 @@ class _Cut:
     """A network whose minimum cut is looked for. An edge costs where its first end is on the source side alone."""
 
     def __init__(self) -> None:
+        import networkx as nx  # here: models that the NPU takes whole do not wait for it
+
         self.network: nx.DiGraph[object] = nx.DiGraph()
         self.network.add_nodes_from((SOURCE, SINK))
 
@@ -181,6 +180,9 @@ class _Cut:
             self.network[first][second]["capacity"] += round(cost)
 
     def source_side(self) -> set[object]:
+        import networkx as nx  # here: see above
+        from networkx.algorithms.flow import boykov_kolmogorov
+
         _, (chosen, _) = nx.minimum_cut(self.network, SOURCE, SINK, flow_func=boykov_kolmogorov)
         return set(chosen)
 
@@ -213,6 +215,8 @@ def _at_the_edge(problem: Problem, on_npu: Sequence[bool], unit: int) -> bool:
 
 def _moves(problem: Problem) -> Callable[[int], tuple[set[int], ...]]:
     """Sets of units that may move with a unit: it alone, with all before it, with all behind it."""
+    import networkx as nx  # here: see above
+
     graph: nx.DiGraph[int] = nx.DiGraph()
     graph.add_nodes_from(range(len(problem.units)))
     graph.add_edges_from((maker, unit) for unit, makers in enumerate(problem.makers) for maker in makers)

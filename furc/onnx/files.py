@@ -19,8 +19,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import AttributeProto, TensorProto, external_data_helper
 
 from furc.onnx.soundness import Placed, checked, tensors_of, walk
-from furc.tflite.convert import to_onnx
-from furc.tflite.model import is_tflite
+from furc.tflite.mark import is_tflite
 from isa.errors import FurcError, Loc, SourceError
 
 Source: TypeAlias = str | Path | bytes | onnx.ModelProto
@@ -118,6 +117,8 @@ def outside(model: onnx.ModelProto, source: str = "") -> Iterator[Placed]:
 
 def _parsed(data: bytes, source: str) -> onnx.ModelProto:
     if is_tflite(data, source):
+        from furc.tflite.convert import to_onnx  # here: ONNX models need not wait for what reads the others
+
         return to_onnx(data, source)
     try:
         model = onnx.ModelProto.FromString(data)

@@ -16,13 +16,13 @@ import numpy as np
 import tflite
 from numpy.typing import NDArray
 
+from furc.tflite.mark import IDENTIFIER
 from isa.errors import FurcError, Loc, LowerError, SourceError
 
 Array = NDArray[Any]
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
 
-IDENTIFIER = b"TFL3"  # bytes 4 to 7 of every file
 LONGEST_NAME = 1000  # bytes; names are there to be read
 MOST_OPERANDS = 1000  # of one operator
 MOST_AXES = 8
@@ -132,11 +132,6 @@ class Model:
     operators: tuple[Operator, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-
-
-def is_tflite(data: bytes, source: str = "") -> bool:
-    """By what the file says of itself, or by its name where it is too damaged to say anything."""
-    return data[4:8] == IDENTIFIER or source.endswith(".tflite")
 
 
 def read(data: bytes, source: str) -> Model:

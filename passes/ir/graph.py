@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple
 
-import networkx as nx
 import numpy as np
 
 from passes.ir.op import Array, Level, Op, Value
 from passes.ir.types import TensorType
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 class Placement(NamedTuple):
@@ -70,6 +72,18 @@ class Graph:
         self.ops = kept[::-1]
         self.constants = {v: a for v, a in self.constants.items() if v in live}
 
+    def copied(self) -> Graph:
+        """Other values and ops over the same arrays: passes change types and ops of what they are given, no array."""
+        made = [*self.inputs, *self.constants, *(value for op in self.ops for value in op.results)]
+        copies = {value: Value(value.name, value.type) for value in made}
+        return replace(
+            self,
+            inputs=[copies[value] for value in self.inputs],
+            outputs=[copies[value] for value in self.outputs],
+            ops=[op.on(copies.__getitem__, tuple(copies[value] for value in op.results)) for op in self.ops],
+            constants={copies[value]: array for value, array in self.constants.items()},
+        )
+
     def names(self) -> set[str]:
         """Every value name in use."""
         values = [*self.inputs, *self.constants, *(v for op in self.ops for v in op.results)]
@@ -77,6 +91,8 @@ class Graph:
 
     def dependencies(self) -> nx.DiGraph[Op]:
         """Ops as nodes, an edge from the producer of a value to each reader."""
+        import networkx as nx  # here: a compile needs no such graph and would wait for it
+
         graph: nx.DiGraph[Op] = nx.DiGraph()
         graph.add_nodes_from(self.ops)
         producers = self.producers()

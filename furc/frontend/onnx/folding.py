@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 from onnx import AttributeProto, TypeProto, ValueInfoProto, helper
-from onnx.reference import ReferenceEvaluator
 
 from furc.frontend.entries import Constant, Entry, QuantizedConstant
 from furc.frontend.onnx.node import Node
@@ -29,6 +28,8 @@ def foldable(node: Node, entries: Sequence[Entry | None]) -> bool:
 
 def evaluate(node: Node, arrays: Sequence[Array | None]) -> list[Array]:
     """What the node gives for these inputs. Raises SourceError InvalidGraph where they do not fit it."""
+    from onnx.reference import ReferenceEvaluator  # here: quantized models seldom have anything left to fold
+
     _check_size(node, arrays)
     divisor = arrays[1] if len(arrays) > 1 else None
     if divisor is not None and traps(node.op, divisor, integers=divisor.dtype.kind in "iu"):

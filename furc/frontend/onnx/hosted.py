@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-import networkx as nx
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -79,17 +78,17 @@ def in_turns(nodes: Sequence[Node], hosts: Collection[int], known: Collection[in
     turn: dict[str, int] = {}
     maker: dict[str, Node] = {}
     at: dict[int, int] = {}
-    same: nx.Graph[int] = nx.Graph()
+    edges: list[tuple[int, int]] = []
     for node in nodes:
         reads = reads_of(node)
         earliest = max((turn.get(name, 0) for name in reads), default=0)
         if node.index in hosts:
             earliest += earliest % 2
-            same.add_node(node.index)
+            edges.append((node.index, node.index))
             for name in reads:
                 made_by = maker.get(name)
                 if made_by is not None and made_by.index in hosts and at[made_by.index] == earliest:
-                    same.add_edge(made_by.index, node.index)
+                    edges.append((made_by.index, node.index))
         elif node.index not in known:
             earliest += 1 - earliest % 2
         at[node.index] = earliest
@@ -97,10 +96,18 @@ def in_turns(nodes: Sequence[Node], hosts: Collection[int], known: Collection[in
         maker.update(dict.fromkeys(node.outputs, node))
     by_index = {node.index: node for node in nodes}
     groups: dict[int, list[Node]] = {}
-    for members in nx.connected_components(same):
+    for members in _joined(edges):
         together = [by_index[index] for index in sorted(members, key=_positions(nodes).__getitem__)]
         groups.update(dict.fromkeys(members, together))
     return Turns(sorted(nodes, key=lambda node: at[node.index]), groups)
+
+
+def _joined(edges: Sequence[tuple[int, int]]) -> list[set[int]]:
+    if not edges:
+        return []  # most models have nothing for the host
+    import networkx as nx  # here: it takes as long as a small compile
+
+    return list(nx.connected_components(nx.Graph(edges)))
 
 
 def _positions(nodes: Sequence[Node]) -> dict[int, int]:

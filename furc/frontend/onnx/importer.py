@@ -123,24 +123,11 @@ def _imported(walking: Callable[[Placed], Importer], placing: Placing, leave: Ma
 def _cannot_be_lowered(graph: Graph, walk: Importer, placing: Placing) -> dict[int, Cause]:
     """Nodes whose ops have no low-level form, such as a join along an axis that the machine does not join."""
     try:
-        to_lowlevel(_copied(graph), CompileOptions(npu=placing.npu))
+        to_lowlevel(graph.copied(), CompileOptions(npu=placing.npu))
     except LowerError as error:
         cause = Cause(error.message, error.hint)
         return {node.index: cause for node in walk.nodes if node.name in error.at.nodes}
     return {}
-
-
-def _copied(graph: Graph) -> Graph:
-    """Other values and ops over the same arrays: lowering changes types of what the host makes."""
-    made = [*graph.inputs, *graph.constants, *(value for op in graph.ops for value in op.results)]
-    copies = {value: Value(value.name, value.type) for value in made}
-    return replace(
-        graph,
-        inputs=[copies[value] for value in graph.inputs],
-        outputs=[copies[value] for value in graph.outputs],
-        ops=[op.on(copies.__getitem__, tuple(copies[value] for value in op.results)) for op in graph.ops],
-        constants={copies[value]: array for value, array in graph.constants.items()},
-    )
 
 
 class Placed(NamedTuple):

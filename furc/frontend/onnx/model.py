@@ -18,10 +18,6 @@ from furc.isolated import Died, isolated
 from furc.onnx.files import Source, load
 from furc.onnx.graph import captured, fixed_batch, input_infos
 from furc.onnx.soundness import CHECK, NotValid, check_by_onnx, node_name
-from furc.quantizer.calibrated import is_calibrated
-from furc.quantizer.operators import QUANTIZED
-from furc.quantizer.optimize.opset import convert_opset
-from furc.quantizer.with_ranges import quantize
 from isa.errors import Loc, SourceError
 from passes.ir.types import DType
 
@@ -97,6 +93,8 @@ def _judged(
     _replace(proto.graph.input, [*given, *shown])
     opset = max((int(o.version) for o in proto.opset_import if o.domain in ("", "ai.onnx")), default=0)
     if 0 < opset < OLDEST_OPSET:
+        from furc.quantizer.optimize.opset import convert_opset  # here: with the quantizer, which few models need
+
         for index, node in enumerate(proto.graph.node):
             node.name = node_name(node, index)  # else the converter makes up names
         proto = convert_opset(proto, QUANTIZED_OPSET)
@@ -119,9 +117,12 @@ def _replace(field: Any, content: list[Any]) -> None:
 
 def in_qdq_form(proto: onnx.ModelProto) -> onnx.ModelProto:
     """A float model that carries calibrated ranges, as the vendor's quantizer writes it, quantized; others as is."""
-    if not is_calibrated(proto) or is_quantized(proto):  # the metadata stays when a model is quantized
+    if is_quantized(proto):  # the metadata stays when a model is quantized
         return proto
-    return onnx.load_from_string(quantize(proto))
+    from furc.quantizer.calibrated import is_calibrated  # here: see above
+    from furc.quantizer.with_ranges import quantize
+
+    return onnx.load_from_string(quantize(proto)) if is_calibrated(proto) else proto
 
 
 def is_quantized(proto: onnx.ModelProto) -> bool:
@@ -163,7 +164,11 @@ def _inlined(proto: onnx.ModelProto, source: str) -> onnx.ModelProto:
 
 
 def _check_quantized(proto: onnx.ModelProto, source: str) -> None:
-    if is_quantized(proto) or not any(node.op_type in QUANTIZED for node in proto.graph.node):
+    if is_quantized(proto):
+        return
+    from furc.quantizer.operators import QUANTIZED  # here: see above
+
+    if not any(node.op_type in QUANTIZED for node in proto.graph.node):
         return  # of a model without anything to quantize the host runs all
     name = source or "MODEL"
     hint = f"furc quantize {name} -o {Path(name).stem}.int8.onnx --calibration-data DIR"

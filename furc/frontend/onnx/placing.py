@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
-import networkx as nx
-
 from furc.frontend.entries import Entry, Joined, OnHost, Pending, Unary
 from furc.frontend.onnx.hosted import Cause, reads_of
 from furc.frontend.onnx.node import Node
@@ -147,6 +145,8 @@ class _Question:
 
     def _units(self) -> list[list[Node]]:
         """Nodes with float tensors between them, which nothing quantizes, go together. In execution order."""
+        import networkx as nx  # here: models that the NPU takes whole do not wait for it
+
         together: nx.Graph[int] = nx.Graph()
         together.add_nodes_from(node.index for node in self.computing)
         for node in self.computing:
@@ -162,6 +162,8 @@ class _Question:
 
     def _ordered(self, groups: list[list[int]]) -> list[list[int]]:
         """By dependencies between groups."""
+        import networkx as nx  # here: see above
+
         of = {self.computing[i].index: g for g, group in enumerate(groups) for i in group}
         graph: nx.DiGraph[int] = nx.DiGraph()
         graph.add_nodes_from(range(len(groups)))
