@@ -102,6 +102,7 @@ DOT = Kind(
 )
 HTML = Kind("a page of furc's", begins(rb'<!doctype html>.{0,80}<meta name="generator" content="furc">'))
 JSON = Kind("JSON of furc's", begins(rb'\{\n "model": .*"npu_ms": '))
+EVALUATION = Kind("an evaluation of furc's", begins(rb'\{\n "eval": '))
 DIFF = Kind("a comparison of furc's", begins(rb'\{\n "diff": \['))
 JOURNAL_HEADER = '{"furc": "the results of a sweep, one a line", "format": 1}\n'
 JOURNAL = Kind("the journal of a sweep", begins(re.escape(JOURNAL_HEADER.encode())))

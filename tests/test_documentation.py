@@ -98,6 +98,7 @@ EXAMPLES = {
     "A kind of advice": "uint8_input",
     "A model of the zoo": "fcn",
     "A calibration method": "ENTROPY",
+    "A detection head": "fastestdet",
     "An operator of the ONNX frontend": "Softplus",
     "An operator of the IR": "ReduceSum",
     "A pass": "order_turns",

@@ -2,7 +2,7 @@
 
     python -m benchmarks.quantizer.accuracy DATA [--task imagenet|coco|yolox|collapse]... [--limit N]
 
-DATA holds imagenet/ and coco/ with calib and eval splits, models/, and evaluate.py, which computes top-1 and mAP.
+DATA holds imagenet/ and coco/ with calib and eval splits, and models/. furc.evaluate scores, as `furc eval` does.
 Ranges come from calib alone; every figure is of eval, INT8 models compiled and run on the simulated NPU.
 Nothing is chosen by looking at eval.
 """
@@ -10,32 +10,39 @@ Nothing is chosen by looking at eval.
 from __future__ import annotations
 
 import argparse
-import importlib
-import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import onnx
 
+from furc.compiler import compile
+from furc.data.pixels import Pixels
+from furc.data.samples import SampleSource, read_samples
+from furc.evaluate.evaluate import Options, evaluate, read_truth
+from furc.evaluate.models import Model, onnx_model, session_model
+from furc.evaluate.result import Task as Kind
+from furc.evaluate.truth import Labelled, Truth
 from furc.onnx.graph import Array
 from furc.quantizer import CalibrationMethod, Observer, QuantizeOptions, quantize_model, runner_for
 from furc.quantizer.equalize import find_pairs, rescale
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.report import quantized_with
-from furc.quantizer.sqnr import Noise
-from furc.runtime.runner import NpuRunner, npu_runner_for
+from furc.runtime.session import Session
 
 MODELS = {
     "imagenet": "efficientnet_lite0_fp32",
     "coco": "fastestdet_fp32",
     "yolox": "yolox_nano_fp32",
     "collapse": "fastestdet_fp32",
+}
+PIXELS = {
+    "imagenet": Pixels(scale=1, mean=(127,), std=(128,)),
+    "coco": Pixels(channels="bgr"),
+    "collapse": Pixels(channels="bgr"),
+    "yolox": Pixels(channels="bgr", scale=1, fit="letterbox", place="top-left"),
 }
 PLAIN: dict[str, Any] = {"equalize": False, "bias_correction": False, "split": False}
 FULL: dict[str, Any] = {"equalize": True, "bias_correction": True, "split": True}
@@ -57,66 +64,58 @@ COLLAPSE_METHODS = ("MIN_MAX_ASYM", "PERCENTILE_SYM", "ENTROPY_SYM", "MSE_ASYM",
 
 @dataclass
 class Task:
-    """A network with its data. evaluate: the module in the data folder."""
+    """A network with its data."""
 
     name: str
     model: onnx.ModelProto
     calibration: list[dict[str, Array]]
-    evaluation: list[dict[str, Array]]
-    evaluate: ModuleType
-    limit: int | None
+    truth: Truth
+    options: Options
     on_npu: bool
 
     @property
-    def kind(self) -> str:
-        return "imagenet" if self.name == "imagenet" else "coco"
+    def classifies(self) -> bool:
+        return self.options.task is Kind.CLASSIFICATION
 
     def row(self, title: str, model: onnx.ModelProto, seconds: float) -> str:
         """One line of the table."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = str(Path(folder) / "model.onnx")
-            onnx.save(model, path)
-            runner = NpuRunner(path) if self.on_npu and model is not self.model else self.evaluate.OrtRunner(path)
-            found = self.evaluate.evaluate(self.kind, runner, "eval", self.limit)
-        noise, agreement = self._closeness(model)
-        merit = f"{found['top1']:.1f}" if self.kind == "imagenet" else f"{found['map']:.2f} | {found['map50']:.2f}"
-        same = f" | {agreement:.1f}" if self.kind == "imagenet" else ""
-        return f"| {title} | {merit}{same} | {noise:.2f} | {seconds:.1f} |"
+        models = [onnx_model(self.model, "float")]
+        if model is not self.model:
+            models.append(self._quantized(model))
+        found = evaluate(models, self.truth, self.options).models[-1]
+        first, *rest = (f"{estimate.value:.2f}" for estimate in found.figures.values())
+        db = "" if found.sqnr_db is None else f"{found.sqnr_db:.2f}"
+        same = 100.0 if found.agreement is None else found.agreement
+        merit = f"{first} | {same:.1f}" if self.classifies else f"{first} | {rest[0]}"
+        return f"| {title} | {merit} | {db} | {seconds:.1f} |"
 
     def header(self) -> str:
-        if self.kind == "imagenet":
+        if self.classifies:
             return "| | top-1 % | agreement % | output SQNR dB | seconds |\n|---|---|---|---|---|"
         return "| | mAP | mAP50 | output SQNR dB | seconds |\n|---|---|---|---|---|"
 
-    def _closeness(self, model: onnx.ModelProto) -> tuple[float, float]:
-        exact = runner_for(self.model)
-        found = npu_runner_for(model) if self.on_npu and model is not self.model else runner_for(model)
-        noises: dict[str, Noise] = {}
-        same = 0
-        for feed in self.evaluation:
-            wanted, got = exact(feed), found(feed)
-            for name, values in wanted.items():
-                noises.setdefault(name, Noise()).add(values, got[name])
-            first = next(iter(wanted))
-            same += int(wanted[first].argmax() == got[first].argmax())
-        ratio = float(np.mean([n.ratio for n in noises.values()]))
-        return (-10 * float(np.log10(ratio)) if ratio else float("inf")), 100 * same / len(self.evaluation)
+    def _quantized(self, model: onnx.ModelProto) -> Model:
+        if not self.on_npu:
+            return onnx_model(model, "int8")
+        return session_model(Session(compile(model, compiler_config={"use_program_loading": True})), "int8")
 
 
 def load_task(name: str, data: Path, limit: int | None, on_npu: bool) -> Task:
-    sys.path.insert(0, str(data))
-    evaluate = importlib.import_module("evaluate")
     model = onnx.load(str(data / "models" / f"{MODELS[name]}.onnx"))
-    size = model.graph.input[0].type.tensor_type.shape.dim[2].dim_value
-
-    def feeds(split: str) -> Iterator[dict[str, Array]]:
-        images = evaluate.imagenet(split) if name == "imagenet" else evaluate.coco(split, size, name == "yolox")
-        mean, scale = {"imagenet": (127, 128), "yolox": (0, 1)}.get(name, (0, 255))
-        for image, _ in images:
-            pixels = image.transpose(2, 0, 1)[None].astype(np.float32)
-            yield {model.graph.input[0].name: np.ascontiguousarray((pixels - np.float32(mean)) / np.float32(scale))}
-
-    return Task(name, model, list(feeds("calib")), list(feeds("eval"))[:limit], evaluate, limit, on_npu)
+    pixels = PIXELS[name]
+    if name == "imagenet":
+        options = Options(data=data / "imagenet/eval", pixels=pixels)
+        files = sorted(options.data.glob("*.jpg"))
+        truth = Truth(tuple(Labelled(file.name, file, int(file.stem.removeprefix("class"))) for file in files))
+        calibration = data / "imagenet/calib"
+    else:
+        options = Options(
+            data=data / "coco/eval/images", labels=data / "coco/eval/labels", task=Kind.DETECTION, pixels=pixels,
+            decode="yolox" if name == "yolox" else "fastestdet",
+        )  # fmt: skip
+        truth, calibration = read_truth(options), data / "coco/calib/images"
+    samples = read_samples(model, SampleSource(path=calibration, pixels=pixels))
+    return Task(name, model, samples, truth.first(limit), options, on_npu)
 
 
 def print_methods(task: Task, methods: tuple[str, ...]) -> None:

@@ -28,6 +28,7 @@ COMMANDS = {
     "profile": Entry("furc.cli.commands.profile", "Time a binary or a model: table, JSON, HTML or trace."),
     "diff": Entry("furc.cli.commands.diff", "Compare two binaries, models or profiles, layer by layer."),
     "verify": Entry("furc.cli.commands.verify", "Compare the NPU with ONNX Runtime or LiteRT, layer by layer."),
+    "eval": Entry("furc.cli.commands.eval", "Accuracy on labelled images: INT8 on the NPU beside float models."),
     "explain": Entry("furc.cli.commands.explain", "From a node to instructions, memory and cycles, and back."),
     "compare": Entry("furc.cli.commands.compare", "The old name of verify."),
     "bench": Entry("furc.cli.commands.bench", "Latency and throughput of the device, speed of the simulator."),

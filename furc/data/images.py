@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,16 @@ class Preprocess:
     channels: Literal["rgb", "bgr", "gray"] = "rgb"
     layout: Literal["nchw", "nhwc"] = "nchw"
     dtype: Literal["float32", "uint8"] = "float32"
+
+
+class Placed(NamedTuple):
+    """Where a letterboxed image lies in an input: its rows and columns there, by which factor, and from where on."""
+
+    rows: int
+    columns: int
+    ratio: float
+    left: int
+    top: int
 
 
 def find_images(source: Path) -> list[Path]:
@@ -91,16 +101,26 @@ def _fitted(image: Image.Image, p: Preprocess) -> Image.Image:
     rows, columns = p.size
     if p.fit == "stretch":
         return image.resize((columns, rows), _filter(image, rows, columns))
-    ratios = rows / image.height, columns / image.width
-    ratio = min(ratios) if p.fit == "letterbox" else max(ratios)
-    height, width = max(1, round(image.height * ratio)), max(1, round(image.width * ratio))
-    resized = image.resize((width, height), _filter(image, height, width))
-    left, top = (columns - width) // 2, (rows - height) // 2
+    at = placed((image.height, image.width), p)
+    resized = image.resize((at.columns, at.rows), _filter(image, at.rows, at.columns))
     if p.fit == "crop":
-        return resized.crop((-left, -top, columns - left, rows - top))
+        return resized.crop((-at.left, -at.top, columns - at.left, rows - at.top))
     canvas = Image.new(image.mode, (columns, rows), p.fill if image.mode == "L" else (p.fill,) * 3)
-    canvas.paste(resized, (left, top) if p.place == "centre" else (0, 0))
+    canvas.paste(resized, (at.left, at.top))
     return canvas
+
+
+def placed(size: tuple[int, int], p: Preprocess) -> Placed:
+    """Where an image of `size` (rows, columns) lies when it keeps its proportions: letterbox or crop. left and top of a
+    crop are not above 0."""
+    assert p.size is not None
+    rows, columns = p.size
+    ratios = rows / size[0], columns / size[1]
+    ratio = min(ratios) if p.fit == "letterbox" else max(ratios)
+    height, width = max(1, round(size[0] * ratio)), max(1, round(size[1] * ratio))
+    if p.fit == "letterbox" and p.place == "top-left":
+        return Placed(height, width, ratio, 0, 0)
+    return Placed(height, width, ratio, (columns - width) // 2, (rows - height) // 2)
 
 
 def _filter(image: Image.Image, rows: int, columns: int) -> Image.Resampling:

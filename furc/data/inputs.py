@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from PIL import Image
 
 from furc.data.arrays import Array, read_array
-from furc.data.images import find_images, preprocess_image, read_image
+from furc.data.images import Preprocess, find_images, preprocess_image, read_image
 from furc.data.pixels import USUAL, Pixels, preprocess_for
 from isa.errors import Loc, RunError, SourceError
 from passes.ir.op import Value
@@ -121,6 +122,11 @@ def _images(path: Path, tensor: Tensor, pixels: Pixels, told: Callable[[str], No
         raise SourceError("NoImages", f"{len(files)} images, a run takes {n}", at=at, hint=f"give a directory of {n}")
     if path.is_dir() and len(files) > n:
         told(f"{path}: {len(files)} images, the first {n} are run")
-    made = [preprocess_image(read_image(file), how) for file in files[:n]]
-    stacked = np.concatenate(made) if len(made) == n else np.repeat(made[0], n, axis=0)
-    return (stacked.astype(np.int16) - MIDDLE).astype(np.int8) if tensor.dtype == "int8" else stacked
+    made = [image_input(read_image(file), how, tensor.dtype) for file in files[:n]]
+    return np.concatenate(made) if len(made) == n else np.repeat(made[0], n, axis=0)
+
+
+def image_input(image: Image.Image, how: Preprocess, dtype: str) -> Array:
+    """An image as an input of this type: int8 holds pixels less MIDDLE."""
+    pixels = preprocess_image(image, how)
+    return (pixels.astype(np.int16) - MIDDLE).astype(np.int8) if dtype == "int8" else pixels

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from plotly.offline import get_plotlyjs
@@ -36,12 +36,13 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """A heading, what to know before reading, and tables or a figure."""
+    """A heading, what to know before reading, and tables or a figure. links: where cells of these texts lead."""
 
     heading: str = ""
     note: str = ""
     tables: Sequence[Table] = field(default_factory=tuple)
     figure: Figure | None = None
+    links: Mapping[str, str] = field(default_factory=dict)
 
 
 def page(title: str, sections: Sequence[Section]) -> str:
@@ -63,7 +64,7 @@ def text(value: str) -> str:
 def _section(index: int, section: Section) -> str:
     parts = [f"<h2>{html.escape(section.heading)}</h2>" if section.heading else ""]
     parts.append(f'<p class="note">{html.escape(section.note)}</p>' if section.note else "")
-    parts += [_table(table) for table in section.tables]
+    parts += [_table(table, section.links) for table in section.tables]
     if section.figure is not None:
         layout = {"height": section.figure.height, "template": None, **section.figure.layout}
         drawn = f"{_json(section.figure.data)}, {_json(layout)}, {_json(CONFIG)}"
@@ -75,11 +76,11 @@ def _json(value: object) -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
-def _table(table: Table) -> str:
+def _table(table: Table, links: Mapping[str, str]) -> str:
     right = [column.right for column in table.columns]
     head = "".join(_cell("th", column.heading, column.right) for column in table.columns)
-    body = "".join(_row(row, right) for row in table.rows)
-    foot = "".join(_row(row, right) for row in table.footer)
+    body = "".join(_row(row, right, links) for row in table.rows)
+    foot = "".join(_row(row, right, {}) for row in table.footer)
     caption = f'<p class="note">{html.escape(table.title)}</p>' if table.title else ""
     return (
         f'{caption}<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody>'
@@ -87,9 +88,13 @@ def _table(table: Table) -> str:
     )
 
 
-def _row(row: tuple[str, ...], right: list[bool]) -> str:
-    return f"<tr>{''.join(_cell('td', cell, on) for cell, on in zip(row, right, strict=True))}</tr>"
+def _row(row: tuple[str, ...], right: list[bool], links: Mapping[str, str]) -> str:
+    cells = (_cell("td", cell, on, links.get(cell, "")) for cell, on in zip(row, right, strict=True))
+    return f"<tr>{''.join(cells)}</tr>"
 
 
-def _cell(tag: str, content: str, right: bool) -> str:
-    return f'<{tag} class="right">{html.escape(content)}</{tag}>' if right else f"<{tag}>{html.escape(content)}</{tag}>"
+def _cell(tag: str, content: str, right: bool, link: str = "") -> str:
+    shown = html.escape(content)
+    if link:
+        shown = f'<a href="{html.escape(link)}">{shown}</a>'
+    return f'<{tag} class="right">{shown}</{tag}>' if right else f"<{tag}>{shown}</{tag}>"

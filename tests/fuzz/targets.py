@@ -236,6 +236,24 @@ def yaml_seeds() -> Mapping[str, Files]:
     return {str(i): {"m.yaml": text.encode(), **onnx_seeds()["digits"]} for i, text in enumerate(texts)}
 
 
+def label_seeds() -> Mapping[str, Files]:
+    """Every form of labels, of two images."""
+    import json
+
+    coco = {
+        "images": [{"id": 1, "file_name": "1.png"}, {"id": 2, "file_name": "2.png"}],
+        "annotations": [{"image_id": 1, "category_id": 3, "bbox": [1, 1, 2.5, 2], "area": 5, "iscrowd": 0}],
+        "categories": [{"id": 3, "name": "cat"}, {"id": 18, "name": "dog"}],
+    }
+    forms = {
+        "lines.csv": "file,label\n1.png,1\n2.png,dog\n",
+        "lines.txt": "1.png 0\n2.png 1\n",
+        "coco.json": json.dumps(coco),
+        "yolo.txt": "0 0.5 0.5 0.25 0.25\n1 0.1 0.1 0.1 0.1\n",
+    }
+    return {name: {name: text.encode()} for name, text in forms.items()}
+
+
 def array_seeds() -> Mapping[str, Files]:
     """A binary, a float model, and data for both in every form."""
     from PIL import Image
@@ -373,6 +391,32 @@ def run_yaml() -> None:
     furc("compile", "m.onnx", "-C", "m.yaml", "-o", "m.enf", "--no-cache")
 
 
+def run_labels() -> None:
+    from PIL import Image
+
+    from furc.evaluate.annotations import read_annotations
+    from furc.evaluate.labels import read_labels
+    from isa.errors import FurcError
+
+    [file] = (path for path in Path().iterdir() if path.stem in ("lines", "coco", "yolo"))
+    images, texts = Path("images"), Path("texts")
+    images.mkdir()
+    for number in (1, 2):
+        Image.new("RGB", (8, 4)).save(images / f"{number}.png")
+    try:
+        if file.name == "yolo.txt":
+            texts.mkdir()
+            file.rename(texts / "1.txt")
+            read_annotations(images, texts)
+        elif file.suffix == ".json":
+            read_annotations(images, file, partial=True)
+        else:
+            read_labels(images, file, ("cat", "dog"), partial=True)
+    except FurcError as error:
+        check_message(str(error))
+        raise Refused(str(error)) from error
+
+
 def run_data() -> None:
     [data] = Path().glob("data.*")
     refused = None
@@ -441,6 +485,7 @@ TARGETS = {
         Target("asm", asm_seeds, damaged_text(".asm"), run_asm),
         Target("toml", toml_seeds, damaged_text(".toml"), run_toml),
         Target("yaml", yaml_seeds, damaged_text(".yaml"), run_yaml),
+        Target("labels", label_seeds, damaged_text(".csv", ".txt", ".json"), run_labels),
         Target("data", array_seeds, damaged_data, run_data),
         Target("graphs", graph_seeds, no_files, run_graph),
     )

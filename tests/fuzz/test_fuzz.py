@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).resolve().parent
-TARGETS = ("enf", "onnx", "float", "calibrated", "tflite", "ir", "asm", "toml", "yaml", "data", "graphs")
+TARGETS = ("enf", "onnx", "float", "calibrated", "tflite", "ir", "asm", "toml", "yaml", "labels", "data", "graphs")
 KNOWN = {line for line in (HERE / "known.txt").read_text().splitlines() if line and not line.startswith("#")}
 
 

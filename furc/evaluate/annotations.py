@@ -1,0 +1,181 @@
+"""Objects in images: COCO's annotation JSON, or a folder with a text file for each image as YOLO's tools write them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from furc.data.images import read_image
+from furc.evaluate.truth import Annotated, Objects, Truth, bad, complete, images_below, objects, outside, read_text
+from isa.errors import SourceError
+
+COCO_FORM = "COCO's form is {images: [{id, file_name}], annotations: [{image_id, category_id, bbox}], categories}"
+YOLO_FORM = "a line is: class, then centre x and y, width and height as fractions of the image"
+
+
+def read_annotations(folder: Path, labels: Path, classes: Sequence[str] = (), *, partial: bool = False) -> Truth:
+    """Images with their objects. labels: COCO JSON, or a folder of YOLO text files; images without one have no objects.
+
+    Classes of COCO are its categories, in the order of their ids. Raises SourceError NoImages, LabelsNotFound,
+    BadLabels, NoLabel, ImageMissing, NoSuchClass.
+    """
+    if labels.is_dir():
+        return _of_yolo(folder, labels, classes, partial=partial)
+    return _of_coco(folder, labels, classes, partial=partial)
+
+
+# --- COCO -------------------------------------------------------------------------------------------------------
+
+
+class _Box(NamedTuple):
+    corners: tuple[float, float, float, float]
+    category: int
+    crowd: bool
+    area: float
+
+
+def _of_coco(folder: Path, labels: Path, classes: Sequence[str], *, partial: bool) -> Truth:
+    content = _parsed(labels)
+    categories = sorted(
+        (_number(labels, c, "id"), str(c.get("name", ""))) for c in _list(labels, content, "categories")
+    )
+    index = {number: place for place, (number, _) in enumerate(categories)}
+    if len(index) != len(categories) or not categories:
+        raise bad(labels, "its categories have no ids of their own", COCO_FORM)
+    names = {
+        _number(labels, image, "id"): _text(labels, image, "file_name") for image in _list(labels, content, "images")
+    }
+    if len(names) != len(content["images"]) or len(set(names.values())) != len(names):
+        raise bad(labels, "two images have one id or one file_name", "give each image its own")
+    boxes: dict[int, list[_Box]] = {number: [] for number in names}
+    for entry in _list(labels, content, "annotations"):
+        number, category = _number(labels, entry, "image_id"), _number(labels, entry, "category_id")
+        if number not in boxes:
+            raise bad(labels, f"an annotation is of image {number}, which is not listed", "list it under images")
+        if category not in index:
+            raise bad(
+                labels, f"an annotation is of category {category}, which is not listed", "list it under categories"
+            )
+        boxes[number].append(_box(labels, entry, index[category]))
+    files = {str(file.relative_to(folder)): file for file in images_below(folder)}
+    known = {str(Path(name)): number for number, name in names.items()}
+    left_out = complete([n for n in known if n not in files], [n for n in files if n not in known], labels, folder,
+                        partial=partial)  # fmt: skip
+    images = (Annotated(n, files[n], _objects(boxes[known[n]])) for n in sorted(known) if n in files)
+    return Truth(tuple(images), tuple(classes) or tuple(name for _, name in categories), left_out)
+
+
+def _parsed(path: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise bad(path, f"this is no JSON: {error}", COCO_FORM) from error
+    if not isinstance(content, dict):
+        raise bad(path, "this is not COCO's JSON", COCO_FORM)
+    return content
+
+
+def _list(path: Path, content: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    found = content.get(key)
+    if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
+        raise bad(path, f"there is no list '{key}' of objects", COCO_FORM)
+    return found
+
+
+def _number(path: Path, entry: Mapping[str, Any], key: str) -> int:
+    found = entry.get(key)
+    if not isinstance(found, int) or isinstance(found, bool) or abs(found) >= 1 << 63:
+        raise bad(path, f"'{key}' is no number in {_shown(entry)}", COCO_FORM)
+    return found
+
+
+def _text(path: Path, entry: Mapping[str, Any], key: str) -> str:
+    found = entry.get(key)
+    if not isinstance(found, str) or not found or "\0" in found:
+        raise bad(path, f"'{key}' is no name in {_shown(entry)}", COCO_FORM)
+    return found
+
+
+def _box(path: Path, entry: Mapping[str, Any], category: int) -> _Box:
+    found = entry.get("bbox")
+    if not isinstance(found, list) or len(found) != 4 or not all(map(_finite, found)) or min(found[2:]) < 0:
+        raise bad(path, f"'bbox' is not left, top, width, height in {_shown(entry)}", "four numbers, in pixels")
+    left, top, width, height = map(float, found)
+    area = entry.get("area")
+    return _Box((left, top, left + width, top + height), category, entry.get("iscrowd") in (1, True),
+                width * height if area is None or not _finite(area) else float(area))  # fmt: skip
+
+
+def _finite(value: object) -> bool:
+    """A number that is one: JSON's may be too large for a float."""
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def _objects(boxes: Sequence[_Box]) -> Objects:
+    return objects([b.corners for b in boxes], [b.category for b in boxes], [b.crowd for b in boxes],
+                   [b.area for b in boxes])  # fmt: skip
+
+
+def _shown(entry: Mapping[str, Any]) -> str:
+    text = repr(dict(list(entry.items())[:4]))
+    return text if len(text) <= 100 else f"{text[:100]}..."
+
+
+# --- YOLO -------------------------------------------------------------------------------------------------------
+
+
+def _of_yolo(folder: Path, labels: Path, classes: Sequence[str], *, partial: bool) -> Truth:
+    files = images_below(folder)
+    texts = {path.relative_to(labels).with_suffix("") for path in labels.rglob("*.txt")}
+    names = {file.relative_to(folder).with_suffix(""): file for file in files}
+    left_out = complete([str(name) for name in sorted(texts) if name not in names and name.name != "classes"], (),
+                        labels, folder, partial=partial)  # fmt: skip
+    images = []
+    for name, file in names.items():
+        text = labels / name.with_suffix(".txt")
+        found = _read_yolo(text, file, len(classes)) if name in texts else objects([], [])
+        images.append(Annotated(str(file.relative_to(folder)), file, found))
+    if not any(len(image.objects.classes) for image in images):
+        raise SourceError("NoLabel", f"no object in any of {len(images)} images", at=bad(labels, "", "").at,
+                          hint="text files are named as the images are, with .txt")  # fmt: skip
+    return Truth(tuple(images), tuple(classes), left_out)
+
+
+def _read_yolo(path: Path, image: Path, count: int) -> Objects:
+    classes, boxes = list[int](), list[list[float]]()
+    for line, text in enumerate(read_text(path).splitlines(), 1):
+        words = text.split()
+        if not words:
+            continue
+        try:
+            label, *numbers = int(words[0][:18]), *map(float, words[1:5])
+        except ValueError:
+            numbers, label = [], 0
+        if len(numbers) != 4 or not all(map(math.isfinite, numbers)) or label < 0:
+            raise bad(path, "this line is no object", YOLO_FORM, line)
+        if count and label >= count:
+            raise outside(path, image.name, label, count, line)
+        classes.append(label)
+        boxes.append(numbers)
+    fractions = np.asarray(boxes, np.float64).reshape(-1, 4)
+    width, height = _size(image)
+    middle, half = fractions[:, :2] * (width, height), fractions[:, 2:] * (width, height) / 2
+    return objects(np.concatenate([middle - half, middle + half], 1), classes)
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """Columns and rows, from the head of the file where that can be read."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except Exception:  # Pillow's decoders raise whatever their parsing meets
+        return read_image(path).size

@@ -1,0 +1,72 @@
+"""How close the outputs of two models are, whatever they mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from furc.quantizer.sqnr import Noise, mean_ratio
+
+Array = NDArray[Any]
+
+
+@dataclass(slots=True)
+class Closeness:
+    """Summed over images. db: of the outputs, each counting alike; worst: SQNR of every image, in order.
+
+    agreement: share of images with the same largest value in the first output, in percent."""
+
+    noises: dict[str, Noise] = field(default_factory=dict)
+    cosines: list[float] = field(default_factory=list)
+    worst: list[float] = field(default_factory=list)
+    same: int = 0
+
+    def add(self, exact: Mapping[str, Array], found: Mapping[str, Array]) -> None:
+        """Of one image, paired outputs of one shape."""
+        own, cosines = dict[str, Noise](), []
+        for name, values in exact.items():
+            a, b = (np.asarray(v, np.float32).reshape(-1) for v in (values, found[name]))
+            self.noises.setdefault(name, Noise()).add(a, b)
+            own.setdefault(name, Noise()).add(a, b)
+            length = float(np.linalg.norm(a)) * float(np.linalg.norm(b))
+            cosines.append(float(np.dot(a, b)) / length if length else float(not a.any() and not b.any()))
+        first = next(iter(exact))
+        self.same += int(np.argmax(exact[first]) == np.argmax(found[first]))
+        self.cosines.append(float(np.mean(cosines)))
+        self.worst.append(decibel(mean_ratio(own)))
+
+    @property
+    def db(self) -> float:
+        return decibel(mean_ratio(self.noises))
+
+    @property
+    def cosine(self) -> float:
+        return float(np.mean(self.cosines)) if self.cosines else 1.0
+
+    @property
+    def agreement(self) -> float:
+        return 100 * self.same / max(len(self.worst), 1)
+
+
+def paired(reference: Mapping[str, Array], outputs: Mapping[str, Array]) -> dict[str, Array] | None:
+    """Outputs under the reference's names: by name, or in order. None where they are not comparable."""
+    named = dict(outputs) if outputs.keys() == reference.keys() else None
+    if named is None and len(outputs) == len(reference):
+        named = dict(zip(reference, outputs.values(), strict=True))
+    if named is None:
+        return None
+    comparable = all(
+        named[n].shape == v.shape and (named[n].dtype.kind == "f") == (v.dtype.kind == "f")
+        for n, v in reference.items()
+    )
+    return named if comparable else None
+
+
+def decibel(ratio: float) -> float:
+    """Of noise over signal, at most 120."""
+    return min(120.0, -10 * math.log10(max(ratio, 1e-30)))

@@ -1,0 +1,1 @@
+"""What detection networks end in: a file for each kind of head."""

@@ -1,0 +1,144 @@
+"""Labels and annotations: every form that users have, and what is said where they are wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from furc.evaluate.annotations import read_annotations
+from furc.evaluate.labels import read_labels
+from furc.evaluate.truth import Annotated, Labelled, Truth
+from isa.errors import FurcError
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    for name in ("a/1.png", "a/2.png", "b/3.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 20)).save(folder / name)
+    return folder
+
+
+def labels(truth: Truth) -> dict[str, int]:
+    return {image.name: image.label for image in truth.images if isinstance(image, Labelled)}
+
+
+def text(path: Path, content: str) -> Path:
+    path.write_text(content)
+    return path
+
+
+ALL = {"a/1.png": 0, "a/2.png": 0, "b/3.png": 1}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "a/1.png,0\na/2.png,0\nb/3.png,1\n",
+        "file,label\r\n./a/1.png,0\r\na/2.png, 0\r\n\r\nb/3.png,1",
+        "a/1.png 0\na/2.png 0\nb/3.png 1\n",
+        "a/1.png\tcat\na/2.png\tcat\nb/3.png\tdog, big\n",
+        '"a/1.png",cat\n"a/2.png",cat\n"b/3.png","dog, big"\n',
+    ],
+)
+def test_lines_of_file_and_label(images: Path, tmp_path: Path, content: str) -> None:
+    assert labels(read_labels(images, text(tmp_path / "l.csv", content), ("cat", "dog, big"))) == ALL
+
+
+def test_directories_are_classes(images: Path) -> None:
+    truth = read_labels(images)
+    assert labels(truth) == ALL and truth.classes == ("a", "b")
+    assert labels(read_labels(images, classes=("z", "b big", "a"), offset=1)) == {
+        "a/1.png": 3,
+        "a/2.png": 3,
+        "b/3.png": 2,
+    }
+
+
+def test_directories_that_are_numbers_are_those_classes(images: Path) -> None:
+    (images / "a").rename(images / "10")
+    (images / "b").rename(images / "2")
+    assert labels(read_labels(images)) == {"10/1.png": 10, "10/2.png": 10, "2/3.png": 2}
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "said"),
+    [
+        ("a/1.png,0\n", "NoLabel", "no label for 'a/2.png', 'b/3.png'"),
+        ("a/1.png,0\na/2.png,0\nb/3.png,1\nx.png,1\n", "ImageMissing", "'x.png' is not in"),
+        ("a/1.png,0\na/1.png,1\n", "BadLabels", "'a/1.png' has two labels"),
+        ("a/1.png,cow\n", "BadLabels", "'cow' is no class"),
+        ("a/1.png\n", "BadLabels", "this line is not file,label"),
+        ("", "BadLabels", "there are no labels in it"),
+    ],
+)
+def test_wrong_labels_are_named(images: Path, tmp_path: Path, content: str, name: str, said: str) -> None:
+    with pytest.raises(FurcError) as caught:
+        read_labels(images, text(tmp_path / "l.csv", content))
+    assert caught.value.name == name and said in caught.value.message and caught.value.hint
+
+
+def test_partial_leaves_out_what_has_no_partner(images: Path, tmp_path: Path) -> None:
+    truth = read_labels(images, text(tmp_path / "l.csv", "a/1.png,0\nx.png,1\n"), partial=True)
+    assert labels(truth) == {"a/1.png": 0} and truth.left_out == ("x.png", "a/2.png", "b/3.png")
+
+
+def coco(**changes: Any) -> dict[str, Any]:
+    return {
+        "images": [{"id": n, "file_name": f} for n, f in ((7, "a/1.png"), (3, "a/2.png"), (1, "b/3.png"))],
+        "categories": [{"id": 90, "name": "dog"}, {"id": 18, "name": "cat"}],
+        "annotations": [{"image_id": 7, "category_id": 90, "bbox": [1, 2, 10, 5], "iscrowd": 0, "area": 20}],
+        **changes,
+    }  # fmt: skip
+
+
+def objects_of(truth: Truth) -> dict[str, list[Any]]:
+    return {
+        i.name: [i.objects.boxes.tolist(), i.objects.classes.tolist()] for i in truth.images if isinstance(i, Annotated)
+    }
+
+
+def test_coco_and_yolo_say_the_same(images: Path, tmp_path: Path) -> None:
+    found = read_annotations(images, text(tmp_path / "coco.json", json.dumps(coco())))
+    assert found.classes == ("cat", "dog") and found.images[0].path == images / "a/1.png"
+    assert objects_of(found) == {"a/1.png": [[[1, 2, 11, 7]], [1]], "a/2.png": [[], []], "b/3.png": [[], []]}
+    (tmp_path / "labels/a").mkdir(parents=True)
+    text(tmp_path / "labels/a/1.txt", "1 0.15 0.225 0.25 0.25\n")
+    assert objects_of(read_annotations(images, tmp_path / "labels")) == objects_of(found)
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "said"),
+    [
+        ("[", "BadLabels", "this is no JSON"),
+        ("[" * 100000, "BadLabels", "this is no JSON"),
+        ([], "BadLabels", "this is not COCO's JSON"),
+        (coco(images=3), "BadLabels", "there is no list 'images' of objects"),
+        (coco(categories=[{"id": 1}, {"id": 1}]), "BadLabels", "its categories have no ids of their own"),
+        (coco(annotations=[{"image_id": 7, "category_id": 5}]), "BadLabels", "an annotation is of category 5"),
+        (coco(annotations=[{"image_id": 8, "category_id": 90}]), "BadLabels", "an annotation is of image 8"),
+        (coco(annotations=[{"image_id": 7, "category_id": 90, "bbox": [1, 2, float("inf"), 3]}]), "BadLabels", "bbox"),
+        (coco(annotations=[{"image_id": 7, "category_id": 90, "bbox": [1, 2, 10**400, 3]}]), "BadLabels", "'bbox' is"),
+        (coco(images=[{"id": 7, "file_name": "a/1.png"}]), "NoLabel", "no label for 'a/2.png'"),
+        (coco(images=[*coco()["images"], {"id": 9, "file_name": "x"}]), "ImageMissing", "'x' is not in"),
+    ],
+)  # fmt: skip
+def test_wrong_annotations_are_named(images: Path, tmp_path: Path, content: Any, name: str, said: str) -> None:
+    written = content if isinstance(content, str) else json.dumps(content)
+    with pytest.raises(FurcError) as caught:
+        read_annotations(images, text(tmp_path / "coco.json", written))
+    assert caught.value.name == name and said in caught.value.message and caught.value.hint
+
+
+@pytest.mark.parametrize("line", ["1 0.1 0.1", "x 0 0 1 1", "1 nan 0 1 1", "-1 0 0 1 1"])
+def test_a_wrong_line_of_yolo_is_named(images: Path, tmp_path: Path, line: str) -> None:
+    (tmp_path / "labels/a").mkdir(parents=True)
+    text(tmp_path / "labels/a/1.txt", f"0 0.5 0.5 0.1 0.1\n{line}\n")
+    with pytest.raises(FurcError, match="this line is no object") as caught:
+        read_annotations(images, tmp_path / "labels")
+    assert str(caught.value.at).endswith("1.txt:2")
