@@ -174,6 +174,13 @@ class Graph:
         known = info is not None and info.type.tensor_type.HasField("shape")
         return len(info.type.tensor_type.shape.dim) if info is not None and known else None
 
+    def extents(self, name: str) -> tuple[int | None, ...] | None:
+        """Of a tensor, None for each that is open; None where not even their number is known."""
+        if self.rank(name) is None or name in self.constants:
+            return self.shape(name)
+        dims = self._infos[name].type.tensor_type.shape.dim
+        return tuple(int(d.dim_value) if d.HasField("dim_value") else None for d in dims)
+
     def is_float(self, name: str) -> bool:
         """Whether a tensor is float32, as far as shape inference knows."""
         if name in self.constants:

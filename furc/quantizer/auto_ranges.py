@@ -23,13 +23,14 @@ from furc.quantizer.float_run import Feed
 from furc.quantizer.judge import Judge
 from furc.quantizer.method import WEIGHTED, CalibrationMethod
 from furc.quantizer.scheme import choose_grids
+from furc.quantizer.sensitivity import Channels
 from furc.quantizer.simulate import Simulation
 from furc.quantizer.sqnr import Noise
 
 BUDGET = 10.0  # float inferences of the whole data, all of a quantization with "auto" together
 DEFAULT_COST = 5.0  # of them are spent before the first trial
-SIMULATED_COST, CORRECTED_COST = 3.0, 5.0  # inferences that one sample simulated, or corrected with, costs
-CORRECT_SAMPLES = 8
+SIMULATED_COST = 3.0  # inferences that one sample simulated costs
+TRIAL_COST = 5.0  # inferences that a candidate costs before it is simulated: ranges, biases, a session
 CANDIDATES = (WEIGHTED, "MSE_ASYM", "SQNR_ASYM", "PERCENTILE_ASYM", "MIN_MAX_ASYM", "MSE_SYM", "SQNR_SYM",
               "PERCENTILE_SYM", "ENTROPY_ASYM", "ENTROPY_SYM", "MIN_MAX_SYM")  # fmt: skip
 FEWEST = 2  # trials, whatever the budget says
@@ -49,10 +50,10 @@ class Trial:
         return sum(self.halves) / 2
 
 
-def affordable(samples: int, held: int, *, corrected: bool, budget: float = BUDGET) -> int:
+def affordable(samples: int, held: int, *, budget: float = BUDGET) -> int:
     """How many candidates can be tried within a budget of so many float inferences of all samples."""
-    each = held * SIMULATED_COST + CORRECTED_COST * CORRECT_SAMPLES * corrected
-    return int(np.clip((budget - DEFAULT_COST) * samples / max(each, 1), FEWEST, len(CANDIDATES)))
+    each = held * SIMULATED_COST + TRIAL_COST
+    return int(np.clip((budget - DEFAULT_COST) * samples / each, FEWEST, len(CANDIDATES)))
 
 
 def choose_method(
@@ -61,15 +62,16 @@ def choose_method(
     held: Sequence[Feed],
     judge: Judge,
     *,
-    correct_with: Sequence[Feed] = (),
+    correct_with: Mapping[str, Channels] | None = None,
     trials: int = len(CANDIDATES),
     progress: Progress | None = None,
 ) -> list[Trial]:
-    """The candidates tried, the chosen one first. held: samples that the ranges have not seen."""
+    """The candidates tried, the chosen one first. held: samples that the ranges have not seen. correct_with: what was
+    seen of tensors, to correct biases by; None where they will not be."""
     judging = _Judging(graph, held, judge)
     found = []
     for done, method in enumerate(CANDIDATES[:trials]):
-        found.append(judging.trial(method, ranges_by(method), correct_with[:CORRECT_SAMPLES]))
+        found.append(judging.trial(method, ranges_by(method), correct_with or {}))
         if progress is not None:
             progress("try methods", done + 1, trials)
     return chosen_first(found)
@@ -94,9 +96,10 @@ class _Judging:
         run = RunModel(judged.model(), spinning=False)
         self._exact = [run(feed) for feed in held]
 
-    def trial(self, method: str, ranges: Ranges, correct_with: Sequence[Feed]) -> Trial:
+    def trial(self, method: str, ranges: Ranges, correct_with: Mapping[str, Channels]) -> Trial:
         graph, scheme = Graph(self._graph.model()), choose_grids(self._graph, ranges)
-        correct_biases(graph, scheme, correct_with)
+        if correct_with:
+            correct_biases(graph, scheme, correct_with)
         judged, _ = self._judge.judged(graph)
         simulation = Simulation(judged, scheme, self._outputs)
         found = [simulation(feed, scheme.grids) for feed in self._held]

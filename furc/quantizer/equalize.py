@@ -46,15 +46,24 @@ def equalize(graph: Graph, samples: Sequence[Feed]) -> int:
     pairs = find_pairs(graph)
     if not pairs or not samples:
         return 0
-    magnitude = _channel_magnitudes(graph, [pair.activation for pair in pairs], samples)
-    usable = [pair for pair in pairs if _open_clip(graph, pair, magnitude[pair.activation])]
+    return len(equalize_by(graph, _channel_magnitudes(graph, [pair.activation for pair in pairs], samples)))
+
+
+def equalize_by(graph: Graph, magnitudes: Mapping[str, Float64]) -> list[tuple[Pair, Float64]]:
+    """As `equalize`, by magnitudes of channels that are known: [channels] of each activation. What was evened out, and
+    what its channels were divided by; what is not among them stays."""
+    pairs = [pair for pair in find_pairs(graph) if pair.activation in magnitudes]
+    usable = [pair for pair in pairs if _open_clip(graph, pair, magnitudes[pair.activation])]
+    magnitude = dict(magnitudes)
+    divided = {pair.activation: np.ones(magnitude[pair.activation].shape) for pair in usable}
     for _ in range(SWEEPS):
         for pair in usable:
             scale = _scales(graph, pair, magnitude[pair.activation])
             rescale(graph, pair, scale)
             magnitude[pair.activation] = magnitude[pair.activation] / scale
+            divided[pair.activation] = divided[pair.activation] * scale
     graph.remove_dead()
-    return len(usable)
+    return [(pair, divided[pair.activation]) for pair in usable]
 
 
 def find_pairs(graph: Graph) -> list[Pair]:

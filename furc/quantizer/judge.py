@@ -7,7 +7,7 @@ sigmoid. Where the model itself ends in Sigmoid or Softmax, its outputs are judg
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -57,9 +57,28 @@ class Judge:
         copy.outputs = names
         return copy, names
 
+    def seen(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
+        """A model's outputs as they are behind their nonlinearities."""
+        return {name: BEHIND[self.behind[name]](v) if name in self.behind else v for name, v in outputs.items()}
 
-def judge_for(graph: Graph, samples: Sequence[Feed], task: Task = Task.AUTO) -> Judge:
-    """The judge of a model. samples: one is enough, to see what kind of numbers the outputs are."""
+
+def _sigmoid(values: Array) -> Array:
+    return np.asarray(1 / (1 + np.exp(-np.clip(values, -80, 80))), np.float32)
+
+
+def _softmax(values: Array) -> Array:
+    powers = np.exp(values - values.max(1, keepdims=True))
+    return np.asarray(powers / powers.sum(1, keepdims=True), np.float32)
+
+
+BEHIND: Mapping[str, Callable[[Array], Array]] = {"Sigmoid": _sigmoid, "Softmax": _softmax}
+
+
+def judge_for(
+    graph: Graph, samples: Sequence[Feed], task: Task = Task.AUTO, outputs: Mapping[str, Array] | None = None
+) -> Judge:
+    """The judge of a model. samples: one is enough, to see what kind of numbers the outputs are; none is run where
+    `outputs` of one are at hand."""
     free = [name for name in graph.outputs if graph.is_float(name) and not _is_bounded(graph, name)]
     match task:
         case Task.NONE:
@@ -69,7 +88,9 @@ def judge_for(graph: Graph, samples: Sequence[Feed], task: Task = Task.AUTO) -> 
         case Task.DETECT:
             return Judge(dict.fromkeys(free, "Sigmoid"))
     maps = [name for name in free if _is_map(graph.shape(name))]
-    values = RunModel(graph.model(), spinning=False)(samples[0]) if maps and samples else {}
+    values = outputs or {}
+    if outputs is None and maps and samples:
+        values = RunModel(graph.model(), spinning=False)(samples[0])
     return Judge({name: "Sigmoid" for name in maps if _may_be_logits(values.get(name))})
 
 

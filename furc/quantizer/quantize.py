@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
 import onnx
 
 from furc.data.feeds import feeds, taken_by
@@ -14,26 +16,28 @@ from furc.quantizer.auto_ranges import affordable, choose_method
 from furc.quantizer.bias_correction import correct_biases
 from furc.quantizer.calibrator import Observer, Progress, Ranges
 from furc.quantizer.equalize import equalize
+from furc.quantizer.float_run import Feed
 from furc.quantizer.held import Kept, keep
 from furc.quantizer.judge import judge_for
 from furc.quantizer.keep_float import keep_float
 from furc.quantizer.local_tuning import tune_ranges
 from furc.quantizer.method import AUTO, WEIGHTED, CalibrationMethod, method_named
 from furc.quantizer.noise_lint import AUTO_MAY, noise_findings
+from furc.quantizer.one_pass import OnePass
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.options import QuantizeOptions
 from furc.quantizer.qdq import check_not_quantized
 from furc.quantizer.rounding import reconstruct_rounding
 from furc.quantizer.scheme import choose_grids
+from furc.quantizer.sensitivity import Channels
 from furc.quantizer.split_plan import Channeled, SplitChoice, split_where_it_pays
 from furc.quantizer.split_price import LatencyPrice
-from furc.quantizer.surveyed import surveyed
+from furc.quantizer.surveyed import evened_out, surveyed, with_gains
 from furc.quantizer.warning import LintWarning
-from furc.quantizer.weighted_calibration import Weighted, free_tensors
+from furc.quantizer.weighted_calibration import seen_tensors, single_ranges, weighted_ranges
 from furc.quantizer.with_ranges import written
 
 TUNING_SHARE = 2.0  # of the float inferences: what tuning may cost
-CORRECT_SAMPLES = 16  # for bias correction: means settle fast
 HELD_BACK = 8  # samples that method "auto" judges by, at most
 HELD_BACK_SHARE = 2  # at most one in so many
 
@@ -86,75 +90,109 @@ def _quantized(model: Source, data: object, options: QuantizeOptions, progress: 
     check_not_quantized(graph)
     keep_float(graph, options.keep_float)
     kept = keep(feeds(taken_by(graph), data))
-    if options.equalize:
-        say("equalize", 0, None)
-        equalize(graph, kept.samples)
-    tensors, splits, price = Channeled(), list[SplitChoice](), LatencyPrice(graph)
-    if options.split or options.method in (WEIGHTED, AUTO):
-        say("survey", 0, None)
-        tensors = surveyed(graph, kept.samples, options.task, say)
+    total = len(data) if hasattr(data, "__len__") else None
+    one_pass = options.method in (WEIGHTED, AUTO)
+    price = LatencyPrice(graph)
+    tensors = _seen(graph, kept, options, say, total) if one_pass else _surveyed(graph, kept, options, say)
+    splits = list[SplitChoice]()
     if options.split:
         say("split", 0, None)
         splits, tensors = split_where_it_pays(graph, tensors, price)
     explained = Graph(graph.model())
-    ranges = _ranges(graph, kept, options, progress, len(data) if hasattr(data, "__len__") else None, tensors)
+    samples = total or len(kept.samples)
+    if options.method == AUTO:
+        ranges = _auto_ranges(graph, kept.samples, options, say, samples, tensors)
+    elif options.method == WEIGHTED:
+        ranges = weighted_ranges(graph, tensors, every=options.form == "calibrated", progress=say)
+        ranges = _tuned(graph, ranges, tensors, kept.samples, samples, say)
+    else:
+        ranges, tensors = _single_ranges(graph, kept, options, say, total, tensors)
     scheme = choose_grids(graph, ranges)
     if options.adaround:
         reconstruct_rounding(graph, scheme, kept.samples, progress=progress)
     if options.bias_correction:
-        correct_biases(graph, scheme, kept.samples[:CORRECT_SAMPLES], progress)
+        say("correct biases", 0, None)
+        correct_biases(graph, scheme, tensors)
     say("write", 0, None)
-    return Outcome(written(graph, ranges, options.form, options.input_dtype), splits, explained, tensors, price)
+    known = {name: of for name, of in tensors.items() if of.gain.any()}
+    return Outcome(written(graph, ranges, options.form, options.input_dtype), splits, explained, known, price)
 
 
 def _silent(what: str, done: int, total: int | None) -> None:
     """For who does not ask."""
 
 
-def _ranges(
-    graph: Graph, kept: Kept, options: QuantizeOptions, progress: Progress | None, total: int | None, tensors: Channeled
+def _seen(graph: Graph, kept: Kept, options: QuantizeOptions, say: Progress, total: int | None) -> Channeled:
+    """One pass over all data; then channels are evened out, and errors in them get their gains."""
+    every = options.form == "calibrated"
+    names = seen_tensors(graph, every=every)
+    looking = OnePass(graph, names, samples=total, kept=len(kept.samples))
+    for feed in kept.all():
+        looking.look(feed)
+        say("calibrate", looking.samples, total)
+    seen = looking.found()
+    if options.equalize:
+        say("equalize", 0, None)
+        seen = evened_out(graph, seen)
+    say("survey", 0, None)
+    return with_gains(graph, seen, kept.samples, looking.outputs, options.task, say)
+
+
+def _surveyed(graph: Graph, kept: Kept, options: QuantizeOptions, say: Progress) -> Channeled:
+    """Before one of the single methods, which look at all values of all data by themselves."""
+    if options.equalize:
+        say("equalize", 0, None)
+        equalize(graph, kept.samples)
+    if not options.split:
+        return {}
+    say("survey", 0, None)
+    return surveyed(graph, kept.samples, options.task, say)
+
+
+def _single_ranges(
+    graph: Graph, kept: Kept, options: QuantizeOptions, say: Progress, total: int | None, tensors: Channeled
+) -> tuple[Ranges, Channeled]:
+    """Ranges by one of the ten methods, and what was seen of the tensors that decide about biases."""
+    method = method_named(options.method)
+    observer = Observer(graph, bins=method.criterion != "MIN_MAX")
+    observer.observe(kept.all(), say, total)
+    ranges = observer.ranges(method, options.percentage, progress=say)
+    if not options.bias_correction:
+        return ranges, tensors
+    looking = OnePass(graph, seen_tensors(graph), samples=len(kept.samples))
+    for feed in kept.samples:
+        looking.look(feed)
+    found = looking.found()
+    unknown = {name: Channels(of.low, of.high, np.zeros(len(of.low)), of) for name, of in found.items()}
+    return ranges, {name: replace(tensors.get(name, unknown[name]), seen=of) for name, of in found.items()}
+
+
+def _tuned(
+    graph: Graph, ranges: Ranges, tensors: Channeled, samples: Sequence[Feed], count: int, say: Progress
 ) -> Ranges:
-    if options.method == AUTO:
-        return _auto_ranges(graph, kept, options, progress, total, tensors)
-    if options.method == WEIGHTED:
-        weighted = Weighted(graph, tensors, every=options.form == "calibrated", samples=total)
-        weighted.observer.observe(kept.all(), progress, total)
-        passes = TUNING_SHARE * (total or len(kept.samples))
-        ranges = weighted.ranges(progress)
-        if progress is not None:
-            progress("tune ranges", 0, None)
-        return tune_ranges(graph, ranges, tensors, kept.samples, passes=passes)
-    observer = Observer(graph, bins=method_named(options.method).criterion != "MIN_MAX")
-    observer.observe(kept.all(), progress, total)
-    return observer.ranges(method_named(options.method), options.percentage, progress=progress)
+    say("tune ranges", 0, None)
+    return tune_ranges(graph, ranges, tensors, samples, passes=TUNING_SHARE * count)
 
 
 def _auto_ranges(
-    graph: Graph, kept: Kept, options: QuantizeOptions, progress: Progress | None, total: int | None, tensors: Channeled
+    graph: Graph, samples: Sequence[Feed], options: QuantizeOptions, say: Progress, count: int, tensors: Channeled
 ) -> Ranges:
     """Of the best candidate, from all data; the candidates are judged on samples that their ranges have not seen."""
-    count = total or len(kept.samples)
-    back = min(HELD_BACK, count // HELD_BACK_SHARE, len(kept.samples) // 2)
-    held = kept.samples[:: max(1, len(kept.samples) // max(back, 1))][:back] or kept.samples
-    out = {id(feed) for feed in held} if back else set()
+    back = min(HELD_BACK, count // HELD_BACK_SHARE, len(samples) // 2)
+    at = range(0, len(samples), max(1, len(samples) // max(back, 1)))[: back or len(samples)]
+    held, out = [samples[index] for index in at], frozenset(at if back else ())
     every = options.form == "calibrated"
-    weighted = Weighted(graph, tensors, every=every, samples=total)
-    observer = Observer(graph, only=None if every else free_tensors(graph), binned_values=weighted.binned_values)
+    rest = {name: replace(of, seen=of.seen.without(out)) for name, of in tensors.items()}
 
-    def ranges_by(method: str) -> Ranges:
-        single = observer.ranges(CalibrationMethod(method), options.percentage) if method != WEIGHTED else None
-        return weighted.ranges() if single is None else single
+    def ranges_by(method: str, seen: Channeled) -> Ranges:
+        if method == WEIGHTED:
+            return weighted_ranges(graph, seen, every=every)
+        return single_ranges(graph, seen, CalibrationMethod(method), options.percentage, every=every)
 
-    others = (weighted.observer,)
-    observer.observe((feed for feed in kept.all() if id(feed) not in out), progress, total, others)
-    seen = [feed for feed in kept.samples if id(feed) not in out] if options.bias_correction else []
     judge = judge_for(graph, held, options.task)
-    trials = affordable(count, len(held), corrected=bool(seen))
     chosen = choose_method(
-        graph, ranges_by, held, judge, correct_with=seen, trials=trials, progress=progress
+        graph, lambda method: ranges_by(method, rest), held, judge,
+        correct_with=rest if options.bias_correction else None, trials=affordable(count, len(held)), progress=say,
     )[0].method  # fmt: skip
-    if back:
-        observer.observe(held, others=others)
-    found = ranges_by(chosen)
-    passes = TUNING_SHARE * count
-    return tune_ranges(graph, found, tensors, kept.samples, passes=passes) if chosen == WEIGHTED else found
+    found = ranges_by(chosen, tensors)
+    return _tuned(graph, found, tensors, samples, count, say) if chosen == WEIGHTED else found

@@ -2,7 +2,7 @@
 
 The outputs are weighted so that each has power 1, and seeded with random signs: the square of the gradient that arrives
 at a value is, in expectation, the power that an error of variance 1 there causes at the outputs. Summed over a channel
-and averaged over samples this is the channel's gain. The same runs give the extremes of each channel.
+and averaged over samples this is the channel's gain. Extremes are those of the pass over the data (one_pass.py).
 """
 
 from __future__ import annotations
@@ -17,32 +17,34 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from furc.onnx.graph import Array, Float32, Graph, Node, make
-from furc.onnx.run import RunModel, run_session, session
+from furc.onnx.run import run_session, session
 from furc.quantizer import backward
 from furc.quantizer.float_run import Feed
 from furc.quantizer.judge import Judge
+from furc.quantizer.one_pass import OnePass, Seen
 from isa.errors import RunError
 
 Float64 = NDArray[np.float64]
 SAMPLES = 8  # enough: a channel's gain is a mean over all its positions too
-PARTS = ("low", "high", "gain")
 
 
 @dataclass(frozen=True, slots=True)
 class Channels:
     """Of the channels (axis 1) of one tensor, [channels] each.
 
-    low, high: extremes. gain: noise at the outputs, in parts of their power, that noise of variance 1 in every value of
-    the channel causes.
+    low, high: extremes of the samples that were surveyed: a single one of many images must not decide what is split.
+    gain: noise at the outputs, in parts of their power, that noise of variance 1 in every value of
+    the channel causes; all 0 where nobody knows. seen: by the pass over all samples.
     """
 
     low: Float64
     high: Float64
     gain: Float64
+    seen: Seen
 
     def taken(self, places: NDArray[np.intp]) -> Channels:
         """Some of the channels, in this order."""
-        return Channels(self.low[places], self.high[places], self.gain[places])
+        return Channels(self.low[places], self.high[places], self.gain[places], self.seen.taken(places))
 
 
 def survey(graph: Graph, names: Sequence[str], samples: Sequence[Feed], judge: Judge) -> dict[str, Channels]:
@@ -51,18 +53,36 @@ def survey(graph: Graph, names: Sequence[str], samples: Sequence[Feed], judge: J
     names = [name for name in names if math.prod(graph.shape(name) or (0,))]
     if graph.opset < backward.OLDEST or not samples or not names:
         return {}
-    judged, outputs = judge.judged(graph)
-    run = RunModel(judged.model(), spinning=False)
-    exact = [run(feed) for feed in samples]
-    weight = {name: _weight([values[name] for values in exact], len(outputs)) for name in outputs}
-    surveyor = _Surveyor(judged, outputs, names)
+    looking = OnePass(graph, names, samples=len(samples), kept=len(samples))
+    for feed in samples:
+        looking.look(feed)
+    seen = looking.found()
+    gain = gains(graph, names, samples, judge, looking.outputs)
+    return {name: Channels(seen[name].low, seen[name].high, found, seen[name]) for name, found in gain.items()}
+
+
+def gains(
+    graph: Graph, names: Sequence[str], samples: Sequence[Feed], judge: Judge, outputs: Sequence[Mapping[str, Array]]
+) -> dict[str, Float64]:
+    """Of the channels of these tensors, as `survey` has them. outputs: of the graph, enough to say what power is usual.
+
+    Raises RunError[CannotRun].
+    """
+    names = [name for name in names if math.prod(graph.shape(name) or (0,))]
+    if graph.opset < backward.OLDEST or not samples or not names:
+        return {}
+    judged, ends = judge.judged(graph)
+    exact = [judge.seen(values) for values in outputs]
+    before = dict(zip(ends, (name for name in graph.outputs if graph.is_float(name)), strict=True))
+    weight = {end: _weight([values[name] for values in exact], len(ends)) for end, name in before.items()}
+    surveyor = _Surveyor(judged, ends, names)
     random = np.random.default_rng(0)
-    totals: dict[str, dict[str, Float64]] = {}
-    for feed, values in zip(samples, exact, strict=True):
-        seeds = {name: _seed(random, values[name], weight[name]) for name in outputs}
-        for name, parts in surveyor(feed, seeds).items():
-            _add(totals.setdefault(name, {}), parts)
-    return {name: _channels(parts, len(samples)) for name, parts in totals.items()}
+    total: dict[str, Float64] = {}
+    for feed in samples:
+        seeds = {end: _seed(random, exact[0][name].shape, weight[end]) for end, name in before.items()}
+        for name, gain in surveyor(feed, seeds).items():
+            total[name] = total[name] + gain if name in total else gain
+    return {name: gain / len(samples) for name, gain in total.items()}
 
 
 def _weight(values: Sequence[Array], outputs: int) -> float:
@@ -71,23 +91,13 @@ def _weight(values: Sequence[Array], outputs: int) -> float:
     return float(1 / np.sqrt(max(power, 1e-30) * outputs))
 
 
-def _seed(random: np.random.Generator, values: Array, weight: float) -> Float32:
-    signs = random.integers(0, 2, values.shape) * 2 - 1
+def _seed(random: np.random.Generator, shape: tuple[int, ...], weight: float) -> Float32:
+    signs = random.integers(0, 2, shape) * 2 - 1
     return np.asarray(signs * weight, np.float32)
 
 
-def _add(total: dict[str, Float64], parts: Mapping[str, Float64]) -> None:
-    for part, value in parts.items():
-        joined = {"low": np.minimum, "high": np.maximum}.get(part, np.add)
-        total[part] = joined(total[part], value) if part in total else value
-
-
-def _channels(parts: Mapping[str, Float64], samples: int) -> Channels:
-    return Channels(parts["low"], parts["high"], parts["gain"] / samples)
-
-
 class _Surveyor:
-    """One session that gives three numbers a channel of each tensor."""
+    """One session that gives a number a channel of each tensor."""
 
     def __init__(self, graph: Graph, outputs: Sequence[str], names: Sequence[str]) -> None:
         known = [name for name in names if (graph.rank(name) or 0) > 1]
@@ -96,15 +106,10 @@ class _Surveyor:
         wanted = []
         for name, gradient in found.items():
             axes = [axis for axis in range(graph.rank(name) or 0) if axis != 1]
-            for part, source, op in (("low", name, "ReduceMin"), ("high", name, "ReduceMax"),
-                                     ("gain", gradient, "ReduceSum")):  # fmt: skip
-                made = f"{name}/{part}"
-                wanted.append(made)
-                if part == "gain":
-                    copy.nodes.append(make("Mul", [source, source], [f"{made}/squares"]))
-                    source = f"{made}/squares"
-                copy.nodes.append(_reduce(copy, op, source, made, axes))
-                copy.set_info(helper.make_tensor_value_info(made, TensorProto.FLOAT, None))
+            made = f"{name}/gain"
+            wanted.append(made)
+            copy.nodes.append(_summed_squares(copy, gradient, made, axes))
+            copy.set_info(helper.make_tensor_value_info(made, TensorProto.FLOAT, None))
         if not wanted:
             raise RunError("CannotRun", "no output depends on a tensor whose gradient can be told")
         copy.outputs = wanted
@@ -113,18 +118,19 @@ class _Surveyor:
         self._session = session(_with_opset(copy.model(), backward.OPSET))
         self._fed = {i.name for i in self._session.get_inputs()}
 
-    def __call__(self, feed: Feed, seeds: Mapping[str, Float32]) -> dict[str, dict[str, Float64]]:
+    def __call__(self, feed: Feed, seeds: Mapping[str, Float32]) -> dict[str, Float64]:
         fed = {**feed, **{f"{name}/seed": seed for name, seed in seeds.items()}}
-        values = iter(run_session(self._session, None, {name: fed[name] for name in self._fed}))
-        return {name: {part: next(values).astype(np.float64).reshape(-1) for part in PARTS} for name in self._names}
+        values = run_session(self._session, None, {name: fed[name] for name in self._fed})
+        found = zip(self._names, values, strict=True)
+        return {name: value.astype(np.float64).reshape(-1) for name, value in found}
 
 
-def _reduce(graph: Graph, op: str, source: str, made: str, axes: Sequence[int]) -> Node:
-    if op == "ReduceSum" or graph.opset >= 18:
-        constant = f"survey/axes{len(axes)}"
-        graph.constants[constant] = np.array(axes, np.int64)
-        return make(op, [source, constant], [made], keepdims=0)
-    return make(op, [source], [made], keepdims=0, axes=axes)
+def _summed_squares(graph: Graph, source: str, made: str, axes: Sequence[int]) -> Node:
+    if graph.opset < 18:
+        return make("ReduceSumSquare", [source], [made], keepdims=0, axes=axes)
+    constant = f"survey/axes{len(axes)}"
+    graph.constants[constant] = np.array(axes, np.int64)
+    return make("ReduceSumSquare", [source, constant], [made], keepdims=0)
 
 
 def _with_opset(model: onnx.ModelProto, least: int) -> onnx.ModelProto:

@@ -1,7 +1,7 @@
-"""Method "weighted": one pass over the data, then for each tensor the range whose errors matter least.
+"""Ranges of all tensors from what one pass over the data saw of them.
 
-Only tensors whose range is free are looked at. Where a tensor is a function of another one, as the result of a SiLU is,
-its histogram follows from that of the other: two thirds of the tensors of a SiLU network need not be fetched.
+Method "weighted": for each tensor the range whose errors matter least. The single methods: as with a `Calibrator`, from
+the places that were seen; extremes are of all values.
 """
 
 from __future__ import annotations
@@ -10,59 +10,62 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from furc.onnx.graph import Graph
-from furc.quantizer.calibrator import Observer, Progress, Ranges
-from furc.quantizer.histogram import Bins, Float64
-from furc.quantizer.operators import FIXED_RANGES
+from furc.onnx.graph import Graph, activations
+from furc.quantizer.affine import Range
+from furc.quantizer.calibrator import Progress, Ranges
+from furc.quantizer.histogram import Bins, Float64, Histogram
+from furc.quantizer.method import CalibrationMethod
+from furc.quantizer.one_pass import Seen
+from furc.quantizer.operators import CORRECTED, FIXED_RANGES
 from furc.quantizer.pointwise import Behind, behind
-from furc.quantizer.range_search import SEARCH_BINS
-from furc.quantizer.scheme import quantized_tensors, rounded_tensors
+from furc.quantizer.range_search import SEARCH_BINS, find_range
+from furc.quantizer.scheme import rounded_tensors
 from furc.quantizer.sensitivity import Channels
 from furc.quantizer.weighted_ranges import weighted_range
 
-BINNED_VALUES = 1 << 19  # of one tensor in all samples together
-USUAL_SAMPLES = 64  # where their number is not known
-FEWEST_VALUES, MOST_VALUES = 1 << 12, 1 << 17  # of one tensor in one sample
+BINNED_VALUES = 1 << 18  # of one tensor, of all its channels
 
 
-class Weighted:
-    """Weighted histograms of a graph's tensors, and ranges from them. tensors: see `survey`.
+def weighted_ranges(
+    graph: Graph, tensors: Mapping[str, Channels], *, every: bool = False, progress: Progress | None = None
+) -> Ranges:
+    """Of all tensors that decide a grid; of all float tensors with `every`."""
+    names = [name for name in (activations(graph) if every else free_tensors(graph)) if name in tensors]
+    found = Ranges()
+    for done, name in enumerate(names, 1):
+        found[name] = _weighted(graph, name, tensors)
+        if progress is not None:
+            progress("choose ranges", done, len(names))
+    return found
 
-    every: look at all float tensors, not only at those that decide a grid.
-    """
 
-    def __init__(
-        self, graph: Graph, tensors: Mapping[str, Channels], *, every: bool = False, samples: int | None = None
-    ) -> None:
-        self._functions = {name: f for name in quantized_tensors(graph) if (f := behind(graph, name)) is not None}
-        free = free_tensors(graph)
-        followed = {f.result: name for name, f in self._functions.items() if not every and name in free}
-        self._followed = {result: name for result, name in followed.items() if result in free}
-        self.binned_values = int(np.clip(BINNED_VALUES // (samples or USUAL_SAMPLES), FEWEST_VALUES, MOST_VALUES))
-        self.observer = Observer(
-            graph,
-            gains={name: _gain(tensors, name, self._functions.get(name)) for name in tensors},
-            only=None if every else free - set(self._followed),
-            binned_values=self.binned_values,
-        )
+def single_ranges(
+    graph: Graph,
+    tensors: Mapping[str, Channels],
+    method: CalibrationMethod,
+    percentage: float,
+    *,
+    every: bool = False,
+) -> Ranges:
+    """By one of the ten methods."""
+    names = [name for name in (activations(graph) if every else free_tensors(graph)) if name in tensors]
+    found = Ranges()
+    for name in names:
+        values = tensors[name].seen.joined(max(1, BINNED_VALUES // len(tensors[name].low)))
+        histogram = Histogram()
+        histogram.add(values, bins=_is_free(graph, name))
+        histogram.low, histogram.high = float(tensors[name].seen.low.min()), float(tensors[name].seen.high.max())
+        found[name] = find_range(histogram, method, percentage)
+    return found
 
-    def ranges(self, progress: Progress | None = None) -> Ranges:
-        """Ranges of all tensors. Raises QuantizeError[NoData]."""
-        self.observer.check_seen()
-        found, all_of_them = {}, self.observer.histograms
-        for done, (name, histogram) in enumerate(all_of_them.items(), 1):
-            if progress is not None:
-                progress("choose ranges", done, len(all_of_them))
-            low, high = histogram.range
-            if not histogram.counts.any():
-                found[name] = (low, high)
-                continue
-            bins, function = histogram.bins(SEARCH_BINS), self._functions.get(name)
-            found[name] = weighted_range(bins, low, high, function)
-            if function is not None and self._followed.get(function.result) == name:
-                mapped = _through(bins, low, high, function)
-                found[function.result] = weighted_range(mapped, float(mapped.centre[0]), float(mapped.centre[-1]))
-        return found
+
+def seen_tensors(graph: Graph, *, every: bool = False) -> list[str]:
+    """What a pass must look at: tensors that decide a grid, and what layers read whose biases are corrected."""
+    if every:
+        return activations(graph)
+    read = {node.inputs[0] for node in graph.nodes if node.op in CORRECTED}
+    free = free_tensors(graph)
+    return [name for name in activations(graph) if name in free or name in read]
 
 
 def free_tensors(graph: Graph) -> set[str]:
@@ -75,14 +78,29 @@ def _is_free(graph: Graph, name: str) -> bool:
     return node is None or node.op not in FIXED_RANGES
 
 
+def _weighted(graph: Graph, name: str, tensors: Mapping[str, Channels]) -> Range:
+    of = tensors[name]
+    low, high = float(of.seen.low.min()), float(of.seen.high.max())
+    if not _is_free(graph, name) or low == high:
+        return low, high
+    function = behind(graph, name)
+    return weighted_range(_bins(of.seen, _gain(tensors, name, function), low, high), low, high, function)
+
+
 def _gain(tensors: Mapping[str, Channels], name: str, function: Behind | None) -> Float64:
-    """Of the tensor that its errors are measured in: behind the function, where there is one."""
-    return tensors.get(function.result if function is not None else name, tensors[name]).gain
+    """Of the tensor that its errors are measured in: behind the function, where there is one. All alike if unknown."""
+    result = function.result if function is not None and function.result in tensors else name
+    found = [tensors[n].gain for n in (result, name) if tensors[n].gain.any()]
+    return found[0] if found else np.ones(len(tensors[name].low))
 
 
-def _through(bins: Bins, low: float, high: float, function: Behind) -> Bins:
-    """The histogram of a function's results; the extremes are in it, with no weight of their own."""
-    values = function(np.concatenate([bins.centre, [low, high]]))
-    held = np.concatenate([bins.held, [0.0, 0.0]])
-    order = np.argsort(values, kind="stable")
-    return Bins(values[order], held[order])
+def _bins(seen: Seen, gain: Float64, low: float, high: float) -> Bins:
+    """Values counted by their channel's gain, in bins at the mean of what they hold."""
+    values = seen.joined(max(1, BINNED_VALUES // len(gain)))
+    index = ((values - np.float32(low)) * np.float32((SEARCH_BINS - 1) / (high - low))).astype(np.intp).reshape(-1)
+    np.clip(index, 0, SEARCH_BINS - 1, out=index)
+    shares = np.repeat(gain, values.shape[1])
+    held: Float64 = np.bincount(index, shares, SEARCH_BINS).astype(np.float64)
+    sums = np.bincount(index, shares * values.reshape(-1), SEARCH_BINS)
+    filled = np.flatnonzero(held > 0)
+    return Bins(np.clip(sums[filled] / held[filled], low, high), held[filled])

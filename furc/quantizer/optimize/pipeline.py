@@ -83,12 +83,25 @@ def _folded(graph: Graph) -> Graph:
 
 
 def _after(run: Callable[[Graph], None], graph: Graph) -> Graph:
-    """The graph after a pass, with shapes inferred again. Raises QuantizeError BadModel where the pass trips."""
+    """The graph after a pass, with shapes inferred again where it changed anything: inference costs more than most
+    passes. Raises QuantizeError BadModel where the pass trips."""
+    before, held = _fingerprint(graph), [*graph.constants.values()]  # held: else another array may take its id
     try:
         run(graph)
     except (ArithmeticError, LookupError, ValueError, TypeError, AttributeError) as error:
         raise QuantizeError("BadModel", f"{run.__name__}: {error}", hint=CHECK) from error
-    return Graph(_inferred(graph.model()))
+    same = _fingerprint(graph) == before
+    del held
+    return graph if same else Graph(_inferred(graph.model()))
+
+
+def _fingerprint(graph: Graph) -> object:
+    """What shapes follow from. A constant that was set anew counts as another one, whatever it holds."""
+    nodes = [
+        (node.op, *node.inputs, *node.outputs, *((key, a.SerializeToString()) for key, a in node.attributes.items()))
+        for node in graph.nodes
+    ]
+    return nodes, {name: id(value) for name, value in graph.constants.items()}, [*graph.inputs], [*graph.outputs]
 
 
 def _forget_shapes(model: onnx.ModelProto) -> None:

@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from quantizer_models import images, model, node, normal
 from test_quantizer_split import hard_silu, silu
 
-from furc.onnx.graph import Graph
+from furc.onnx.graph import Array, Graph
 from furc.onnx.run import RunModel
 from furc.quantizer.affine import grid
-from furc.quantizer.bias_correction import correct_biases
+from furc.quantizer.bias_correction import correct_biases, coverage, mean_response
 from furc.quantizer.histogram import Bins
 from furc.quantizer.judge import Judge
 from furc.quantizer.local_tuning import tune_ranges
+from furc.quantizer.one_pass import OnePass, Seen
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.pointwise import behind
 from furc.quantizer.scheme import choose_grids, quantized_tensors
 from furc.quantizer.sensitivity import survey
 from furc.quantizer.simulate import Simulation
-from furc.quantizer.weighted_calibration import Weighted
+from furc.quantizer.weighted_calibration import seen_tensors, weighted_ranges
 from furc.quantizer.weighted_ranges import weighted_range
 
 
 def test_tuning_lowers_the_error_where_a_range_was_chosen_badly() -> None:
     graph, feeds = optimize_graph(hard_silu(4.0)), images(12)
-    tensors = survey(graph, quantized_tensors(graph), feeds, Judge({}))
-    weighted = Weighted(graph, tensors)
-    weighted.observer.observe(feeds)
-    low, high = weighted.ranges()["d"]
-    bad = {**weighted.ranges(), "d": (low * 1.3, high * 1.3)}
+    tensors = survey(graph, [*graph.inputs, *quantized_tensors(graph)], feeds, Judge({}))
+    good = weighted_ranges(graph, tensors)
+    low, high = good["d"]
+    bad = {**good, "d": (low * 1.3, high * 1.3)}
 
     def error(ranges: dict[str, tuple[float, float]]) -> float:
         corrected, scheme = Graph(graph.model()), choose_grids(graph, ranges)
-        correct_biases(corrected, scheme, feeds[:4])
+        correct_biases(corrected, scheme, tensors)
         simulation, exact = Simulation(corrected, scheme), RunModel(graph.model())
         return float(np.mean([np.square(simulation(f, scheme.grids)["y"] - exact(f)["y"]).mean() for f in feeds[4:]]))
 
@@ -60,15 +61,53 @@ def test_a_channel_without_gain_does_not_decide_the_range() -> None:
     assert grid(0.0, 3.0).scale < 0.012
 
 
-def test_the_histogram_of_a_silu_follows_from_that_of_its_input() -> None:
+def seen_of(graph: Graph, names: list[str], feeds: list[dict[str, Array]]) -> dict[str, Seen]:
+    looking = OnePass(graph, names, samples=len(feeds))
+    for feed in feeds:
+        looking.look(feed)
+    return looking.found()
+
+
+def test_what_is_seen_of_a_silu_follows_from_its_input_at_the_same_places() -> None:
     graph, feeds = optimize_graph(hard_silu(4.0)), images(12)
-    tensors = survey(graph, quantized_tensors(graph), feeds, Judge({}))
-    few, every = Weighted(graph, tensors), Weighted(graph, tensors, every=True)
-    few.observer.observe(feeds)
-    every.observer.observe(feeds)
-    assert set(few.observer.histograms) < set(every.observer.histograms)
-    for name, (low, high) in few.ranges().items():
-        wanted = every.ranges()[name]
-        assert abs(high - wanted[1]) < 0.25 * (wanted[1] - wanted[0]) and abs(low - wanted[0]) < 0.25 * (
-            wanted[1] - wanted[0]
-        )
+    seen, exact = seen_of(graph, seen_tensors(graph), feeds), RunModel(graph.model())(feeds[0])
+    results = [f.result for name in seen if (f := behind(graph, name)) is not None and f.result in seen]
+    assert results
+    for name in results:
+        alone = seen_of(graph, [name], feeds)[name]
+        np.testing.assert_allclose(seen[name].values[3], alone.values[3], atol=1e-5)
+        assert (seen[name].high >= alone.high - 1e-5).all()
+    assert set(exact) == set(graph.outputs)
+
+
+def test_bias_correction_takes_out_the_mean_error_of_every_channel() -> None:
+    graph, feeds = optimize_graph(hard_silu(4.0)), images(12)
+    tensors = survey(graph, [*graph.inputs, *quantized_tensors(graph)], feeds, Judge({}))
+    ranges, exact = weighted_ranges(graph, tensors), RunModel(graph.model())
+    corrected, scheme = Graph(graph.model()), choose_grids(graph, ranges)
+    correct_biases(corrected, scheme, tensors)
+
+    def shift(of: Graph) -> float:
+        simulation = Simulation(of, scheme)
+        errors = [simulation(feed, scheme.grids)["y"] - exact(feed)["y"] for feed in feeds]
+        return float(np.square(np.mean(errors, axis=(0, 1, 3, 4))).mean())
+
+    assert shift(corrected) < 0.5 * shift(graph)  # of a map of few places, much of it edge
+
+
+@pytest.mark.parametrize("attributes", [
+    {"pads": [1, 1, 1, 1]}, {"pads": [0, 1, 2, 1], "strides": [2, 1]}, {"auto_pad": "SAME_LOWER", "strides": [2, 2]},
+    {"pads": [2, 2, 2, 2], "dilations": [2, 2], "group": 2},
+])  # fmt: skip
+@pytest.mark.parametrize("op", ["Conv", "ConvTranspose"])
+def test_the_mean_of_a_layer_follows_from_that_of_its_channels(op: str, attributes: dict[str, object]) -> None:
+    if op == "ConvTranspose" and "auto_pad" in attributes:
+        attributes = {"pads": [1, 0, 1, 2], "strides": [2, 2]}
+    weight = normal(1, 4, 4 // int(str(attributes.get("group", 1))), 3, 3)
+    layer = node(op, ["x", "w"], "y", **attributes)
+    graph = optimize_graph(model([layer], {"x": (1, 4, 9, 7)}, ["y"], {"w": weight}))
+    flat = np.arange(1, 5, dtype=np.float32).reshape(1, 4, 1, 1) * np.ones((1, 4, 9, 7), np.float32)
+    wanted = RunModel(graph.model())({"x": flat})["y"].mean((0, 2, 3))
+    (kept,) = graph.nodes
+    response = mean_response(kept, graph.constants[kept.inputs[1]], coverage(graph, kept), flat[0].mean((1, 2)))
+    np.testing.assert_allclose(response, wanted, rtol=1e-4)
