@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from passes.ir.op import Array, Level, Op, Value
 from passes.ir.types import TensorType
-
-if TYPE_CHECKING:
-    import networkx as nx
 
 
 class Placement(NamedTuple):
@@ -88,16 +85,6 @@ class Graph:
         """Every value name in use."""
         values = [*self.inputs, *self.constants, *(v for op in self.ops for v in op.results)]
         return {v.name for v in values}
-
-    def dependencies(self) -> nx.DiGraph[Op]:
-        """Ops as nodes, an edge from the producer of a value to each reader."""
-        import networkx as nx  # here: a compile needs no such graph and would wait for it
-
-        graph: nx.DiGraph[Op] = nx.DiGraph()
-        graph.add_nodes_from(self.ops)
-        producers = self.producers()
-        graph.add_edges_from((producers[v], op) for op in self.ops for v in op.operands() if v in producers)
-        return graph
 
 
 def _end(mapping: Mapping[Value, Value], value: Value) -> Value:

@@ -48,7 +48,7 @@ quick = settings(
     suppress_health_check=list(HealthCheck),
     phases=(Phase.explicit, Phase.generate, Phase.shrink),
 )
-thorough = settings(quick, max_examples=400)
+thorough = settings(quick, max_examples=150)
 
 
 def compiles_or_is_too_large(graph: Graph, options: CompileOptions) -> None:
