@@ -19,9 +19,11 @@ from furc.compiler import compile_graph
 from furc.frontend import load_onnx
 from furc.quantizer import quantize
 from isa.npu import target
+from isa.program import fetch
 from passes.options import CompileOptions
 
 LENGTHS = 100, 1000, 5000
+FAMILY_WITHIN = 1.3  # time an instruction, of larger members of a family by that of the smallest one
 LINEAR_WITHIN = 1.3  # time an operator, of a longer chain by that of the shortest one
 MEMORY_PER_WEIGHT = 3  # peak beyond what starting takes, in bytes
 MEMORY_BESIDE = 300 << 20  # bytes
@@ -56,6 +58,24 @@ def test_compiling_takes_time_by_operators(benchmark: BenchmarkFixture) -> None:
         assert compiled(chain(length)) / length <= LINEAR_WITHIN * each
     longest = longer[-1]
     assert benchmark.pedantic(compiled, (chain(longest),), rounds=1) / longest <= LINEAR_WITHIN * each
+
+
+def test_a_family_takes_time_by_instructions() -> None:
+    """Larger members have wider operators, too, each of more weight tiles: yolov5n has 7 instructions an operator,
+    yolov5x 46."""
+    options = CompileOptions(npu=target("warboy-2pe"), use_program_loading=True)
+    each = []
+    for letter in "nsmlx":
+        model = quantized(f"yolov5{letter}", None)
+        assert model is not None
+        graph = load_onnx(model)
+        seconds = []
+        for _ in range(2):
+            copied, begin = graph.copied(), time.process_time()
+            enf = compile_graph(copied, options).enf
+            seconds.append(time.process_time() - begin)
+        each.append(min(seconds) / sum(map(len, fetch(enf, options.npu))))
+    assert max(each[1:]) <= FAMILY_WITHIN * each[0], each
 
 
 @pytest.mark.parametrize("name", ["yolov8n", "resnet50", "yolov8l"])
