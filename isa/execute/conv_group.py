@@ -45,6 +45,7 @@ class ConvGroup:
 
     tiles: list[Tile] = field(default_factory=list)
     _packed: Int8 | None = None
+    _contraction: Contraction | None = None  # out of what was packed
 
     @property
     def conv(self) -> Conv:
@@ -82,7 +83,7 @@ class ConvGroup:
         packed = machine.striped(region)[start:stop]
         if self._packed is not None and _same_bytes(packed, self._packed):
             return False
-        self._packed = packed
+        self._packed, self._contraction = packed, self._unpacked(packed)
         return True
 
     def feed(self, x: Int8) -> Int8:
@@ -93,12 +94,13 @@ class ConvGroup:
         return channels_last(spread.astype(np.int8))
 
     def emit(self, graph: KernelGraph, xs: Sequence[str]) -> str:
-        [x], conv = xs, self.conv
+        [x], conv, contraction = xs, self.conv, self._contraction
+        assert contraction is not None, "bound before"
         if self.feeds_itself:
-            y = emit_conv(graph, x, self._contraction(), replace(conv.geometry, up=1), (0, 0, 0, 0))
+            y = emit_conv(graph, x, contraction, replace(conv.geometry, up=1), (0, 0, 0, 0))
         else:
             pads, used = self._pads()
-            y = emit_conv(graph, graph.crop(x, conv.x.shape, used), self._contraction(), conv.geometry, pads)
+            y = emit_conv(graph, graph.crop(x, conv.x.shape, used), contraction, conv.geometry, pads)
         return y if self.looks_up else graph.clip(y, conv.lo, conv.hi)
 
     def table(self, machine: Machine) -> Int8 | None:
@@ -110,10 +112,9 @@ class ConvGroup:
         x, y = self.conv.x.shape, self.conv.y.shape
         return onnx_pads(self.conv.geometry, (x.h, x.w), (y.h, y.w))
 
-    def _contraction(self) -> Contraction:
+    def _unpacked(self, packed: Int8) -> Contraction:
         """Weights, bias and multipliers in the order ONNX wants them, out of the packed tiles."""
-        conv, base, packed = self.conv, self.region()[1], self._packed
-        assert packed is not None
+        conv, base = self.conv, self.region()[1]
         weights = np.zeros((conv.y.shape.c, conv.x.shape.c // conv.groups, conv.kh * conv.kw), np.int8)
         pairs = np.zeros((conv.y.shape.c, 8), np.int8)
         for preload, tile, _, _ in self.tiles:
@@ -125,7 +126,7 @@ class ConvGroup:
                 if tile.last:
                     pairs[channels] = data[column, preload.wbytes :].reshape(tile.ocn, 8)[rows]
         bias = np.ascontiguousarray(pairs[:, :4]).view(np.int32).reshape(-1)
-        multiplier = np.ascontiguousarray(pairs[:, 4:]).view(np.float32).reshape(-1)
+        multiplier = numerics.finite(np.ascontiguousarray(pairs[:, 4:]).view(np.float32).reshape(-1))
         shaped = weights.reshape(*weights.shape[:2], conv.kh, conv.kw)
         return Contraction(shaped, bias, multiplier, conv.zx, conv.zw, conv.zy, conv.groups)
 

@@ -96,6 +96,13 @@ def requantize(acc: Int32, multiplier: Float32, zero: int, lo: int, hi: int) -> 
     return result
 
 
+def finite(multiplier: Float32) -> Float32:
+    """What a sum is multiplied by. Raises ValueError where it is no number, for then neither is the result."""
+    if not np.isfinite(multiplier).all():
+        raise ValueError("the multiplier of an output channel is not finite")
+    return multiplier
+
+
 def quantize(x: Float32, scale: float, zero: int, lo: int = INT8_LOW, hi: int = INT8_HIGH) -> Int8:
     """rint(x / scale) + zero, clamped."""
     scaled = np.asarray(x / np.float32(scale))

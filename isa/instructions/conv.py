@@ -65,6 +65,7 @@ class Conv(Sliding):
         for column, (rows, channels) in enumerate(columns):
             earlier = 0 if acc is None else acc[:, column * self.ocn : (column + 1) * self.ocn]
             biased, multiplier = _requantization(machine.vector[self.bank][column], earlier + sums[column])
+            numerics.finite(multiplier[rows])
             block = numerics.requantize(biased, multiplier, self.zy, self.lo, self.hi)
             if self.lookup:
                 block = numerics.lookup(block, machine.tables[self.tbank])

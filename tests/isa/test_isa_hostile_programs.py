@@ -78,6 +78,19 @@ def test_a_tile_that_sees_only_padding_is_the_same_both_ways(pads: dict[str, int
     assert np.array_equal(results[0], results[1])
 
 
+@pytest.mark.parametrize("accelerate", [True, False])
+@pytest.mark.parametrize("multiplier", [np.nan, np.inf])
+def test_a_multiplier_that_is_no_number_is_told_both_ways(multiplier: float, accelerate: bool) -> None:
+    interpreter = Interpreter(enf_of(*conv(), End()), NPU, accelerate=accelerate)
+    pairs = np.array([(0, 0.01), (0, multiplier), (0, 0.01), (0, 0.01)], [("bias", "<i4"), ("multiplier", "<f4")])
+    tile = np.concatenate([np.zeros(16, np.int8), np.frombuffer(pairs.tobytes(), np.int8)])
+    interpreter.machine.write_striped(WEIGHTS, tile)
+    with pytest.raises(
+        RunError, match=r"instruction 1 \(conv\) cannot run: the multiplier of an output channel is not"
+    ):
+        interpreter.run()
+
+
 def test_tiles_that_overlap_in_memory_run_one_by_one() -> None:
     y = whole(Place(4096, LAYOUT, Shape4(1, 16, 8, 8)))
     tiles = [
