@@ -21,11 +21,15 @@ class Optimize(StrEnum):
     ALL = "ORT_ENABLE_ALL"
 
 
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def kernels(model: bytes, *, few: int = 0) -> Any:
     """A session whose nodes run as they are. few: threads at most, 0 for one a core. They do not wait busily:
     on an idle machine that gains nothing here, on a busy one it loses a lot."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = min(few, cores) if few else cores  # said: left to itself, ONNX Runtime counts two hyperthreads as one
+    threads = min(few, cores()) if few else cores()  # said: left to itself, ONNX Runtime counts two hyperthreads as one
     return session(model, threads=threads, spinning=False, integer_kernels=False)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from furc.quantizer.sqnr import Noise, mean_ratio
+from furc.quantizer.sqnr import Noise, mean_ratio, sqnr_db
 
 Array = NDArray[Any]
 
@@ -38,11 +37,11 @@ class Closeness:
         first = next(iter(exact))
         self.same += int(np.argmax(exact[first]) == np.argmax(found[first]))
         self.cosines.append(float(np.mean(cosines)))
-        self.worst.append(decibel(mean_ratio(own)))
+        self.worst.append(sqnr_db(mean_ratio(own)))
 
     @property
     def db(self) -> float:
-        return decibel(mean_ratio(self.noises))
+        return sqnr_db(mean_ratio(self.noises))
 
     @property
     def cosine(self) -> float:
@@ -65,8 +64,3 @@ def paired(reference: Mapping[str, Array], outputs: Mapping[str, Array]) -> dict
         for n, v in reference.items()
     )
     return named if comparable else None
-
-
-def decibel(ratio: float) -> float:
-    """Of noise over signal, at most 120."""
-    return min(120.0, -10 * math.log10(max(ratio, 1e-30)))

@@ -35,7 +35,12 @@ class Noise:
     @property
     def db(self) -> float:
         """10 log10(signal / error), at most EXACT_DB."""
-        return EXACT_DB if self.error == 0 else min(EXACT_DB, -10 * math.log10(max(self.ratio, 1e-30)))
+        return sqnr_db(self.ratio)
+
+
+def sqnr_db(ratio: float) -> float:
+    """Of error over signal power, at most EXACT_DB."""
+    return min(EXACT_DB, -10 * math.log10(max(ratio, 1e-30)))
 
 
 def mean_ratio(noises: Mapping[str, Noise]) -> float:

@@ -15,13 +15,12 @@ from furc.runtime.host_model import check_host_models
 from furc.runtime.host_step import HostRunner
 from isa import enf as enf_file
 from isa import npu as npus
-from isa.enf import COMPILE_AGAIN, DramTensor, Enf, HostStep, ModelTensor, NpuStep
+from isa.enf import COMPILE_AGAIN, Enf, HostStep, ModelTensor, NpuStep
 from isa.enf.rules import OPEN
 from isa.errors import EnfError, RunError
+from isa.execute.dram_flow import at_the_edge
 from isa.interpreter import Interpreter
-from isa.layout import Box
 from isa.npu import NpuConfig
-from isa.operands import DramWindow
 
 Array = NDArray[Any]
 
@@ -86,10 +85,10 @@ class Session:
         machine = self._interpreter.machine
         for tensor in step.inputs:
             data = _shaped(values[tensor.name], tensor.name, "int8", tuple(tensor.shape))
-            machine.write_dram(_whole(tensor), data)  # Lower: the host re-lays the tensor
+            machine.write_dram(at_the_edge(tensor), data)  # Lower: the host re-lays the tensor
         self._interpreter.run(number)
         for tensor in step.outputs:
-            values[tensor.name] = machine.read_dram(_whole(tensor)).copy()  # the next run writes there again
+            values[tensor.name] = machine.read_dram(at_the_edge(tensor)).copy()  # the next run writes there again
 
     def _known(self) -> dict[str, ModelTensor]:
         return {tensor.name: tensor for tensor in self.enf.inputs}
@@ -141,11 +140,6 @@ def _shaped(value: Any, name: str, dtype: str, shape: tuple[int, ...]) -> Array:
         what = f"tensor '{name}' is {array.dtype.name}{list(array.shape)}, the file says {dtype}{list(shape)}"
         raise EnfError("BadEnf", what, hint=COMPILE_AGAIN)
     return array.reshape(shape)
-
-
-def _whole(tensor: DramTensor) -> DramWindow:
-    n, c, h, _ = tensor.shape
-    return DramWindow(tensor.address, tensor.order, tensor.shape, Box(0, n, 0, c, 0, h))
 
 
 def _list(known: Mapping[str, ModelTensor]) -> str:

@@ -5,7 +5,6 @@ result = sweep([Path("a.onnx"), Path("b.onnx")], Grid(vary={"num_slices": [32, 6
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
@@ -19,6 +18,7 @@ from furc.sweep.models import read_models
 from furc.sweep.processes import measured_by_processes, measured_here
 from furc.sweep.rows import Sweep, row_of
 from isa.errors import Loc
+from isa.ort import cores
 
 JOURNAL_FILE = "journal.jsonl"
 Measured = Generator[tuple[Point, Result], None, None]
@@ -50,7 +50,7 @@ def sweep(
         total = len({point.key for point in todo})
         before = total - len(missing)
         say("points", before, total)
-        with closing(_measured(missing, jobs or _cores(), scheduler)) as measured:
+        with closing(_measured(missing, jobs or cores(), scheduler)) as measured:
             for done, (point, result) in enumerate(measured, before + 1):
                 results[point.key] = result
                 if journal is not None and result["status"] not in MAY_PASS:
@@ -77,11 +77,6 @@ def _measured(missing: list[Point], jobs: int, scheduler: str | None) -> Measure
     if scheduler is not None and missing:
         return measured_by_cluster(missing, scheduler)
     return measured_here(missing) if jobs == 1 else measured_by_processes(missing, jobs)
-
-
-def _cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _silent(what: str, done: int, total: int | None) -> None:

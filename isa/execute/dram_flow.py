@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isa.enf.model import DramTensor, NpuStep
+from isa.execute.lifetimes import operands_of
 from isa.instructions import Instruction, LoadProgram
 from isa.layout import Box
-from isa.operands import DramRange, DramWindow, Role
+from isa.operands import DramRange, DramWindow, Range, Role, Space
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +45,21 @@ def at_the_edge(tensor: DramTensor) -> DramWindow:
 def dram_flow(steps: Iterable[tuple[NpuStep, Sequence[Instruction]]]) -> DramFlow:
     """Follow what the host and the programs write and read, from the start of a run to its end."""
     written = dict[DramWindow, NDArray[np.bool_]]()  # which elements [n, c, h] of a tensor, since another was written
-    ended, of_bytes = dict[DramWindow, set[DramWindow]](), set[tuple[int, int]]()
+    ended, of_bytes = dict[DramWindow, set[DramWindow]](), set[Range]()
     for what, writes in _accesses(steps):
         if isinstance(what, DramRange):
             of_bytes.add(_bytes(what))
             continue
         tensor = whole_tensor(what)
         if writes:
-            over = [t for t in written if t != tensor and _overlap(_bytes(t), _bytes(tensor))]
+            over = [t for t in written if t != tensor and _bytes(t).overlaps(_bytes(tensor))]
             for other in over:
                 del written[other]
             ended.setdefault(tensor, set()).update(over)
             written.setdefault(tensor, np.zeros(tensor.shape[:3], np.bool_))[what.box.spans] = True
         elif tensor not in written or not written[tensor][what.box.spans].all():
             of_bytes.add(_bytes(tensor))
-    arrays = {t for t in ended if not any(_overlap(_bytes(t), span) for span in of_bytes)}
+    arrays = {t for t in ended if not any(span.overlaps(_bytes(t)) for span in of_bytes)}
     overwrites = {tensor: tuple(ended[tensor] & arrays) for tensor in ended if tensor in arrays}
     return DramFlow(overwrites, min((tensor.address for tensor in ended), default=0))
 
@@ -70,15 +71,11 @@ def _accesses(steps: Iterable[tuple[NpuStep, Sequence[Instruction]]]) -> Iterato
         for instruction in program:
             if isinstance(instruction, LoadProgram):  # was fetched from the file
                 continue
-            for operand, value in zip(instruction.spec.operands, instruction.values, strict=True):
+            for operand, value in operands_of(instruction):
                 if isinstance(value, DramWindow | DramRange):
                     yield value, operand.role is not Role.READ
         yield from ((at_the_edge(tensor), False) for tensor in step.outputs)
 
 
-def _bytes(what: DramWindow | DramRange) -> tuple[int, int]:
-    return what.address, what.address + what.bytes
-
-
-def _overlap(a: tuple[int, int], b: tuple[int, int]) -> bool:
-    return a[0] < b[1] and b[0] < a[1]
+def _bytes(what: DramWindow | DramRange) -> Range:
+    return Range(Space.DRAM, what.address, what.address + what.bytes)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from isa.execute.dram_flow import DramFlow, whole_tensor
 from isa.execute.tensors import Tensors
-from isa.layout import Place, Window, whole
+from isa.layout import Place, Window
 from isa.machine import Int8, Machine
 from isa.npu import NpuConfig
 from isa.operands import DramRange, DramWindow, SramRange
@@ -29,10 +29,7 @@ class ForwardingMachine(Machine):
     def write(self, window: Window, values: Int8) -> None:
         """Keep values as the tensor, or put them into a part of it."""
         assert values.shape == tuple(window.shape), (values.shape, window)
-        if window == whole(window.place):
-            self._tensors.put(window.place, values)
-        else:
-            self._tensors.put_part(window.place, window.place.shape, window.box, values)
+        self._tensors.write(window.place, window.box, values)
 
     def read_dram(self, window: DramWindow) -> Int8:
         tensor = whole_tensor(window)
@@ -47,10 +44,7 @@ class ForwardingMachine(Machine):
             super().write_dram(window, values)
             return
         self._tensors.drop(ended)
-        if window == tensor:
-            self._tensors.put(tensor, values)
-        else:
-            self._tensors.put_part(tensor, tensor.shape, window.box, values)
+        self._tensors.write(tensor, window.box, values)
 
     def read_dram_bytes(self, span: DramRange) -> Int8:
         """Consecutive bytes, as a view that cannot be written where nothing else writes them either."""

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from isa.execute.lifetimes import places_of
-from isa.execute.parts import Fused, Part
+from isa.execute.parts import Fused, Item, Part
 from isa.instructions import Instruction
-from isa.layout import Place, whole
+from isa.layout import Place, Window, whole
 from isa.machine import Machine
 
 
@@ -29,6 +29,18 @@ class Member:
             self.fused.finish(machine)
 
 
+def fused(items: Sequence[Item], dead: Sequence[Sequence[Place]]) -> list[Item]:
+    """The items of a tidy program, with parts that stood alone as members of larger ones. dead: see Fusion."""
+    fusion = Fusion(dead)
+    for position, item in enumerate(items):
+        if isinstance(item, Fused):
+            fusion.part(position, item.parts[0])
+        else:
+            fusion.other(item.instructions)
+    fusion.close()
+    return [fusion.members.get(position, item) for position, item in enumerate(items)]
+
+
 class Fusion:
     """Collects neighbours. dead: for each item of the program the places that nothing touches after it."""
 
@@ -42,8 +54,7 @@ class Fusion:
 
     def part(self, position: int, part: Part) -> None:
         """The next item is a part."""
-        windows = [window for window in part.reads if window.place in self._made]
-        if any(not self._can_hand(window.place, window == whole(window.place), part) for window in windows):
+        if not all(self._can_hand(window, part) for window in part.reads if window.place in self._made):
             self.close()
         if part.writes.place in self._made and part.writes != whole(part.writes.place):
             self.close()  # the machine puts it together
@@ -60,16 +71,15 @@ class Fusion:
     def close(self) -> None:
         """What is collected is one item."""
         if self._parts:
-            end = self._positions[-1]
-            kept = [index for place, index in self._made.items() if not self._dies(place, index, end)]
-            fused = Fused(self._parts, self._sources, kept or [len(self._parts) - 1])
+            kept = [index for place, index in self._made.items() if not self._dies(place, index)]
+            fused = Fused(self._parts, self._sources, kept)
             self.members |= {position: Member(fused, index) for index, position in enumerate(self._positions)}
         self._positions, self._parts, self._sources, self._made = [], [], [], {}
 
-    def _can_hand(self, place: Place, wholly: bool, reader: Part) -> bool:
-        maker = self._parts[self._made[place]]
-        return wholly and not reader.feeds_itself and maker.writes == whole(place) and not maker.looks_up
+    def _can_hand(self, window: Window, reader: Part) -> bool:
+        maker = self._parts[self._made[window.place]]
+        return window == maker.writes == whole(window.place) and not reader.feeds_itself and not maker.looks_up
 
-    def _dies(self, place: Place, index: int, end: int) -> bool:
-        """Whether nothing behind the end reads what a part made."""
-        return any((place, position) in self._last for position in self._positions[index + 1 :] if position <= end)
+    def _dies(self, place: Place, index: int) -> bool:
+        """Whether nothing behind the parts collected reads what one of them made."""
+        return any((place, position) in self._last for position in self._positions[index + 1 :])

@@ -13,10 +13,22 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from isa import ort
+from isa.execute.numerics import Int8
 from isa.layout import Shape4
 
-FLIP = np.uint8(0x80)  # from int8 to uint8 and back, where both move by 128
+UInt8 = NDArray[np.uint8]
+_FLIP = np.uint8(0x80)  # from int8 to uint8 and back
 ALONE_THREADS = 4  # of a model of one node: a program may have one for every convolution, and each keeps its threads
+
+
+def as_uint8(x: Int8) -> UInt8:
+    """x plus 128."""
+    return np.ascontiguousarray(x).view(np.uint8) ^ _FLIP
+
+
+def as_int8(y: UInt8) -> Int8:
+    """y less 128, in its memory."""
+    return np.bitwise_xor(y, _FLIP, out=y).view(np.int8)
 
 
 class KernelGraph:
@@ -77,11 +89,11 @@ class KernelGraph:
         return f"t{self._names}"
 
 
-def run(session: Any, inputs: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+def run(session: Any, inputs: Sequence[UInt8]) -> list[UInt8]:
     """The outputs, in their order. Raises ValueError where ONNX Runtime cannot."""
     try:
         feed = {declared.name: array for declared, array in zip(session.get_inputs(), inputs, strict=True)}
-        made: list[NDArray[np.uint8]] = session.run(None, feed)
+        made: list[UInt8] = session.run(None, feed)
     except Exception as error:  # see above
         raise ValueError(str(error)) from error
     return made

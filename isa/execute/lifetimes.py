@@ -54,7 +54,7 @@ class _Access(NamedTuple):
 
 def _comes_in_pieces(instruction: Instruction) -> bool:
     """Whether it may keep partial sums or write a part of its result: not all it does to SRAM is in its operands."""
-    sums = (value for operand, value in _operands(instruction) if operand.role is Role.UPDATE)
+    sums = (value for operand, value in operands_of(instruction) if operand.role is Role.UPDATE)
     return isinstance(instruction, Conv) or any(isinstance(s, SramRange) and s.bytes_per_slice for s in sums)
 
 
@@ -62,7 +62,7 @@ def _accesses(instructions: Sequence[Instruction]) -> tuple[list[_Access], list[
     """What an item reads and what it writes, each once. Partial sums are written, and read by nobody else."""
     reads, writes = dict[_Access, None](), dict[_Access, None]()
     for instruction in instructions:
-        for operand, value in _operands(instruction):
+        for operand, value in operands_of(instruction):
             if isinstance(value, Window):
                 (reads if operand.role is Role.READ else writes)[_Access(value)] = None
             elif isinstance(value, SramRange) and operand.role is Role.READ:
@@ -72,7 +72,8 @@ def _accesses(instructions: Sequence[Instruction]) -> tuple[list[_Access], list[
     return list(reads), list(writes)
 
 
-def _operands(instruction: Instruction) -> Iterator[tuple[Operand, OperandValue]]:
+def operands_of(instruction: Instruction) -> Iterator[tuple[Operand, OperandValue]]:
+    """Each with its value."""
     yield from zip(instruction.spec.operands, instruction.values, strict=True)
 
 

@@ -38,8 +38,7 @@ class TableKernel:
         return (self.table,)
 
     def run(self, machine: Machine) -> None:
-        by_byte = np.roll(machine.tables[self.table.tbank], 128)  # int8 as bytes: what is negative comes second
-        found = look_up(channels_last(machine.read(self.table.x)).view(np.uint8), by_byte)
+        found = numerics.lookup(channels_last(machine.read(self.table.x)), machine.tables[self.table.tbank])
         machine.write(self.table.y, channels_second(found))
 
 

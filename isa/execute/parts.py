@@ -6,17 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from isa.execute.channels_last import channels_last, channels_second
-from isa.execute.kernel_graph import FLIP, KernelGraph, run
+from isa.execute.kernel_graph import KernelGraph, UInt8, as_int8, as_uint8, run
 from isa.execute.lookup import look_up
 from isa.instructions import Instruction
 from isa.layout import Window
 from isa.machine import Int8, Machine
 
-UInt8 = NDArray[np.uint8]
+
+class Item(Protocol):
+    """Some instructions of a program, executed as one."""
+
+    @property
+    def instructions(self) -> Sequence[Instruction]: ...
+
+    def run(self, machine: Machine) -> None: ...
 
 
 class Part(Protocol):
@@ -92,8 +96,7 @@ class Fused:
         self._tables[index] = part.table(machine)
         for window, source in zip(part.reads, self.sources[index], strict=True):
             if source is None:
-                x = part.feed(channels_last(machine.read(window)))
-                self._held.append(np.ascontiguousarray(x).view(np.uint8) ^ FLIP)
+                self._held.append(as_uint8(part.feed(channels_last(machine.read(window)))))
 
     def finish(self, machine: Machine) -> None:
         """Compute, and write what is kept."""
@@ -103,7 +106,7 @@ class Fused:
         self._held = []
         for index, y in zip(self.kept, made, strict=True):
             table = self._tables[index]
-            result = look_up(y, table) if table is not None else np.bitwise_xor(y, FLIP, out=y).view(np.int8)
+            result = look_up(y, table) if table is not None else as_int8(y)
             machine.write(self.parts[index].writes, channels_second(result))
 
     def _build(self) -> Any:

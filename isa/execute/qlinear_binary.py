@@ -15,7 +15,7 @@ import numpy as np
 
 from isa import ort
 from isa.execute import numerics
-from isa.execute.kernel_graph import FLIP, KernelGraph, run
+from isa.execute.kernel_graph import KernelGraph, as_uint8, run
 from isa.execute.numerics import BinaryKind, BinaryScales
 from isa.execute.simple_part import SimplePart
 from isa.instructions.elementwise import Binary
@@ -59,8 +59,8 @@ def _exact(kind: BinaryKind, scales: BinaryScales) -> Emit | None:
     """The fastest nodes that give what the reference gives, for all pairs of values."""
     a, b = (side.astype(np.int8).reshape(1, 1, 256, 256) for side in np.indices((256, 256)) - 128)
     with np.errstate(all="ignore"):  # scales of hostile files
-        expected = numerics.binary(kind, a, b, scales).view(np.uint8) ^ FLIP
-    pairs = [side.view(np.uint8) ^ FLIP for side in (a, b)]
+        expected = as_uint8(numerics.binary(kind, a, b, scales))
+    pairs = [as_uint8(side) for side in (a, b)]
     candidates = (_integer, _in_float) if kind in QLINEAR else (_in_float,)
     for nodes in candidates:
         graph = KernelGraph()

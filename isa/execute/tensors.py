@@ -8,7 +8,7 @@ import numpy as np
 
 from isa.execute.channels_last import channels_second, run_channels_last
 from isa.execute.numerics import Int8
-from isa.layout import Box, Place, Shape4
+from isa.layout import Box, Place
 from isa.operands import DramWindow
 
 Tensor = Place | DramWindow  # of SRAM; of DRAM, the whole of it
@@ -25,15 +25,18 @@ class Tensors:
         """A view of a box. Nobody who reads writes into what was read."""
         return self._arrays[tensor][box.spans]
 
-    def put(self, tensor: Tensor, values: Int8) -> None:
-        """Let a tensor hold values, which may be what another one holds."""
-        self.drop((tensor,))
-        held = self._arrays[tensor] = run_channels_last(values)
-        self._filling.pop(id(_memory(held)), None)
+    def write(self, tensor: Tensor, box: Box, values: Int8) -> None:
+        """Put values into a box of a tensor: what was not written yet is anything. A whole tensor may share what
+        another one holds."""
+        if values.shape == tuple(tensor.shape):
+            self.drop((tensor,))
+            held = self._arrays[tensor] = run_channels_last(values)
+            self._filling.pop(id(_memory(held)), None)
+        else:
+            self._fill(tensor, box, values)
 
-    def put_part(self, tensor: Tensor, shape: Shape4, box: Box, values: Int8) -> None:
-        """Write a box of a tensor; what was not written yet is anything."""
-        held = self._arrays.get(tensor)
+    def _fill(self, tensor: Tensor, box: Box, values: Int8) -> None:
+        held, shape = self._arrays.get(tensor), tensor.shape
         if held is None or id(_memory(held)) not in self._filling:
             own = channels_second(np.empty((shape.n, shape.h, shape.w, shape.c), np.int8))
             if held is not None:

@@ -72,9 +72,9 @@ def values(seed: int) -> np.ndarray:
 def test_a_tensor_that_is_filled_anew_leaves_alone_who_was_handed_it() -> None:
     tensors, first, second = Tensors(), values(0), values(1)
     for box in (HALF, REST):
-        tensors.put_part(A, SHAPE, box, first[box.spans])
-    tensors.put(B, tensors.read(A, A.box))
-    tensors.put_part(A, SHAPE, HALF, second[HALF.spans])
+        tensors.write(A, box, first[box.spans])
+    tensors.write(B, B.box, tensors.read(A, A.box))
+    tensors.write(A, HALF, second[HALF.spans])
     assert np.array_equal(tensors.read(B, B.box), first)
     assert np.array_equal(tensors.read(A, HALF), second[HALF.spans])
     assert np.array_equal(tensors.read(A, REST), first[REST.spans])
@@ -82,15 +82,15 @@ def test_a_tensor_that_is_filled_anew_leaves_alone_who_was_handed_it() -> None:
 
 def test_a_tensor_being_filled_is_not_copied_for_every_part() -> None:
     tensors, whole_ = Tensors(), values(0)
-    tensors.put_part(A, SHAPE, HALF, whole_[HALF.spans])
+    tensors.write(A, HALF, whole_[HALF.spans])
     memory = tensors.read(A, A.box).ctypes.data
-    tensors.put_part(A, SHAPE, REST, whole_[REST.spans])
+    tensors.write(A, REST, whole_[REST.spans])
     assert tensors.read(A, A.box).ctypes.data == memory
 
 
 def test_dropping_what_is_not_there_is_nothing() -> None:
     tensors = Tensors()
-    tensors.put_part(A, SHAPE, HALF, values(0)[HALF.spans])
+    tensors.write(A, HALF, values(0)[HALF.spans])
     tensors.drop((A, B))
     with pytest.raises(KeyError):
         tensors.read(A, A.box)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from isa_strategies import boxes, layouts, windows
 
 from isa.errors import RunError
-from isa.execute.accelerated import AsItIs, Item, item_of
+from isa.execute.accelerated import AsItIs, item_of
+from isa.execute.parts import Item
 from isa.execute.relay import MoveKernel, prepare
 from isa.instructions import Instruction, Load, LoadTable, LoadWeights, Move, Preload, Store
 from isa.layout import Box, Layout, LayoutKind, Place, Shape4, Window, busiest, whole
