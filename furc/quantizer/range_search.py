@@ -75,32 +75,32 @@ def _quantile(values: NDArray[np.float64], count: NDArray[np.float64], share: fl
 def _best_bound(cost: Cost, low: float, high: float) -> Range:
     """The SYM range of least cost."""
     largest = max(abs(low), abs(high))
-    bound = _least(lambda b, c: c(b * 0.0 if low >= 0 else -b, b), largest, cost)
+    bound = _least(lambda b: cost(b * 0.0 if low >= 0 else -b, b), largest)
     return symmetric(0.0 if low >= 0 else -bound, bound)
 
 
-def best_ends(cost: Cost, low: float, high: float, rough: Cost | None = None) -> Range:
-    """The ASYM range of least cost: each end in turn, the other held. rough: a cheaper cost for the first looks."""
+def best_ends(cost: Cost, low: float, high: float) -> Range:
+    """The ASYM range of least cost: each end in turn, the other held."""
     ends = (low, high)
     for _ in range(SWEEPS):
         before = ends
         if high > 0:
-            ends = ends[0], _least(lambda h, c: c(np.full_like(h, ends[0]), h), high, cost, rough)  # noqa: B023 - now
+            ends = ends[0], _least(lambda h: cost(np.full_like(h, ends[0]), h), high)  # noqa: B023 - now
         if low < 0:
-            ends = -_least(lambda d, c: c(-d, np.full_like(d, ends[1])), -low, cost, rough), ends[1]  # noqa: B023
+            ends = -_least(lambda d: cost(-d, np.full_like(d, ends[1])), -low), ends[1]  # noqa: B023
         if ends[0] == before[0]:  # then another look at the upper end would see what this one saw
             break
     return ends
 
 
-def _least(of: Callable[[Float64, Cost], Float64], largest: float, cost: Cost, rough: Cost | None = None) -> float:
+def _least(cost: Callable[[Float64], Float64], largest: float) -> float:
     """Where in (0, largest] the cost is least: a coarse look, then a fine one around its best."""
     step = largest / COARSE
     coarse: Float64 = largest - step * np.arange(COARSE, dtype=np.float64)
-    best = coarse[np.argmin(of(coarse, rough or cost))]
+    best = coarse[np.argmin(cost(coarse))]
     around: Float64 = best + step / FINE * np.arange(-FINE + 1, FINE, dtype=np.float64)
     around = around[(around > 0) & (around <= largest)]
-    return float(around[np.argmin(of(around, cost))])
+    return float(around[np.argmin(cost(around))])
 
 
 def stored_at(values: Float32, scale: Float32, zero: Float32) -> Float32:

@@ -13,12 +13,11 @@ import numpy as np
 from furc.onnx.graph import Graph, activations
 from furc.quantizer.affine import Range
 from furc.quantizer.calibrator import Progress, Ranges
-from furc.quantizer.histogram import Bins, Float64, Histogram
+from furc.quantizer.histogram import Float64, Histogram
 from furc.quantizer.method import CalibrationMethod
-from furc.quantizer.one_pass import Seen
 from furc.quantizer.operators import CORRECTED, FIXED_RANGES
 from furc.quantizer.pointwise import Behind, behind
-from furc.quantizer.range_search import SEARCH_BINS, find_range
+from furc.quantizer.range_search import find_range
 from furc.quantizer.scheme import rounded_tensors
 from furc.quantizer.sensitivity import Channels
 from furc.quantizer.weighted_ranges import weighted_range
@@ -84,7 +83,8 @@ def _weighted(graph: Graph, name: str, tensors: Mapping[str, Channels]) -> Range
     if not _is_free(graph, name) or low == high:
         return low, high
     function = behind(graph, name)
-    return weighted_range(_bins(of.seen, _gain(tensors, name, function), low, high), low, high, function)
+    values = of.seen.joined(max(1, BINNED_VALUES // len(of.low)))
+    return weighted_range(values, _gain(tensors, name, function), low, high, function)
 
 
 def _gain(tensors: Mapping[str, Channels], name: str, function: Behind | None) -> Float64:
@@ -92,15 +92,3 @@ def _gain(tensors: Mapping[str, Channels], name: str, function: Behind | None) -
     result = function.result if function is not None and function.result in tensors else name
     found = [tensors[n].gain for n in (result, name) if tensors[n].gain.any()]
     return found[0] if found else np.ones(len(tensors[name].low))
-
-
-def _bins(seen: Seen, gain: Float64, low: float, high: float) -> Bins:
-    """Values counted by their channel's gain, in bins at the mean of what they hold."""
-    values = seen.joined(max(1, BINNED_VALUES // len(gain)))
-    index = ((values - np.float32(low)) * np.float32((SEARCH_BINS - 1) / (high - low))).astype(np.intp).reshape(-1)
-    np.clip(index, 0, SEARCH_BINS - 1, out=index)
-    shares = np.repeat(gain, values.shape[1])
-    held: Float64 = np.bincount(index, shares, SEARCH_BINS).astype(np.float64)
-    sums = np.bincount(index, shares * values.reshape(-1), SEARCH_BINS)
-    filled = np.flatnonzero(held > 0)
-    return Bins(np.clip(sums[filled] / held[filled], low, high), held[filled])

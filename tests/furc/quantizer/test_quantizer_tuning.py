@@ -11,7 +11,6 @@ from furc.onnx.graph import Array, Graph
 from furc.onnx.run import RunModel
 from furc.quantizer.affine import grid
 from furc.quantizer.bias_correction import correct_biases, coverage, mean_response
-from furc.quantizer.histogram import Bins
 from furc.quantizer.judge import Judge
 from furc.quantizer.local_tuning import tune_ranges
 from furc.quantizer.one_pass import OnePass, Seen
@@ -50,14 +49,14 @@ def test_what_a_silu_throws_away_costs_no_steps() -> None:
     assert function(np.array([0.0, 2.0])).round(4).tolist() == [0.0, 1.7616]
     low, high = function.live_range(-100.0, 5.0, 0.01)
     assert -8 < low < -6 and high > 4.9
-    values = np.concatenate([np.linspace(-100, -10, 50), np.linspace(-3, 5, 50)])
-    seen = weighted_range(Bins(values, np.ones(100)), -100.0, 5.0, function)
-    assert seen[0] > -20 and weighted_range(Bins(values, np.ones(100)), -100.0, 5.0)[0] < -80
+    values = np.concatenate([np.linspace(-100, -10, 50), np.linspace(-3, 5, 50)])[None].astype(np.float32)
+    seen = weighted_range(values, np.ones(1), -100.0, 5.0, function)
+    assert seen[0] > -20 and weighted_range(values, np.ones(1), -100.0, 5.0)[0] < -80
 
 
 def test_a_channel_without_gain_does_not_decide_the_range() -> None:
-    values, gains = np.array([1.0] * 20 + [50.0]), np.array([1.0] * 20 + [1e-9])
-    assert weighted_range(Bins(values[[0, -1]], np.array([20.0, gains[-1]])), 0.0, 50.0)[1] < 3
+    values = np.array([[1.0] * 20, [50.0] * 20], np.float32)
+    assert weighted_range(values, np.array([1.0, 1e-9]), 0.0, 50.0)[1] < 3 < weighted_range(values, np.ones(2), 0.0, 50.0)[1]
     assert grid(0.0, 3.0).scale < 0.012
 
 
