@@ -22,7 +22,7 @@ from furc.quantizer.scheme import rounded_tensors
 from furc.quantizer.sensitivity import Channels
 from furc.quantizer.weighted_ranges import weighted_range
 
-BINNED_VALUES = 1 << 18  # of one tensor, of all its channels
+BINNED_VALUES = 1 << 17  # of one tensor, of all its channels
 
 
 def weighted_ranges(
