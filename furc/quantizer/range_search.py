@@ -21,13 +21,14 @@ from numpy.typing import NDArray
 from furc.quantizer.affine import HIGH, LOW, Range, grids, symmetric, with_zero
 from furc.quantizer.histogram import Bins, Histogram
 from furc.quantizer.method import CalibrationMethod
+from furc.quantizer.running_sums import RunningSums
 
 SEARCH_BINS = 4096
 LEVELS = HIGH - LOW + 1
+STORED = np.arange(LOW, HIGH + 1, dtype=np.float64)
 COARSE, FINE = 64, 12  # candidates of the first look, and around the best of them on each side
 SWEEPS = 2  # of the two ends in turn
 
-Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Cost = Callable[[Float64, Float64], Float64]  # of many ranges at once, [n] each: NumPy's overhead is most of one
 
@@ -103,12 +104,11 @@ def _least(cost: Callable[[Float64], Float64], largest: float) -> float:
     return float(around[np.argmin(cost(around))])
 
 
-def stored_at(values: Float32, scale: Float32, zero: Float32) -> Float32:
-    """What values become on many grids, in steps from 0. [n, values]."""
-    stored: Float32 = values * (np.float32(1) / scale)
-    np.rint(stored, out=stored)
-    np.clip(stored, np.float32(LOW) - zero, np.float32(HIGH) - zero, out=stored)
-    return stored
+def levels_and_bounds(low: Float64, high: Float64) -> tuple[Float64, Float64]:
+    """What the grids of ranges hold, and what lies halfway between: [n] -> [n, 256], [n, 255]."""
+    scale, zero = (of.astype(np.float64) for of in grids(low, high))
+    levels: Float64 = (STORED - zero) * scale
+    return levels, levels[:, :-1] + scale / 2
 
 
 def _mse(bins: Bins) -> Cost:
@@ -128,15 +128,14 @@ def _sqnr(bins: Bins) -> Cost:
 
 def _power(bins: Bins) -> Callable[[Float64, Float64], tuple[Float64, Float64]]:
     """Of ranges: the mean power of the bins' centres once stored, and of their errors."""
-    values = bins.centre.astype(np.float32)
-    share = (bins.held / max(float(bins.held.sum()), 1.0)).astype(np.float32)
+    share = bins.held / max(float(bins.held.sum()), 1.0)
+    total, sums = float(share @ np.square(bins.centre)), RunningSums(bins.centre, share, share * bins.centre)
 
     def power(low: Float64, high: Float64) -> tuple[Float64, Float64]:
-        scale, zero = grids(low, high)
-        stored = stored_at(values, scale, zero)
-        stored *= scale
-        error = stored - values
-        return np.square(stored, out=stored) @ share, np.square(error, out=error) @ share
+        levels, bounds = levels_and_bounds(low, high)
+        held, first = sums.between(bounds)
+        stored = (levels * levels * held).sum(1)
+        return stored, total + stored - 2 * (levels * first).sum(1)
 
     return power
 

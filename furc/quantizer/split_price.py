@@ -70,10 +70,12 @@ def npu_ms(graph: Graph) -> float:
     """As `latency_ms`, without the host, by the first of the compiler's plans and short of a binary: in half the time.
     A difference of two is what it is good for."""
     from furc.compiler import compile_options  # here: see above
-    from furc.frontend.load import load_onnx
+    from furc.frontend.onnx.importer import import_model
+    from furc.frontend.onnx.model import own_model
+    from furc.frontend.onnx.placing import Placing
 
     options = compile_options(DEFAULT_TARGET, 1, CONFIG)
-    program = lower(load_onnx(_quantized(graph), batch=1, npu=options.npu), options)
+    program = lower(import_model(own_model(_quantized(graph)), Placing(options.npu, 1)), options)
     assert isinstance(program, Program)
     return options.npu.milliseconds(program_cycles(program, options))
 

@@ -78,6 +78,12 @@ def read_model(
     return Model(proto=proto, source=source, opset=opset, inputs=inputs, nodes=_needed(proto))
 
 
+def own_model(proto: onnx.ModelProto) -> Model:
+    """A QDQ model of furc's own making: nothing about it needs to be checked, or made another form."""
+    opset, inputs = _checked_opset(proto, ""), _inputs(proto, {}, "")
+    return Model(proto=proto, source="", opset=opset, inputs=inputs, nodes=_needed(proto))
+
+
 def _judged(
     proto: onnx.ModelProto, input_shapes: Mapping[str, tuple[int, ...]], source: str, batch: int | None, form: InputForm
 ) -> Model:
