@@ -83,7 +83,7 @@ def offline(path: Path = OFFLINE) -> list[Row]:
 
 def quantized(name: str, skeletons: Path | None, quantizer: str = FURC) -> onnx.ModelProto | None:
     """A quantized model of the right structure; None where neither the zoo nor the folder has the graph."""
-    model = _float_model(name, skeletons)
+    model = float_model(name, skeletons)
     if model is None:
         return None
     if quantizer == ONNXRUNTIME:
@@ -97,7 +97,7 @@ def quantized(name: str, skeletons: Path | None, quantizer: str = FURC) -> onnx.
     return onnx.load_from_string(quantize(model, ranges))
 
 
-def _float_model(name: str, skeletons: Path | None) -> onnx.ModelProto | None:
+def float_model(name: str, skeletons: Path | None) -> onnx.ModelProto | None:
     file = skeletons / f"{name}.skel.onnx" if skeletons is not None else None
     if file is not None and file.exists():
         return _filled(onnx.load(file))

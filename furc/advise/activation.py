@@ -143,7 +143,7 @@ def drafts(subject: Subject, base: Figures | None) -> Iterator[Draft]:
 
 def rewritten(graph: Graph, results: set[str], rewrite: Rewrite) -> onnx.ModelProto | None:
     """The model with the nodes that make these results written otherwise; None where that suits none of them."""
-    copy, count = Graph(graph.model()), 0
+    copy, count = graph.copied(), 0
     for node in [node for node in copy.nodes if node.output in results]:
         writer = Writer(copy, node)
         if rewrite(writer):

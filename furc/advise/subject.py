@@ -16,13 +16,13 @@ from furc.frontend.onnx.model import is_quantized
 from furc.onnx.files import load
 from furc.onnx.graph import Array, Graph, Node, fixed_batch, fixed_inputs, infer_shapes
 from furc.onnx.soundness import node_name
+from furc.onnx.work import macs
 from furc.quantizer.calibrated import is_calibrated
 from furc.quantizer.float_run import FloatRun
 from furc.quantizer.operators import LINEAR
 from furc.quantizer.optimize.fold_constants import fold_constants
 from furc.request import Request
 from isa.errors import FurcError
-from passes.analysis.host_share import macs_of
 
 Range = tuple[float, float]
 
@@ -50,12 +50,7 @@ class Subject:
     @cached_property
     def macs(self) -> dict[int, int]:
         """Multiplications of each node, by its id."""
-        protos = {name: proto for proto in self.graph.model().graph.node for name in proto.output}
-        return {id(node): self._macs_of(node, protos) for node in self.graph.nodes}
-
-    def _macs_of(self, node: Node, protos: Mapping[str, onnx.NodeProto]) -> int:
-        shapes = [self.graph.shape(name) or () for name in node.inputs]
-        return macs_of(protos[node.output], shapes, self.graph.shape(node.output) or ())
+        return macs(self.graph)
 
     def ranges(self, names: Sequence[str]) -> dict[str, Range]:
         """Of float tensors in a run of the float model; {} where it does not run."""

@@ -6,11 +6,12 @@ an object with an identity, weights are NumPy arrays, and every tensor knows its
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -100,6 +101,18 @@ class Graph:
         self._kept_float: frozenset[str] | None = None
         self._producers: dict[str, Node] | None = None
         self._readers: dict[str, list[Node]] = {}
+
+    def copied(self) -> Graph:
+        """Another graph to edit. It shares weights and attributes: whoever edits puts others in their place."""
+        other = copy.copy(self)
+        other.nodes = [replace(n, inputs=[*n.inputs], outputs=[*n.outputs], attributes={**n.attributes})
+                       for n in self.nodes]  # fmt: skip
+        other.constants, other._infos = dict(self.constants), dict(self._infos)
+        other.inputs, other.outputs = list(self.inputs), list(self.outputs)
+        other._head = onnx.ModelProto()
+        other._head.CopyFrom(self._head)
+        other.changed()
+        return other
 
     @property
     def opset(self) -> int:
@@ -221,7 +234,7 @@ class Graph:
 
     def part(self, nodes: Iterable[Node], inputs: Iterable[str], outputs: Iterable[str]) -> Graph:
         """A copy with some of the nodes alone, between these tensors."""
-        made, part = {node.output for node in nodes}, Graph(self.model())
+        made, part = {node.output for node in nodes}, self.copied()
         part.nodes = [node for node in part.nodes if node.output in made]
         part.inputs, part.outputs = list(inputs), list(outputs)
         part.changed()

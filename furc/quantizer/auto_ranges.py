@@ -3,12 +3,12 @@
 Candidates are method "weighted" and the ten single methods, all from one pass over the data, each with biases corrected
 for it where they will be. Errors are those that the model's task sees (judge.py). Held-back samples are few, so a
 candidate that is no single method wins only where it is no worse than the best single method on both halves of them.
-The budget is counted in float inferences: what a trial costs in them was measured, and a clock would make results
-differ. Choosing tensor by tensor was tried for long and gained nothing on images that it had not seen.
+Choosing tensor by tensor was tried for long and gained nothing on images that it had not seen.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +18,7 @@ from furc.onnx.graph import Array, Graph
 from furc.onnx.run import RunModel
 from furc.quantizer.affine import Range
 from furc.quantizer.bias_correction import correct_biases
+from furc.quantizer.budget import Budget
 from furc.quantizer.calibrator import Progress
 from furc.quantizer.float_run import Feed
 from furc.quantizer.judge import Judge
@@ -27,13 +28,9 @@ from furc.quantizer.sensitivity import Channels
 from furc.quantizer.simulate import Simulation
 from furc.quantizer.sqnr import Noise
 
-BUDGET = 10.0  # float inferences of the whole data, all of a quantization with "auto" together
-DEFAULT_COST = 5.0  # of them are spent before the first trial
-SIMULATED_COST = 3.0  # inferences that one sample simulated costs
-TRIAL_COST = 5.0  # inferences that a candidate costs before it is simulated: ranges, biases, a session
 CANDIDATES = (WEIGHTED, "MSE_ASYM", "SQNR_ASYM", "PERCENTILE_ASYM", "MIN_MAX_ASYM", "MSE_SYM", "SQNR_SYM",
               "PERCENTILE_SYM", "ENTROPY_ASYM", "ENTROPY_SYM", "MIN_MAX_SYM")  # fmt: skip
-FEWEST = 2  # trials, whatever the budget says
+FEWEST = 2  # trials: one alone decides nothing
 
 Ranges = Mapping[str, Range]
 
@@ -50,10 +47,26 @@ class Trial:
         return sum(self.halves) / 2
 
 
-def affordable(samples: int, held: int, *, budget: float = BUDGET) -> int:
-    """How many candidates can be tried within a budget of so many float inferences of all samples."""
-    each = held * SIMULATED_COST + TRIAL_COST
-    return int(np.clip((budget - DEFAULT_COST) * samples / each, FEWEST, len(CANDIDATES)))
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """trials: the chosen one first; none where there was no room for two of them, which chooses method "weighted"."""
+
+    trials: tuple[Trial, ...]
+    budget: Budget
+    held: int
+
+    @property
+    def method(self) -> str:
+        return self.trials[0].method if self.trials else WEIGHTED
+
+    def __str__(self) -> str:
+        budget, cost = self.budget, self.budget.default + len(self.trials) * self.budget.trial(self.held)
+        spent = f"about {cost:.0f} of {budget.inferences:g} float inferences a sample"
+        if not self.trials:
+            enough = math.ceil(budget.default + FEWEST * budget.trial(self.held))
+            return f"auto: {WEIGHTED} untried, it takes {spent} by itself; --budget {enough} tries {FEWEST} methods"
+        errors = ", ".join(f"{t.method} {-10 * math.log10(max(t.error, 1e-30)):.1f} dB" for t in self.trials)
+        return f"auto: {self.method}, by {self.held} samples held back: {errors}; {spent}"
 
 
 def choose_method(
@@ -71,9 +84,9 @@ def choose_method(
     judging = _Judging(graph, held, judge)
     found = []
     for done, method in enumerate(CANDIDATES[:trials]):
-        found.append(judging.trial(method, ranges_by(method), correct_with or {}))
         if progress is not None:
-            progress("try methods", done + 1, trials)
+            progress("try methods", done, trials)
+        found.append(judging.trial(method, ranges_by(method), correct_with or {}))
     return chosen_first(found)
 
 
@@ -97,7 +110,7 @@ class _Judging:
         self._exact = [run(feed) for feed in held]
 
     def trial(self, method: str, ranges: Ranges, correct_with: Mapping[str, Channels]) -> Trial:
-        graph, scheme = Graph(self._graph.model()), choose_grids(self._graph, ranges)
+        graph, scheme = self._graph.copied(), choose_grids(self._graph, ranges)
         if correct_with:
             correct_biases(graph, scheme, correct_with)
         judged, _ = self._judge.judged(graph)

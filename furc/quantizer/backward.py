@@ -27,7 +27,7 @@ def gradients(graph: Graph, seeds: Sequence[str], wanted: Sequence[str]) -> tupl
 
     The seeds become inputs, `{tensor}/seed`. Tensors of `wanted` that no seed depends on are left out.
     """
-    copy = Graph(graph.model())
+    copy = graph.copied()
     tape = Tape(copy)
     for name in seeds:
         tape.made[name] = [f"{name}/seed"]

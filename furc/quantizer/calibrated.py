@@ -52,7 +52,7 @@ def write_calibrated(graph: Graph, ranges: Mapping[str, Range]) -> onnx.ModelPro
     if missing:
         raise QuantizeError("MissingRange", f"the ranges have no entry for tensor '{missing[0]}'")
     entries = {name: [float(end) for end in ranges[name]] for name in names}
-    copy = Graph(graph.model())
+    copy = graph.copied()
     copy.set_metadata(KEY, yaml.safe_dump(entries, explicit_start=True, sort_keys=False, width=2**20))
     return copy.model()
 

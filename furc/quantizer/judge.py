@@ -40,7 +40,7 @@ class Judge:
 
     def judged(self, graph: Graph) -> tuple[Graph, list[str]]:
         """A copy whose float outputs are what is to be compared, and their names."""
-        copy, names = Graph(graph.model()), []
+        copy, names = graph.copied(), []
         for name in graph.outputs:
             if not copy.is_float(name):
                 continue

@@ -18,14 +18,16 @@ InputDtype = Literal["float32", "uint8", "int8"]
 class QuantizeOptions:
     """Options of one quantization. docs/accuracy.md says what each gains and costs.
 
-    method: a CalibrationMethod, "weighted" or "auto". percentage: of PERCENTILE methods. split: compute channels in
-    groups where that pays. task: what stands behind the outputs, see judge.py. keep_float: layers that stay in float
-    on the host, see keep_float.py. form: QDQ ONNX, or the float model with ranges in its metadata. input_dtype: of
-    every image input of the result. input_shapes: of inputs left open.
+    method: a CalibrationMethod, "weighted" or "auto". percentage: of PERCENTILE methods. budget: of "auto", in float
+    inferences of all samples, see budget.py. split: compute channels in groups where that pays. task: what stands
+    behind the outputs, see judge.py. keep_float: layers that stay in float on the host, see keep_float.py. form: QDQ
+    ONNX, or the float model with ranges in its metadata. input_dtype: of every image input of the result.
+    input_shapes: of inputs left open.
     """
 
     method: str = WEIGHTED
     percentage: float = 99.99
+    budget: float = 10.0
     equalize: bool = True
     split: bool = True
     task: Task = Task.AUTO

@@ -42,7 +42,7 @@ def check_not_quantized(graph: Graph) -> None:
 
 def write_qdq(graph: Graph, scheme: Scheme) -> onnx.ModelProto:
     """The quantized model. graph: optimized, not changed."""
-    return _Writer(Graph(graph.model()), scheme).write()
+    return _Writer(graph.copied(), scheme).write()
 
 
 def weight_axis(node: Node) -> int | None:

@@ -12,8 +12,9 @@ import onnx
 from furc.data.feeds import feeds, taken_by
 from furc.onnx.files import Source, in_file
 from furc.onnx.graph import Graph
-from furc.quantizer.auto_ranges import affordable, choose_method
+from furc.quantizer.auto_ranges import CANDIDATES, FEWEST, Choice, Trial, choose_method
 from furc.quantizer.bias_correction import correct_biases
+from furc.quantizer.budget import budget_of
 from furc.quantizer.calibrator import Observer, Progress, Ranges
 from furc.quantizer.equalize import equalize
 from furc.quantizer.float_run import Feed
@@ -57,7 +58,7 @@ def quantize_model(
 class Outcome(NamedTuple):
     """splits: what is computed in groups. graph, tensors: the float model as it was quantized, and its channels.
 
-    price: of splits.
+    price: of splits. choice: of the method, by "auto".
     """
 
     model: onnx.ModelProto
@@ -65,10 +66,12 @@ class Outcome(NamedTuple):
     graph: Graph
     tensors: Channeled
     price: LatencyPrice
+    choice: Choice | None = None
 
     def done(self) -> list[str]:
-        """What was split, in words."""
-        return [str(replace(choice, model_ms=self.price.model_ms)) for choice in self.splits]
+        """What was split, and how the method was chosen, in words."""
+        chosen = [] if self.choice is None else [str(self.choice)]
+        return [*(str(replace(choice, model_ms=self.price.model_ms)) for choice in self.splits), *chosen]
 
     def findings(self, otherwise: str = AUTO_MAY) -> list[LintWarning]:
         """Which layers still bring most noise, and what would help. otherwise: the advice where no option would."""
@@ -98,10 +101,10 @@ def _quantized(model: Source, data: object, options: QuantizeOptions, progress: 
     if options.split:
         say("split", 0, None)
         splits, tensors = split_where_it_pays(graph, tensors, price)
-    explained = Graph(graph.model())
-    samples = total or len(kept.samples)
+    explained = graph.copied()
+    samples, choice = total or len(kept.samples), None
     if options.method == AUTO:
-        ranges = _auto_ranges(graph, kept.samples, options, say, samples, tensors)
+        ranges, choice = _auto_ranges(graph, kept.samples, options, say, samples, tensors)
     elif options.method == WEIGHTED:
         ranges = weighted_ranges(graph, tensors, every=options.form == "calibrated", progress=say)
         ranges = _tuned(graph, ranges, tensors, kept.samples, samples, say)
@@ -115,7 +118,7 @@ def _quantized(model: Source, data: object, options: QuantizeOptions, progress: 
         correct_biases(graph, scheme, tensors)
     say("write", 0, None)
     known = {name: of for name, of in tensors.items() if of.gain.any()}
-    return Outcome(written(graph, ranges, options.form, options.input_dtype), splits, explained, known, price)
+    return Outcome(written(graph, ranges, options.form, options.input_dtype), splits, explained, known, price, choice)
 
 
 def _silent(what: str, done: int, total: int | None) -> None:
@@ -176,7 +179,7 @@ def _tuned(
 
 def _auto_ranges(
     graph: Graph, samples: Sequence[Feed], options: QuantizeOptions, say: Progress, count: int, tensors: Channeled
-) -> Ranges:
+) -> tuple[Ranges, Choice]:
     """Of the best candidate, from all data; the candidates are judged on samples that their ranges have not seen."""
     back = min(HELD_BACK, count // HELD_BACK_SHARE, len(samples) // 2)
     at = range(0, len(samples), max(1, len(samples) // max(back, 1)))[: back or len(samples)]
@@ -189,10 +192,12 @@ def _auto_ranges(
             return weighted_ranges(graph, seen, every=every)
         return single_ranges(graph, seen, CalibrationMethod(method), options.percentage, every=every)
 
-    judge = judge_for(graph, held, options.task)
-    chosen = choose_method(
-        graph, lambda method: ranges_by(method, rest), held, judge,
-        correct_with=rest if options.bias_correction else None, trials=affordable(count, len(held)), progress=say,
-    )[0].method  # fmt: skip
-    found = ranges_by(chosen, tensors)
-    return _tuned(graph, found, tensors, samples, count, say) if chosen == WEIGHTED else found
+    budget, trials = budget_of(graph, options.budget, count), list[Trial]()
+    if (room := min(budget.trials(len(held)), len(CANDIDATES))) >= FEWEST:
+        trials = choose_method(
+            graph, lambda method: ranges_by(method, rest), held, judge_for(graph, held, options.task),
+            correct_with=rest if options.bias_correction else None, trials=room, progress=say,
+        )  # fmt: skip
+    choice = Choice(tuple(trials), budget, len(held))
+    found = ranges_by(choice.method, tensors)
+    return _tuned(graph, found, tensors, samples, count, say) if choice.method == WEIGHTED else found, choice

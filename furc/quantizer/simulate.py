@@ -50,7 +50,7 @@ def rounded_weights(graph: Graph, node: Node, x_scale: float) -> Array | None:
 
 
 def _simulating(graph: Graph, scheme: Scheme, outputs: Sequence[str]) -> onnx.ModelProto:
-    copy = Graph(graph.model())
+    copy = graph.copied()
     wanted = list(outputs) or graph.outputs
     nodes, seen_as = list[Node](), dict[str, str]()
     for name in graph.inputs:

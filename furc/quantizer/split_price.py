@@ -39,7 +39,7 @@ class LatencyPrice:
     """
 
     def __init__(self, graph: Graph) -> None:
-        self._graph = Graph(graph.model())
+        self._graph = graph.copied()
 
     def __call__(self, graph: Graph, chain: Chain, ends: Sequence[int]) -> Cost:
         """Of a chain, split into groups that end before these channels."""

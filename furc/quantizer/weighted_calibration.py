@@ -31,10 +31,10 @@ def weighted_ranges(
     """Of all tensors that decide a grid; of all float tensors with `every`."""
     names = [name for name in (activations(graph) if every else free_tensors(graph)) if name in tensors]
     found = Ranges()
-    for done, name in enumerate(names, 1):
-        found[name] = _weighted(graph, name, tensors)
+    for done, name in enumerate(names):
         if progress is not None:
             progress("choose ranges", done, len(names))
+        found[name] = _weighted(graph, name, tensors)
     return found
 
 

@@ -31,6 +31,8 @@ from isa.errors import QuantizeError
                    "tries several.")  # fmt: skip
 @click.option("--percentage", type=float, default=99.99, metavar="P",
               help="Of PERCENTILE methods: values inside the range, in percent.")  # fmt: skip
+@click.option("--budget", type=click.FloatRange(min=0), default=10.0, show_default=True, metavar="N",
+              help="Of auto: time of so many float inferences a sample, in all.")  # fmt: skip
 @click.option("--format", "form", type=click.Choice(("qdq", "calibrated")), default="qdq",
               help="An INT8 QDQ model, or the float model with ranges in its metadata (vendor's 0.10).")  # fmt: skip
 @click.option("--input-type", type=click.Choice(("float32", "uint8", "int8")), default="float32",
@@ -56,6 +58,7 @@ def command(
     output: Path,
     method: str,
     percentage: float,
+    budget: float,
     form: Literal["qdq", "calibrated"],
     input_type: Literal["float32", "uint8", "int8"],
     split: bool,
@@ -74,6 +77,7 @@ def command(
     options = QuantizeOptions(
         method=method,
         percentage=percentage,
+        budget=budget,
         split=split,
         keep_float=tuple(name for name in keep_float.split(",") if name),
         task=Task(task),

@@ -85,7 +85,7 @@ def test_gains_tell_the_noise_at_the_output() -> None:
     feeds = images(64)
     surveyed = survey(graph, ["silu", "r1"], feeds, Judge({}))
     exact, random = RunModel(graph.model()), np.random.default_rng(1)
-    noisy = Graph(graph.model())
+    noisy = graph.copied()
     for reader in noisy.readers("silu"):
         reader.inputs = ["with_noise" if name == "silu" else name for name in reader.inputs]
     noisy.inputs.append("noise")

@@ -11,7 +11,8 @@ from quantizer_models import images, model, node, normal, residual, run, sqnr_db
 
 from furc.onnx.graph import Array
 from furc.quantizer import CalibrationMethod, Observer, QuantizeOptions, quantize_model
-from furc.quantizer.auto_ranges import CANDIDATES, Trial, affordable, choose_method, chosen_first
+from furc.quantizer.auto_ranges import Choice, Trial, choose_method, chosen_first
+from furc.quantizer.budget import Budget
 from furc.quantizer.calibrator import Ranges
 from furc.quantizer.equalize import equalize
 from furc.quantizer.judge import Judge
@@ -121,7 +122,9 @@ def test_auto_is_no_worse_than_the_best_single_method_on_either_half() -> None:
 
 
 def test_auto_keeps_to_its_budget_and_to_what_the_judge_sees() -> None:
-    assert affordable(28, 8) == 4 and affordable(1000, 8) == len(CANDIDATES)
+    small, large = Budget(10.0, 28, 500_000_000, 250), Budget(10.0, 28, 4_000_000_000, 70)
+    assert small.trials(8) < 2 <= large.trials(8) and large.default + large.trials(8) * large.trial(8) <= 10
+    assert "weighted untried" in str(Choice((), small, 8)) and "--budget" in str(Choice((), small, 8))
     graph = optimize_graph(residual())
     observer = Observer(graph)
     observer.observe(images(8))

@@ -31,7 +31,7 @@ def test_tuning_lowers_the_error_where_a_range_was_chosen_badly() -> None:
     bad = {**good, "d": (low * 1.3, high * 1.3)}
 
     def error(ranges: dict[str, tuple[float, float]]) -> float:
-        corrected, scheme = Graph(graph.model()), choose_grids(graph, ranges)
+        corrected, scheme = graph.copied(), choose_grids(graph, ranges)
         correct_biases(corrected, scheme, tensors)
         simulation, exact = Simulation(corrected, scheme), RunModel(graph.model())
         return float(np.mean([np.square(simulation(f, scheme.grids)["y"] - exact(f)["y"]).mean() for f in feeds[4:]]))
@@ -84,7 +84,7 @@ def test_bias_correction_takes_out_the_mean_error_of_every_channel() -> None:
     graph, feeds = optimize_graph(hard_silu(4.0)), images(12)
     tensors = survey(graph, [*graph.inputs, *quantized_tensors(graph)], feeds, Judge({}))
     ranges, exact = weighted_ranges(graph, tensors), RunModel(graph.model())
-    corrected, scheme = Graph(graph.model()), choose_grids(graph, ranges)
+    corrected, scheme = graph.copied(), choose_grids(graph, ranges)
     correct_biases(corrected, scheme, tensors)
 
     def shift(of: Graph) -> float:
