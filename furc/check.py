@@ -21,10 +21,9 @@ from furc.frontend.placement import Unit
 from furc.isolated import Worker
 from furc.onnx.files import Source
 from furc.request import Request
+from isa.npu import NS_PER_MS
 from passes.analysis.host_share import calls, host_operators
 from passes.ir.graph import Graph, Placement
-
-NS_PER_MS = 1e6
 
 
 class Where(StrEnum):

@@ -22,6 +22,7 @@ from isa.errors import ConfigError, Loc
 TARGETS = ("warboy", "warboy-2pe")
 TARGET_FILES = Path(__file__).parent / "targets"
 CONFIG_BYTES = 1 << 16
+NS_PER_MS = 1e6
 NPU_CONFIG = 'write a TOML file with base = "warboy" and lines like num_slices = 32'
 
 

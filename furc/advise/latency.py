@@ -13,14 +13,14 @@ from furc.frontend.fitting import fitted
 from furc.frontend.onnx.model import is_quantized
 from furc.onnx.graph import Graph, infer_shapes
 from furc.profile_files import profile_of
-from furc.profiling.host import NS_PER_MS, nanoseconds
+from furc.profiling.host import nanoseconds
 from furc.quantizer.calibrated import is_calibrated
 from furc.quantizer.editor import retype_inputs
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.with_ranges import written
 from furc.request import Request
 from isa.errors import LowerError, QuantizeError
-from isa.npu import NpuConfig
+from isa.npu import NS_PER_MS, NpuConfig
 from passes.analysis.host_share import operators_of
 
 ANY_RANGE = (-1.0, 1.0)

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from furc.build import build
 from furc.data.feeds import taken
 from furc.data.pixels import USUAL, Pixels, preprocess_for
+from furc.frontend.onnx.model import is_quantized
 from furc.machine import machine_of
 from furc.onnx.files import load
 from furc.onnx.graph import fixed_batch, input_infos
 from furc.onnx.run import runner_for
 from furc.profiling.profile import is_enf
+from furc.quantizer.calibrated import is_calibrated
 from furc.request import Request, Shapes
 from furc.runtime.session import Session
 from isa import enf as enf_file
@@ -149,6 +151,4 @@ def _is_quantized(path: Path) -> bool:
         proto: onnx.ModelProto = load(path)
     except FurcError:
         return True  # it has another fault
-    return bool(proto.metadata_props) or any(
-        node.op_type.startswith(("QLinear", "QuantizeLinear", "DequantizeLinear")) for node in proto.graph.node
-    )
+    return is_quantized(proto) or is_calibrated(proto)

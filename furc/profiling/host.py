@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from isa.enf import Enf, HostOperator, HostStep, NpuStep
-from isa.npu import NpuConfig
+from isa.npu import NS_PER_MS, NpuConfig
 
-NS_PER_MS = 1e6
 LOWER, UNLOWER, RECAST = "Lower", "Unlower", "Recast"
 EDGE = ("Quantize", "Dequantize", RECAST)
 REASONS = {LOWER: "the NPU reads its own order of axes", UNLOWER: "the NPU writes its own order of axes"}

@@ -15,14 +15,13 @@ from furc.quantizer.qdq import write_qdq
 from furc.quantizer.scheme import choose_grids
 from furc.quantizer.split_channels import Chain, divide
 from isa.errors import FurcError
-from isa.npu import target
+from isa.npu import NS_PER_MS, target
 from passes.ir.lir import Program
 from passes.pipeline import lower
 from passes.plan import program_cycles
 
 ANY_RANGE = (-1.0, 1.0)  # timing does not depend on ranges
 CONFIG = {"use_program_loading": True}
-NS_PER_MS = 1e6
 
 
 class Cost(NamedTuple):

@@ -17,7 +17,7 @@ from furc.frontend.onnx.hosted import Cause, reads_of
 from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.quantization import DEQUANTIZE, QUANTIZE
 from furc.frontend.placement import Carried, Problem, Unit, place
-from isa.npu import NpuConfig
+from isa.npu import NS_PER_MS, NpuConfig
 from isa.timing.formulas import CONV_COMMANDS
 from passes.analysis.host_share import macs_of
 from passes.ir.graph import Graph, Placement
@@ -33,7 +33,6 @@ Shape = tuple[int, ...]
 
 
 AUTO, ALL, NOTHING = "auto", "all", "nothing"
-NS_PER_MS = 1e6
 
 
 class Placing(NamedTuple):
