@@ -15,9 +15,11 @@ from onnx import TensorProto, helper, numpy_helper
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.fidelity.rows import quantized
+from benchmarks.vela.from_qdq import tflite_of
 from furc.compiler import compile_graph
 from furc.frontend import load_onnx
 from furc.quantizer import quantize
+from furc.tflite.convert import to_onnx
 from isa.npu import target
 from isa.program import fetch
 from passes.options import CompileOptions
@@ -58,6 +60,18 @@ def test_compiling_takes_time_by_operators(benchmark: BenchmarkFixture) -> None:
         assert compiled(chain(length)) / length <= LINEAR_WITHIN * each
     longest = longer[-1]
     assert benchmark.pedantic(compiled, (chain(longest),), rounds=1) / longest <= LINEAR_WITHIN * each
+
+
+def test_reading_tflite_takes_time_by_operators() -> None:
+    each = []
+    for length in LENGTHS:
+        data, seconds = tflite_of(chain(length)), []
+        for _ in range(3):
+            begin = time.process_time()
+            to_onnx(data)
+            seconds.append(time.process_time() - begin)
+        each.append(min(seconds) / length)
+    assert max(each[1:]) <= LINEAR_WITHIN * each[0], each
 
 
 def test_a_family_takes_time_by_instructions() -> None:

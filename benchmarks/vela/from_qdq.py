@@ -116,10 +116,13 @@ class _Converter:
 
     def weights(self, node: Node, perm: Sequence[int], axis: int) -> list[int]:
         """Of a convolution or a product, and its bias. axis: of the output channels, in TFLite's order."""
-        (array, scales), (bias, of_bias) = (self.constant(node, name) for name in node.inputs[1:3])
+        array, scales = self.constant(node, node.input(1))
         array = array.transpose(perm)
-        stored = self.out.tensor(array.shape, scales, data=array, axis=axis, name=node.input(1))
-        return [stored, self.out.tensor(bias.shape, of_bias, dtype="int32", data=bias, name=node.input(2))]
+        made = [self.out.tensor(array.shape, scales, data=array, axis=axis, name=node.input(1))]
+        if node.input(2):
+            bias, scales = self.constant(node, node.input(2))
+            made.append(self.out.tensor(bias.shape, scales, dtype="int32", data=bias, name=node.input(2)))
+        return made
 
     def on_grid(self, x: _Tensor, grid: tuple[float, int]) -> _Tensor:
         """x, requantized where it is not there already."""

@@ -38,6 +38,7 @@ class Writer:
         self.makers = {output: operator for operator in model.operators for output in operator.outputs}
         self.places: dict[str, tuple[int, bool]] = {}  # of an ONNX tensor: which of the file it is; as n, c, h, w
         self._nodes: list[onnx.NodeProto] = []
+        self._ops: dict[str, str] = {}  # what makes a tensor
         self._constants: dict[str, Array] = {}
         self._plain: dict[int, str] = {}
         self._image: dict[int, str] = {}
@@ -97,6 +98,7 @@ class Writer:
         """One node with one output, whose name is new."""
         output = self._fresh(label or f"{self._current}/{op}")
         self._nodes.append(helper.make_node(op, list(inputs), [output], name=self._current, **attributes))
+        self._ops[output] = op
         return output
 
     def turned(self, name: str, shape: Sequence[int], perm: Sequence[int]) -> str:
@@ -112,7 +114,7 @@ class Writer:
 
     def on_grid(self, number: int, name: str) -> str:
         """What holds a tensor's elements, moved: quantized again, so that integer kernels find integers before them."""
-        moved = any(node.output[0] == name and node.op_type != "DequantizeLinear" for node in self._nodes)
+        moved = self._ops.get(name, "DequantizeLinear") != "DequantizeLinear"
         return self._through_q(self.tensor(number), name) if moved and self.tensor(number).quantized else name
 
     def constant(self, label: str, array: Array) -> str:
@@ -142,7 +144,9 @@ class Writer:
             )  # fmt: skip
         last = self._nodes[-1] if self._nodes else None
         if last is not None and last.output[0] == name and name.startswith(self._current):
-            name = last.output[0] = self._fresh(f"{tensor.name}/real" if number in self._labels else tensor.name)
+            fresh = self._fresh(f"{tensor.name}/real" if number in self._labels else tensor.name)
+            self._ops[fresh] = self._ops.pop(name)
+            name = last.output[0] = fresh
         self.places[name] = (number, image)
         if number in self._labels:  # an int8 output of the graph has the model's own name
             self.places[self._labels[number]] = (number, False)
