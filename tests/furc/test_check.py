@@ -47,7 +47,7 @@ def places(report: CheckReport) -> dict[str, str]:
     return {j.node: str(j.where) for j in report.judgements}
 
 
-@pytest.mark.parametrize("opset", [9, 13, 17])
+@pytest.mark.parametrize("opset", [9, 13, 17, 23])
 def test_a_float_model_is_judged_as_it_will_be_quantized(opset: int) -> None:
     report = check_file(network(helper.make_node("Tanh", ["d"], ["y"]), last="y", opset=opset))
     assert places(report) == {"c": "NPU", "b": "rewritten", "r": "NPU", "d": "NPU", "Tanh that makes y": "host"}

@@ -98,7 +98,7 @@ def _judged(
     _replace(proto.graph.initializer, kept)
     _replace(proto.graph.input, [*given, *shown])
     opset = max((int(o.version) for o in proto.opset_import if o.domain in ("", "ai.onnx")), default=0)
-    if 0 < opset < OLDEST_OPSET:
+    if opset and not OLDEST_OPSET <= opset <= NEWEST_OPSET:
         from furc.quantizer.optimize.opset import convert_opset  # here: with the quantizer, which few models need
 
         for index, node in enumerate(proto.graph.node):
