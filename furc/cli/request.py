@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -18,6 +18,7 @@ from furc.request import Request
 from isa.npu import TARGETS
 
 FILE = click.Path(path_type=Path)
+Value = TypeVar("Value")
 
 
 def takes_request(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -98,12 +99,21 @@ def for_models(request: Request, *files: Path) -> None:
 
 def input_files(words: tuple[str, ...]) -> dict[str, Path]:
     """What --input says."""
-    return dict(_named_file(word) for word in words)
+    return _each_once("'--input'", map(_named_file, words))
 
 
 def shapes_of(words: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     """What --input-shape says."""
-    return dict(_shape(word) for word in words)
+    return _each_once("'--input-shape'", map(_shape, words))
+
+
+def _each_once(option: str, pairs: Iterable[tuple[str, Value]]) -> dict[str, Value]:
+    found: dict[str, Value] = {}
+    for name, value in pairs:
+        if name in found:
+            raise click.BadParameter(f"'{name}' is given twice", param_hint=option)
+        found[name] = value
+    return found
 
 
 def _options() -> Iterator[Callable[[Callable[..., Any]], Callable[..., Any]]]:

@@ -151,6 +151,10 @@ class TestRun:
         refused_or_bare = furc("run", models / "model.enf", "--input", f"images={file}", exits=1)
         assert refused_or_bare.stderr.startswith(f"error[{error}]: {file}: ")
 
+    def test_data_twice(self, furc: Furc, models: Path) -> None:
+        result = furc("run", models / "model.enf", "--input", "images=a.npy", "--input", "images=b.npy", exits=2)
+        assert "Invalid value for '--input': 'images' is given twice" in result.stderr
+
     @pytest.mark.parametrize("command", ["run", "profile", "disasm", "info"])
     @pytest.mark.parametrize("damage", ["cut", "flip", "other", "missing"])
     def test_a_damaged_binary(self, furc: Furc, models: Path, command: str, damage: str) -> None:
