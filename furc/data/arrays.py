@@ -59,6 +59,16 @@ def read_array(path: Path, name: str, *, needed: int | None = None, scalar: bool
             return _checked_axes(_member(path, chosen, archive, members[chosen], needed), path, chosen, scalar)
 
 
+def samples_in(arrays: Mapping[str, Array], path: Path) -> int:
+    """How many arrays [samples, ...] of a file hold, all of them. Raises SourceError BadData."""
+    counts = {name: len(array) for name, array in arrays.items()}
+    if len(set(counts.values())) != 1:
+        told = ", ".join(f"'{name}' {count}" for name, count in counts.items())
+        raise SourceError("BadData", f"arrays of unlike numbers of samples: {told}", at=Loc(str(path)),
+                          hint="give as many of each: row i of all of them is one sample")  # fmt: skip
+    return max(counts.values())
+
+
 def read_arrays(path: Path) -> dict[str, Array]:
     """Every array of an .npz. Raises SourceError as `read_array`."""
     with _opened(path) as file, _archive(path, file) as archive:

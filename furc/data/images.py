@@ -15,6 +15,7 @@ from furc.data.arrays import Array
 from isa.errors import Loc, SourceError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"}
+DEEP = ("I", "F")  # Pillow's modes of 16 and 32 bits a pixel
 UInt8 = NDArray[np.uint8]
 Float32 = NDArray[np.float32]
 
@@ -72,11 +73,15 @@ def read_image(path: Path) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)  # a file of some KB with 90 million pixels
             with Image.open(path) as image:
-                return image.convert("RGB")
+                mode, pixels = image.mode, image.convert("RGB")
     except Exception as error:  # Pillow's decoders raise whatever their parsing meets
         words = str(error).strip().splitlines() or [type(error).__name__]
         raise SourceError("BadImage", f"cannot be read as an image: {words[0]}", at=Loc(str(path)),
                           hint=f"furc reads {', '.join(sorted(SUFFIXES))}") from error  # fmt: skip
+    if mode.startswith(DEEP):  # Pillow makes white of all that is above 255
+        raise SourceError("BadImage", f"its pixels have more than 8 bits (Pillow calls them {mode})", at=Loc(str(path)),
+                          hint="bring it to 8 bits, or pass arrays")  # fmt: skip
+    return pixels
 
 
 def preprocess_image(image: Image.Image, p: Preprocess) -> Array:

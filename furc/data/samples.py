@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from furc.data.arrays import Array, array_names, read_array
+from furc.data.arrays import Array, array_names, read_array, samples_in
 from furc.data.feeds import Taken, taken
 from furc.data.images import Preprocess, find_images, preprocess_image, read_image
 from furc.data.pixels import LIKELY, USUAL, Pixels, preprocess_for
@@ -133,7 +133,7 @@ def _of_archive(path: Path, names: list[str], limit: int | None) -> Iterator[Sam
             message = f"no array '{name}', it holds {', '.join(held) or 'nothing'}"
             raise SourceError("BadData", message, at=Loc(str(path)), hint="name the arrays like the inputs")
     arrays = {name: _samples(path, name) for name in names}
-    count = min(len(array) for array in arrays.values())
+    count = samples_in(arrays, path)
     for index in range(count if limit is None else min(limit, count)):
         yield {name: array[index : index + 1] for name, array in arrays.items()}
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from furc.data.arrays import read_arrays
+from furc.data.arrays import read_arrays, samples_in
 from furc.data.images import Preprocess, read_image
 from furc.data.inputs import image_input
 from furc.data.pixels import USUAL, Pixels
@@ -153,7 +153,7 @@ class _Run:
 
     @property
     def total(self) -> int:
-        return min(map(len, self.arrays.values())) if self.of_arrays else len(self.truth.images)
+        return len(next(iter(self.arrays.values()))) if self.of_arrays else len(self.truth.images)
 
     def samples(self) -> Iterator[_Sample]:
         if self.of_arrays:
@@ -304,4 +304,6 @@ def _arrays(options: Options, models: Sequence[Model]) -> dict[str, Array]:
                     f"{tensor.dtype}{['samples', *tensor.shape[1:]]}", at=Loc(str(options.data)),
                     hint="bring the array to this type and shape",
                 )  # fmt: skip
-    return {name: held[name][: options.limit] for name in sorted(names)}
+    taken = {name: held[name] for name in sorted(names)}
+    samples_in(taken, options.data)
+    return {name: array[: options.limit] for name, array in taken.items()}

@@ -10,6 +10,7 @@ from PIL import Image
 from quantizer_models import images, model, node, normal, residual
 
 from furc.data.images import preprocess_image
+from furc.data.samples import SampleSource, read_samples
 from furc.quantizer import (
     CalibrationMethod,
     LayerSqnr,
@@ -164,6 +165,20 @@ def test_npz_and_broken_files(tmp_path: Path) -> None:
         with pytest.raises(SourceError) as caught:
             list(image_feeds(tmp_path / path, "x", Preprocess()))
         assert caught.value.name == name
+
+
+@pytest.mark.parametrize("deep", [np.uint16, np.int32, np.float32])
+def test_images_of_more_than_8_bits_are_refused(deep: type, tmp_path: Path) -> None:
+    Image.fromarray(np.full((4, 4), 1000, deep)).save(tmp_path / "deep.tiff")
+    with pytest.raises(SourceError, match=r"BadImage.*more than 8 bits"):
+        list(image_feeds(tmp_path / "deep.tiff", "x", Preprocess()))
+
+
+def test_every_input_has_as_many_samples(tmp_path: Path) -> None:
+    two = model([node("Add", ["a", "b"], "y")], {"a": (1, 4), "b": (1, 4)}, ["y"], {})
+    np.savez(tmp_path / "data.npz", a=normal(0, 3, 4), b=normal(1, 2, 4))
+    with pytest.raises(SourceError, match=r"BadData.*: 'a' 3, 'b' 2"):
+        read_samples(two, SampleSource(path=tmp_path / "data.npz"))
 
 
 def test_constant_channels_of_a_layer_name_its_node() -> None:
