@@ -87,7 +87,8 @@ def evaluate_files(
 ) -> Evaluation:
     """Evaluate ENFs and quantized models on the NPU, and floats on ONNX Runtime; the first of all is the reference.
 
-    Raises FurcError: of models, labels and images, and RunError NotFinite, HeadMismatch, ClassesDiffer.
+    Raises FurcError: of models, labels and images, and RunError NotFinite, HeadMismatch, ClassesDiffer,
+    OutputsDiffer.
     """
     asked = request or Request()
     truth = read_truth(options).first(options.limit)
@@ -188,6 +189,12 @@ class _Run:
 
     def _compare(self, number: int, reference: Mapping[str, Array], own: Mapping[str, Array]) -> None:
         close, known = self.close[number], paired(reference, own)
+        if known is None and self.options.task is Task.NONE:
+            raise RunError(
+                "OutputsDiffer", f"its outputs {_outlined(own)} are not those of {self.models[0].name}, "
+                f"{_outlined(reference)}: without labels there is nothing else to compare",
+                at=Loc(self.models[number].name), hint="pass the model that this one was made from",
+            )  # fmt: skip
         if close is None or known is None:
             self.close[number] = None
         else:
@@ -283,6 +290,10 @@ class _Run:
                                 gain=int(np.sign(gain)), sqnr_db=db)  # fmt: skip
                 changes.append((gain, 0.0 if db is None else db, change))
             yield from (change for *_, change in sorted(changes, key=lambda entry: entry[:2]))
+
+
+def _outlined(outputs: Mapping[str, Array]) -> str:
+    return ", ".join(f"{values.dtype.name}{list(values.shape)}" for values in outputs.values())
 
 
 def _arrays(options: Options, models: Sequence[Model]) -> dict[str, Array]:

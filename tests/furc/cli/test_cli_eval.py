@@ -107,6 +107,17 @@ def test_outputs_alone(furc: Furc, models: Path) -> None:
     assert "error[BadData]: x.npz: array 'images' is float32[2, 3]" in furc(*words, "x.npz", exits=1).stderr
 
 
+def test_outputs_that_are_not_comparable_are_told(furc: Furc, models: Path, images: Path) -> None:
+    model = onnx.load(models / "float.onnx")
+    [y] = model.graph.output
+    model.graph.node.append(helper.make_node("Concat", [y.name, y.name], ["twice"], axis=1))
+    y.name, y.type.tensor_type.shape.dim[1].dim_value = "twice", 20
+    onnx.save(model, "twice.onnx")
+    result = furc("eval", models / "model.enf", "--float", "twice.onnx", "--data", images, "--task", "none", exits=1)
+    told = "error[OutputsDiffer]: model.enf: its outputs float32[1, 10] are not those of twice.onnx, float32[1, 20]"
+    assert told in result.stderr
+
+
 def test_a_model_that_is_not_quantized_is_a_reference(furc: Furc, models: Path, images: Path) -> None:
     result = furc("eval", models / "float.onnx", "--data", images, exits=1)
     assert f"--float {models / 'float.onnx'}" in result.stderr.splitlines()[-1]
