@@ -20,6 +20,7 @@ from onnx import AttributeProto, TensorProto, external_data_helper
 
 from furc.onnx.soundness import Placed, checked, tensors_of, walk
 from furc.tflite.mark import is_tflite
+from isa.enf import MAGIC
 from isa.errors import FurcError, Loc, SourceError
 
 Source: TypeAlias = str | Path | bytes | onnx.ModelProto
@@ -33,8 +34,8 @@ def load(model: Source, source: str = "") -> onnx.ModelProto:
     """A sound model with all its data: from a file, from bytes, or a copy of one that is loaded already.
 
     source: the name that messages use, by default the path. Raises SourceError ModelNotFound, ModelUnreadable, NotOnnx,
-    ExternalDataMissing, ExternalDataUnreadable, InvalidGraph, TensorTooLarge, NotTflite; of a TFLite model LowerError
-    too.
+    AlreadyCompiled, ExternalDataMissing, ExternalDataUnreadable, InvalidGraph, TensorTooLarge, NotTflite; of a TFLite
+    model LowerError too.
     """
     folder = None
     if isinstance(model, str | Path):
@@ -120,6 +121,9 @@ def _parsed(data: bytes, source: str) -> onnx.ModelProto:
         from furc.tflite.convert import to_onnx  # here: ONNX models need not wait for what reads the others
 
         return to_onnx(data, source)
+    if data.startswith(MAGIC):
+        raise SourceError("AlreadyCompiled", "this is a binary, a model is wanted", at=Loc(source),
+                          hint="pass the model that it was compiled from")  # fmt: skip
     try:
         model = onnx.ModelProto.FromString(data)
     except (DecodeError, ValueError, RecursionError) as error:

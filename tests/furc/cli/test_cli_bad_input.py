@@ -46,6 +46,13 @@ def test_no_model(furc: Furc, content: bytes | None, name: str) -> None:
     nothing_written(*before)
 
 
+@pytest.mark.parametrize("command", ["check", "compile", "verify", "litmus", "advise"])
+def test_a_binary_is_no_model(furc: Furc, models: Path, command: str) -> None:
+    result = furc(command, models / "model.enf", exits=1)
+    assert "error[AlreadyCompiled]: " in result.stderr and "hint: pass the model" in result.stderr
+    nothing_written()
+
+
 def test_a_float_model_names_furc_quantize(furc: Furc, models: Path) -> None:
     result = furc("compile", models / "float.onnx", "--dot-graph", "g.dot", exits=1)
     refused(result, "FloatModel")
