@@ -176,10 +176,12 @@ us against 108.1 published (convolutions 5.81 us against 5.33, depthwise convolu
 Tried without gain: costs by weight byte, by weight tile, by halo row, by activation byte, by table lookup, and row
 groups that divide the height. Not explained: one PE with wide layers is up to 10% too slow, two PEs of yolov5m 7% too
 fast. Batches were not fitted to: MLPerf's offline queries of batch 8 on one PE take 0.725 ms an image (ResNet50) and
-0.228 ms (SSD-MobileNet), furc's programs 0.738 and 0.313. Two choices of the compiler made ResNet50 so (1.06 before):
-small images lie in slices of their own, and a batch whose activations would leave the chip runs in groups of images.
-SSD-MobileNet is the open case: its tensor unit alone is busy for 0.264, most of it fetching for 1 x 1 convolutions, which
-are right in queries of one image (5% too slow in all).
+0.228 ms (SSD-MobileNet), furc's programs 0.733 and 0.276. Three choices of the compiler made them so (1.06 and 0.383
+before): small images lie in slices of their own, a batch whose activations would leave the chip runs in groups of images,
+and a group starts while the one before it still runs, so that `sub` pads and DMA loads and stores for one group while
+`main` computes for another. SSD-MobileNet stays 21% too slow: `main` alone is busy for 0.264, most of it fetching for
+1 x 1 convolutions, which are right in queries of one image (5% too slow in all). What is left beside that are the load of
+the first group, its pads until the second one starts, and the last stores.
 
 ## What the model leaves out
 

@@ -20,7 +20,8 @@ class CompileOptions:
     free_columns: any number of channel columns, and none that a channel slice imposes. join_on_chip: channel
     concatenations that fit stay in SRAM.
     slices: how many slices layouts may use, all by default. together: images of a batch that the NPU runs at a time,
-    all by default, a divisor of the batch. passes/plan.py chooses the last four.
+    all by default, a divisor of the batch. stagger: how far each of these groups is ahead of the next, in stretches of
+    the graph (passes/dfg/unroll_batch.py), all by default. passes/plan.py chooses the last five.
     """
 
     npu: NpuConfig
@@ -34,6 +35,7 @@ class CompileOptions:
     join_on_chip: bool = False
     slices: int | None = None
     together: int | None = None
+    stagger: int | None = None
 
     @property
     def images_together(self) -> int:

@@ -44,7 +44,7 @@ def set_batch(graph: Graph, options: CompileOptions) -> Graph:
             f"'{outer.name}' is {list(outer.type.shape)}: its first axis is no batch",
             hint="compile with --batch 1",
         )
-    return unroll_batch(graph, options.batch // together)
+    return unroll_batch(graph, options.batch // together, options.stagger)
 
 
 def _hosts(graph: Graph) -> list[Value]:

@@ -1,4 +1,4 @@
-"""Run a batch in groups of images, one after another: a copy of the graph for each group.
+"""Run a batch in groups of images, one after another or overlapping: a copy of the graph for each group.
 
 before:
     %q = quantize(x=%images) : i8[1,3,8,8]
@@ -11,13 +11,14 @@ after (batch 2, groups of one image):
     %y.1 = conv2d(x=%q.1, ...) : i8[1,4,8,8]
     %y = concat(inputs=[%y.0, %y.1]) {axis=0}
 
-Used by set-batch where a whole batch does not stay on chip: weights are read once a group, activations stay. The host
-has its turns on the whole batch.
+Used by set-batch where a whole batch does not stay on chip: weights are read once a group, activations stay. Groups may
+overlap: of a graph of three stretches a, b and c with a stagger of one, two groups run as a.0 b.0 a.1 c.0 b.1 c.1. The
+host has its turns on the whole batch.
 Keeps: every value. Raises LowerError BatchNotPossible where an output has no batch axis."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import groupby
 
@@ -26,16 +27,30 @@ from passes.analysis.turns import is_hosts, turn_numbers
 from passes.ir.graph import Graph, Names
 from passes.ir.op import Op, Value
 from passes.ops.concat import Concat
+from passes.ops.conv import Conv2d
 from passes.ops.move import Slice
 
 
-def unroll_batch(graph: Graph, factor: int) -> Graph:
-    """Replicate every turn of the NPU; the graph runs a group of images, afterwards `factor` groups."""
-    return _Unrolling(graph, factor).run()
+def unroll_batch(graph: Graph, factor: int, stagger: int | None) -> Graph:
+    """Replicate every turn of the NPU; the graph runs a group of images, afterwards `factor` groups.
+
+    stagger: stretches that each group is ahead of the next; all by default."""
+    return _Unrolling(graph, factor, stagger).run()
+
+
+def stretches(ops: Sequence[Op]) -> list[list[Op]]:
+    """Ops cut before every convolution that pads: while the sub context pads for one group, main works for another."""
+    found: list[list[Op]] = []
+    for op in ops:
+        if not found or (isinstance(op, Conv2d) and max(op.kernel.pads) > 0):
+            found.append([])
+        found[-1].append(op)
+    return found
 
 
 class _Unrolling:
-    def __init__(self, graph: Graph, factor: int) -> None:
+    def __init__(self, graph: Graph, factor: int, stagger: int | None) -> None:
+        self.stagger = stagger
         self.graph, self.factor, self.group, self.names = graph, factor, graph.batch, Names(graph.names())
         self.ops: list[Op] = []
         self.groups: dict[Value, list[Value]] = {}  # what the NPU makes or is given, group by group
@@ -68,18 +83,27 @@ class _Unrolling:
         self.ops.append(op)
 
     def _npu(self, ops: list[Op]) -> None:
-        """Once a group: all of the turn for the first one, then for the next."""
+        """Once a group, each `stagger` stretches behind the one before it; by default when that is done."""
         given = {v for op in ops for v in op.operands()} - {v for op in ops for v in op.results} - set(self.groups)
         for value in self._in_order(given):
             self.groups[value] = []
-        for number in range(self.factor):
-            for value in self._in_order(given):
-                self.groups[value].append(self._slice(value, number))
-            for op in ops:
-                made = tuple(Value(self.names.fresh(f"{v.name}.{number}"), v.type) for v in op.results)
-                self.ops.append(op.on(partial(self._one, number), made))
-                for value, copy in zip(op.results, made, strict=True):
-                    self.groups.setdefault(value, []).append(copy)
+        parts = stretches(ops)
+        ahead = min(self.stagger or len(parts), len(parts))
+        for step in range(ahead * (self.factor - 1) + len(parts)):
+            for number in range(self.factor):
+                at = step - number * ahead
+                if at == 0:
+                    for value in self._in_order(given):
+                        self.groups[value].append(self._slice(value, number))
+                if 0 <= at < len(parts):
+                    self._copy(parts[at], number)
+
+    def _copy(self, ops: list[Op], number: int) -> None:
+        for op in ops:
+            made = tuple(Value(self.names.fresh(f"{v.name}.{number}"), v.type) for v in op.results)
+            self.ops.append(op.on(partial(self._one, number), made))
+            for value, copy in zip(op.results, made, strict=True):
+                self.groups.setdefault(value, []).append(copy)
 
     def _in_order(self, values: set[Value]) -> Iterable[Value]:
         """Those that hold a batch, as they are made."""

@@ -8,7 +8,8 @@ after:
 cdfg -> gir. Goes through the commands in order. Where a tensor does not fit, the resident tensor whose next use is
 farthest is stored to DRAM and loaded again before that use (Belady, 1966). Weights that fit beside all activations get
 places of their own, so that they stay from run to run; else they go to the address that has been free longest, and
-their loads move as early as that allows: that is the prefetch.
+their loads move as early as that allows: that is the prefetch. Where groups of a batch overlap, activations too avoid
+what is still in use.
 Keeps: every value. Raises LowerError OutOfSram, OutOfDram."""
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Span:
 def place_tensors(graph: Graph, options: CompileOptions) -> Graph:
     """Rewrite cdfg to gir."""
     _sink_views(graph)
-    resident = _Residency(graph, options.npu)
+    resident = _Residency(graph, options.npu, overlapping=options.stagger is not None)
     resident.run()
     _prefetch_weights(graph, resident, options.npu)
     _place_dram(graph, options.npu)
@@ -84,8 +85,8 @@ class _Residency:
     content now: a buffer changes names when a part is written and when it comes back from DRAM.
     """
 
-    def __init__(self, graph: Graph, npu: NpuConfig) -> None:
-        self.graph, self.npu, self.names = graph, npu, Names(graph.names())
+    def __init__(self, graph: Graph, npu: NpuConfig, overlapping: bool) -> None:
+        self.graph, self.npu, self.names, self.overlapping = graph, npu, Names(graph.names()), overlapping
         self.cells = npu.sram_bytes_per_slice // CELL_BYTES
         self.aliases = Aliases(graph)
         self.uses = self._uses()
@@ -94,6 +95,7 @@ class _Residency:
         self.since: dict[Value, int] = {}  # position in ops from which on
         self.current: dict[Value, Value] = {}
         self.dram_copy: dict[Value, tuple[Value, Box]] = {}  # the same bytes as a box of a DRAM tensor
+        self.freed, self.stored = np.full((2, self.cells), -1)  # of each cell: when it became free, was last stored
         self.ops: list[Op] = []
         self.history: list[tuple[int, int, Span]] = []  # first and last position in ops, span
 
@@ -143,7 +145,8 @@ class _Residency:
         """Find a place for a buffer that is made now, or comes back from DRAM."""
         assert isinstance(root.type.place, InSram)
         size = root.type.layout.bytes_per_slice(root.type.shape4, self.npu.sram_access_bytes)
-        span = self._find(-(-size // CELL_BYTES), index, needed, busy or [])
+        loaded = root in self.current or isinstance(self.graph.ops[index], Load)
+        span = self._find(-(-size // CELL_BYTES), index, needed, busy or [], loaded)
         type = root.type.at(replace(root.type.place, offset=span.low * CELL_BYTES))
         self.home[root], self.since[root] = span, len(self.ops)
         if root not in self.current:
@@ -170,14 +173,14 @@ class _Residency:
         for packed in packed_operands(op):
             self._find(weight_cells(packed, self.npu), index, needed, busy)
 
-    def _find(self, cells: int, index: int, needed: list[Value], busy: list[Span]) -> Span:
+    def _find(self, cells: int, index: int, needed: list[Value], busy: list[Span], loaded: bool = False) -> Span:
         """A free span, as high as possible, after as many spills as it takes."""
         compacted = False
         while True:
             gaps = self._gaps(busy)
             fitting = [gap for gap in gaps if gap.high - gap.low >= cells]
             if fitting:
-                return Span(fitting[-1].high - cells, fitting[-1].high)
+                return self._best(fitting, cells, loaded)
             victims = [r for r in self.home if r not in needed]
             if victims:
                 self._spill(max(victims, key=lambda root: self._next_use(root, index)))
@@ -186,6 +189,16 @@ class _Residency:
             else:
                 self._compact(index, needed, busy)
                 compacted = True
+
+    def _best(self, gaps: list[Span], cells: int, loaded: bool) -> Span:
+        """The highest. Where groups overlap, first of all one that need not be waited for: for a load the one where
+        nothing was for longest, for what is computed the one whose latest store is longest ago."""
+        if not self.overlapping:
+            return Span(gaps[-1].high - cells, gaps[-1].high)
+        latest = _sliding_maximum(self.freed if loaded else self.stored, cells)
+        lows = np.concatenate([np.arange(gap.low, gap.high - cells + 1) for gap in gaps])[::-1]
+        low = int(lows[np.argmin(latest[lows])])
+        return Span(low, low + cells)
 
     def _compact(self, index: int, needed: list[Value], busy: list[Span]) -> None:
         """Free space is enough but in pieces: send the resident operands through DRAM to close the gaps."""
@@ -227,12 +240,15 @@ class _Residency:
         elif isinstance(op, Store):
             root = next((r for r in self.home if self.current.get(r) is op.x), None)
             if root is not None:
+                self.stored[self.home[root].low : self.home[root].high] = len(self.ops)
                 n0, c0, h0 = op.at or (0, 0, 0)
                 n, c, h, _ = op.made()
                 self.dram_copy[root] = op.result, Box(n0, n, c0, c, h0, h)
 
     def _free(self, root: Value) -> None:
-        self.history.append((self.since[root], len(self.ops) - 1, self.home.pop(root)))
+        span = self.home.pop(root)
+        self.freed[span.low : span.high] = len(self.ops)
+        self.history.append((self.since[root], len(self.ops) - 1, span))
 
     def _out_of_sram(self, op: Op, cells: int, gaps: list[Span]) -> LowerError:
         largest = max((gap.high - gap.low for gap in gaps), default=0)

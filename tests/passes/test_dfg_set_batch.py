@@ -20,9 +20,9 @@ from passes.options import CompileOptions
 from passes.verify import VerifyingListener
 
 
-def batched(graph: Graph, batch: int, together: int) -> Graph:
+def batched(graph: Graph, batch: int, together: int, stagger: int | None = None) -> Graph:
     """The graph in a batch; verified, and executed on images that differ."""
-    options = CompileOptions(npu=target("warboy"), batch=batch, together=together)
+    options = CompileOptions(npu=target("warboy"), batch=batch, together=together, stagger=stagger)
     listener = VerifyingListener(random_inputs(graph), options)
     listener.take(graph)
     made = run_pass(Pass("set-batch", set_batch), copied(graph), options, listener)
@@ -31,12 +31,12 @@ def batched(graph: Graph, batch: int, together: int) -> Graph:
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
-@given(graphs(batch=1, max_ops=8), st.integers(1, 4), st.integers(1, 4))
-def test_each_image_gets_what_it_gets_alone(graph: Graph, groups: int, together: int) -> None:
+@given(graphs(batch=1, max_ops=8), st.integers(1, 4), st.integers(1, 4), st.sampled_from([None, 1, 2]))
+def test_each_image_gets_what_it_gets_alone(graph: Graph, groups: int, together: int, stagger: int | None) -> None:
     names = [value.name for value in (*graph.inputs, *graph.outputs)]
     batch = groups * together
     try:
-        made = batched(graph, batch, together)
+        made = batched(graph, batch, together, stagger)
     except LowerError as error:
         assert groups > 1 and "its first axis is no batch" in error.message
         return

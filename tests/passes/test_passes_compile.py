@@ -92,12 +92,12 @@ def test_any_graph_in_batches(graph: Graph, batch: int) -> None:
         assert "large batch" in error.message  # of a Softmax or a norm
 
 
-@settings(quick, max_examples=15)
-@given(graphs(batch=1), st.sampled_from([(4, 2), (2, 1), (6, 3)]))
-def test_any_graph_in_groups_of_images(graph: Graph, sizes: tuple[int, int]) -> None:
+@settings(quick, max_examples=20)
+@given(graphs(batch=1), st.sampled_from([(4, 2), (2, 1), (6, 3)]), st.sampled_from([None, 1]))
+def test_any_graph_in_groups_of_images(graph: Graph, sizes: tuple[int, int], stagger: int | None) -> None:
     batch, together = sizes
     try:
-        check_compile(graph, CompileOptions(npu=WARBOY, batch=batch, together=together))
+        check_compile(graph, CompileOptions(npu=WARBOY, batch=batch, together=together, stagger=stagger))
     except LowerError as error:
         assert error.name == "BatchNotPossible" or "large batch" in error.message
 

@@ -15,6 +15,7 @@ from passes.manager import IR
 from passes.ops.concat import Concat
 from passes.ops.pool import MaxPool
 from passes.options import BEST, CompileOptions
+from passes.pipeline import lower
 from passes.plan import compile_best, program_cycles
 
 WARBOY = target("warboy")
@@ -27,6 +28,16 @@ def joined() -> Graph:
     a, c = (b.op(MaxPool, x.type.q, x=x, kernel=Kernel((1, n), (1, 1), (0, 0, 0, n - 1))) for n in (2, 3))
     both = b.op(Concat, x.type.q, inputs=(a, c), axis=1)
     b.output(b.op(MaxPool, x.type.q, x=both, kernel=Kernel((1, 2), (1, 1), (0, 0, 0, 1))))
+    return b.done()
+
+
+def separable() -> Graph:
+    """Depthwise convolutions that pad, each followed by one over channels."""
+    b = Builder()
+    x = b.image((1, 32, 64, 64))
+    for _ in range(4):
+        x = b.conv(b.conv(x, 32, 3, group=32, pads=(1, 1, 1, 1)), 32)
+    b.output(x)
     return b.done()
 
 
@@ -49,3 +60,11 @@ def test_a_batch_takes_no_longer_than_its_images_or_halves_one_after_another(bat
     for size in {max(1, batch // 2), 1}:
         part = compile_best(joined(), replace(options, batch=size))
         assert cycles(*taken) <= batch // size * cycles(*part)
+
+
+def test_one_group_of_a_batch_is_padded_while_another_is_computed() -> None:
+    npu = replace(WARBOY, sram_bytes_per_slice=32 << 10)
+    taken = compile_best(separable(), CompileOptions(npu=npu, batch=4))
+    assert taken.options.together and taken.options.stagger
+    one_by_one = replace(taken.options, stagger=None)
+    assert cycles(*taken) < 0.95 * cycles(lower(separable(), one_by_one), one_by_one)
