@@ -160,6 +160,7 @@ surrogate of this model. All parts: 4.0%, and compute scaled by 1.02 fits best, 
 | the cheaper layout for each convolution | rows along W or along C | 4.1% (W), 5.4% (C) | both layouts are published |
 | input channels in multiples of 32 | the array's width | 4.2% | cfg; hardly told apart |
 | at most 16 channel columns over all PEs, a power of two | how far the fetch network spreads an input | 4.6% (8), 6.3% (16 a PE) | inference; why two PEs halve it is unknown |
+| as many columns as slices where a map has one row | nothing else to share out | | MobileNetV1's profile, by kind and in sum (+12.2% to +8.0%), SSD-MobileNet (+5.1% to +3.9%); ResNet50 speaks against it (-6.4% to -7.7%), YOLO has no such maps |
 | columns of channel slices | nothing is re-laid before a concatenation | 11.1% | inference |
 | rows of W padded to 64 B in DRAM | I/O alignment | 6.7% | doc: alignment of 64 B |
 | concatenations through DRAM, stored early | the DMA engine alone reaches every slice | 8.5% | inference |
@@ -167,21 +168,25 @@ surrogate of this model. All parts: 4.0%, and compute scaled by 1.02 fits best, 
 | `program_switch_cycles` | with use_program_loading: units drain, the next operator's instructions start | 6.6% | the rows have it, the profiles do not; by operator, by kernel tap or by row fit alike |
 | weights that stay | the static area of SRAM | | the sum of MobileNetV1's profile leaves no room for their loads |
 
-Quantized by onnxruntime's tool instead of furc's, the same rows have the same mean error (4.1% of 25 with MLPerf's and
-MobileNetV1's, bias +0.5% instead of +1.2%). The two profiles of single operators: MobileNetV1's operators add up to 115.5
-us against 108.1 published (convolutions 5.81 us against 5.33, depthwise convolutions and the pool 1.44 against 1.41, pads
-0.62 against 0.58), the whole program takes 121.2 with the loads and stores that the profile does not show; MNISTnet takes
-8.0 us against 8.6.
+Quantized by onnxruntime's tool instead of furc's, the same rows have the same mean error (4.0% of 25 with MLPerf's and
+MobileNetV1's, bias +0.2% instead of +0.9%). The two profiles of single operators: MobileNetV1's operators add up to 111.5
+us against 108.1 published (convolutions 5.54 us against 5.33, depthwise convolutions and the pool 1.41 against 1.41, pads
+0.62 against 0.58), the whole program takes 116.7 with the loads and stores that the profile does not show; MNISTnet takes
+7.9 us against 8.6.
 
 Tried without gain: costs by weight byte, by weight tile, by halo row, by activation byte, by table lookup, and row
 groups that divide the height. Not explained: one PE with wide layers is up to 10% too slow, two PEs of yolov5m 7% too
-fast. Batches were not fitted to: MLPerf's offline queries of batch 8 on one PE take 0.725 ms an image (ResNet50) and
-0.228 ms (SSD-MobileNet), furc's programs 0.733 and 0.276. Three choices of the compiler made them so (1.06 and 0.383
-before): small images lie in slices of their own, a batch whose activations would leave the chip runs in groups of images,
-and a group starts while the one before it still runs, so that `sub` pads and DMA loads and stores for one group while
-`main` computes for another. SSD-MobileNet stays 21% too slow: `main` alone is busy for 0.264, most of it fetching for
-1 x 1 convolutions, which are right in queries of one image (5% too slow in all). What is left beside that are the load of
-the first group, its pads until the second one starts, and the last stores.
+fast. Columns in every slice that rows leave idle (for 7 rows 16 of them, not 8) would bring MobileNetV1 to -0.5% and
+SSD-MobileNet to 0.0%, but ResNet50 to -18.6%, or +6.6% if its weights, three quarters of SRAM, came from DRAM at every
+run: two changes for three rows, so neither was made.
+
+Batches were not fitted to: MLPerf's offline queries of batch 8 on one PE take 0.725 ms an image (ResNet50) and 0.228 ms
+(SSD-MobileNet), furc's programs 0.732 and 0.276. Three choices of the compiler made them so (1.06 and 0.383 before):
+small images lie in slices of their own, a batch whose activations would leave the chip runs in groups of images, and a
+group starts while the one before it still runs, so that `sub` pads and DMA loads and stores for one group while `main`
+computes for another. SSD-MobileNet stays 21% too slow: `main` alone is busy for 0.264, most of it fetching for 1 x 1
+convolutions, which are right in queries of one image (4% too slow in all). What is left beside that are the load of the
+first group, its pads until the second one starts, and the last stores.
 
 ## What the model leaves out
 

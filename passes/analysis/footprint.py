@@ -16,7 +16,8 @@ ROOMY = 1 / 4  # of SRAM: a tensor that takes more under these layouts may use m
 def candidates(
     shape: Shape4, npu: NpuConfig, slices: int | None = None, share: int = 1, free: bool = False
 ) -> tuple[Layout, ...]:
-    """Layouts worth trying: powers of two channel columns, few of them where the tensor then still is small.
+    """Layouts worth trying: powers of two channel columns, few of them where the tensor has rows to share
+    out too and still is small then.
 
     slices: that a whole tensor may use, all by default. share: which part of them this one keeps. free: any number of
     columns."""
@@ -25,7 +26,7 @@ def candidates(
     slices = max(1, slices // share)
     if free:
         return _layouts(shape, slices, slices)
-    found = _layouts(shape, slices, max(1, MOST_COLUMNS // pes))
+    found = _layouts(shape, slices, slices if shape.h == 1 else max(1, MOST_COLUMNS // pes))
     smallest = min(layout.bytes_per_slice(shape, npu.sram_access_bytes) for layout in found)
     return found if smallest <= ROOMY * npu.sram_bytes_per_slice else _layouts(shape, slices, slices)
 
