@@ -12,7 +12,6 @@ from furc.frontend.onnx.hosted import Cause
 from furc.ir_files import is_ir
 from furc.profiling.recorded import record
 from furc.report.dot import dot
-from furc.report.memory_html import memory_html
 from furc.request import Request
 from passes.ir.graph import Graph
 from passes.ir.lir import Program
@@ -123,9 +122,8 @@ class _Inspector(Listener):
         listener = Listeners(*instruments) if instruments else QUIET
         if not self._wanted.gives_text:
             built = link(content, options, progress, listener)
-            assert built.program is not None
-            memory = memory_html(built.program, record(built.enf, options.npu)) if self._wanted.memory else ""
             verified = tuple(proof.checked) if proof is not None else ()
+            memory = _memory(built, options) if self._wanted.memory else ""
             return Inspected(built=built, drawing=self._drawn(content), memory=memory, verified=verified)
         level = LIR if self._wanted.stop_after else self._wanted.level
         try:
@@ -151,3 +149,11 @@ class _Inspector(Listener):
             self._drawing = dot(result)
         if name == self._wanted.stop_after:
             raise _Stopped(result)
+
+
+def _memory(built: Built, options: CompileOptions) -> str:
+    """SRAM over modelled time as a page."""
+    from furc.report.memory_html import memory_html  # here: with plotly, which no other compile needs
+
+    assert built.program is not None
+    return memory_html(built.program, record(built.enf, options.npu))

@@ -115,5 +115,4 @@ def _group_sizes(batch: int) -> list[int]:
 
 def program_cycles(program: Program, options: CompileOptions) -> float:
     """Cycles of all runs of a program, one after another, with the weights that stay in place from run to run."""
-    runs = [[step.instruction for step in run.steps] for run in program.runs]
-    return sum(timeline.cycles for timeline in following_runs(runs, options.npu))
+    return sum(timeline.cycles for timeline in following_runs(program.instructions(), options.npu))

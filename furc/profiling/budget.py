@@ -13,7 +13,6 @@ from isa.encoding import instruction_bytes
 from isa.enf import Enf
 from isa.instructions import Instruction
 from isa.npu import NpuConfig
-from isa.program import fetch
 from isa.timing.clock import weight_bytes
 from passes.analysis.occupancy import Occupied, occupancy
 from passes.ir.graph import Placement
@@ -60,7 +59,7 @@ class Budget:
 
 def budget_of(enf: Enf, program: Program, npu: NpuConfig, placements: tuple[Placement, ...] = ()) -> Budget:
     """The budget of what was just compiled."""
-    programs = fetch(enf, npu)
+    programs = program.instructions()
     return Budget(
         _instructions(enf, programs, npu),
         _sram(enf, program, programs, npu),

@@ -56,3 +56,7 @@ class Program:
     def steps(self) -> Iterator[Step]:
         """Every instruction of every run."""
         return chain.from_iterable(run.steps for run in self.runs)
+
+    def instructions(self) -> list[list[Instruction]]:
+        """The instructions of each run."""
+        return [[step.instruction for step in run.steps] for run in self.runs]
