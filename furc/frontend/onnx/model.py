@@ -16,7 +16,7 @@ from furc.frontend.onnx.input_form import InputForm, apply_form
 from furc.frontend.onnx.operator_form import in_qdq_nodes
 from furc.isolated import Died, isolated
 from furc.onnx.files import Source, load
-from furc.onnx.graph import captured, fixed_batch, input_infos
+from furc.onnx.graph import captured, fixed_batch, input_infos, lightened
 from furc.onnx.soundness import CHECK, NotValid, check_by_onnx, node_name
 from isa.errors import Loc, SourceError
 from passes.ir.types import DType
@@ -155,7 +155,7 @@ def _check_valid(proto: onnx.ModelProto, source: str) -> None:
     for info in (*proto.graph.input, *proto.graph.output):
         if info.type.HasField("tensor_type") and not info.type.tensor_type.HasField("shape"):
             info.type.tensor_type.shape.SetInParent()
-    check_by_onnx(proto, source)
+    check_by_onnx(lightened(proto), source)
 
 
 def _inlined(proto: onnx.ModelProto, source: str) -> onnx.ModelProto:
