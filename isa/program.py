@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from isa.encoding import WORD_BYTES, decode
+from isa.encoding import WORD_BYTES, Decoder
 from isa.enf.container import COMPILE_AGAIN
 from isa.enf.model import Enf, NpuStep
 from isa.errors import NOWHERE, EncodeError, EnfError, Loc
 from isa.instructions import Conv, End, Instruction, Jump, LoadProgram, Sliding
 from isa.layout import Box, Shape4, Window
 from isa.npu import NpuConfig
-from isa.operands import DramRange, DramWindow, OperandValue, Role, Space, SramRange
+from isa.operands import DramRange, DramWindow, OperandValue, Role, SramRange
 
 MAX_REACHED = 1 << 28  # elements of a padded input: sixteen times the SRAM
 MAX_POOL_STEPS = 1 << 34
@@ -40,11 +40,14 @@ def _fetch(enf: Enf, step: NpuStep, memory: bytearray) -> list[Instruction]:
     first = step.segments[0]
     _fill(memory, first.offset, enf.image[first.address : first.address + first.bytes])
     limit = sum(segment.bytes for segment in step.segments) // WORD_BYTES  # no instruction is shorter than a word
-    at, executed = first.offset, list[Instruction]()
+    at, executed, decoder = first.offset, list[Instruction](), Decoder()
     while len(executed) <= limit:
-        instruction, length = _decoded(memory, at, enf.model_name)
+        try:
+            instruction, at = decoder.instruction(memory, at)
+        except EncodeError as error:
+            what = f"byte {at} of instruction memory: {error.message}"
+            raise _bad(what, Loc(enf.model_name)) from error
         executed.append(instruction)
-        at += length
         match instruction:
             case End():
                 return executed
@@ -62,17 +65,21 @@ def check_program(
 
     filled: weight banks that hold something when the program starts; the result is those when it has ended.
     """
-    banks = set(filled)
+    banks, sound = set(filled), set[int]()  # sound: operands that were looked at, which instructions share
     for index, instruction in enumerate(program):
-        for operand, value in zip(instruction.spec.operands, instruction.values, strict=True):
-            wrong = next(operand_rules(value, npu, dram_bytes), None)
-            for touched in operand.touches(value, npu.sram_access_bytes):
-                if touched.space is Space.WEIGHTS and operand.role is Role.READ and touched.start not in banks:
-                    wrong = f"weight bank {touched.start} is empty"
-                if touched.space is Space.WEIGHTS and operand.role is Role.WRITE:
-                    banks.add(touched.start)
+        for operand in instruction.places:
+            value = getattr(instruction, operand.name)
+            wrong = next(operand_rules(value, npu, dram_bytes), None) if id(value) not in sound else None
             if wrong is not None:
                 raise _bad(f"instruction {index}, {instruction.mnemonic}.{operand.name}: {wrong}", at)
+            sound.add(id(value))
+        for operand in instruction.weight_banks:
+            bank = getattr(instruction, operand.name)
+            if operand.role is Role.WRITE:
+                banks.add(bank)
+            elif bank not in banks:
+                what = f"weight bank {bank} is empty"
+                raise _bad(f"instruction {index}, {instruction.mnemonic}.{operand.name}: {what}", at)
         for wrong in _endless(instruction) if isinstance(instruction, Sliding) else ():
             raise _bad(f"instruction {index}, {instruction.mnemonic}: {wrong}", at)
     return frozenset(banks)
@@ -90,13 +97,6 @@ def _endless(sliding: Sliding) -> Iterator[str]:
     steps = sliding.y.shape.elements * sliding.kh * sliding.kw
     if not isinstance(sliding, Conv) and steps > MAX_POOL_STEPS:
         yield f"{steps} steps"
-
-
-def _decoded(memory: bytearray, at: int, model: str) -> tuple[Instruction, int]:
-    try:
-        return decode(bytes(memory[at : at + 1024]))
-    except EncodeError as error:
-        raise _bad(f"byte {at} of instruction memory: {error.message}", Loc(model)) from error
 
 
 def _fill(memory: bytearray, at: int, data: bytes) -> None:

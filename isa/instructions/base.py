@@ -133,6 +133,8 @@ class Instruction:
     spec: ClassVar[Spec]
     mnemonic: ClassVar[str]
     unit: ClassVar[Unit]
+    places: ClassVar[tuple[Operand, ...]]  # operands that are no numbers
+    weight_banks: ClassVar[tuple[Operand, ...]]  # operands that say which bank of the weight registers
     _get: ClassVar[Callable[[Instruction], tuple[OperandValue, ...]]]
     _set: ClassVar[tuple[Callable[[Instruction, object], None], ...]]
     _touching: ClassVar[dict[bool, tuple[tuple[Operand, Callable[[Instruction], OperandValue]], ...]]]
@@ -241,6 +243,8 @@ def _named(declared: Field[Any]) -> Operand:
 def _collect(cls: type[Instruction], spec: Spec) -> None:
     names = [operand.name for operand in spec.operands]
     cls.spec, cls.mnemonic, cls.unit = spec, spec.mnemonic, spec.unit
+    cls.places = tuple(operand for operand in spec.operands if not isinstance(operand, Int | Float))
+    cls.weight_banks = tuple(o for o in spec.operands if isinstance(o, Bank) and o.space is Space.WEIGHTS)
     cls._get = staticmethod(_getter(names))
     cls._set = tuple(getattr(cls, name).__set__ for name in ("signal", "wait", *names))
     touching = [(operand, attrgetter(operand.name)) for operand in spec.operands if operand.role is not Role.VALUE]
