@@ -14,7 +14,7 @@ from isa.operands import DramWindow, SramRange
 from isa.timing.cost import cost
 from passes.analysis.aliases import Aliases
 from passes.analysis.footprint import constant_bytes
-from passes.ir.op import Op, Runs, Value, op_fields
+from passes.ir.op import ATTRIBUTES, Op, Runs, Value, fields_in
 from passes.ir.types import InDram
 
 Layouts = Mapping[Value, Layout]  # by buffer
@@ -57,7 +57,7 @@ class Costs:
             for root, box in (self.aliases.of(value),)
         )
         attributes = tuple(
-            getattr(op, f.name) for f in op_fields(type(op)) if f.kind == "attribute" and f.name not in op.timeless
+            getattr(op, field.name) for field in fields_in(type(op), ATTRIBUTES) if field.name not in op.timeless
         )
         return type(op), attributes, places
 

@@ -6,16 +6,18 @@ so does text, which is a public input.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from isa.errors import Loc, VerifyError
 from isa.layout import LayoutKind, Shape4
 from passes.ir.graph import Graph
-from passes.ir.op import REGISTRY, Level, Op, Role, Runs, Value, name_at, op_fields
+from passes.ir.op import ATTRIBUTES, REGISTRY, Level, Op, Role, Runs, Value, fields_in, name_at
 from passes.ir.types import OPEN, DType, InDram, InSram, Striped, TensorType
 
 MOST_FINDINGS = 5
 MOST_ELEMENTS = 1 << 40  # more than any DRAM holds: sizes are multiplied without fear below this
+_ZEROS = {DType.I8: (-128, 127), DType.U8: (0, 255)}  # lowest and highest zero point
 GraphRule = Callable[[Graph], Iterator[str]]
 
 
@@ -52,8 +54,9 @@ def _made_once(graph: Graph) -> Iterator[str]:
 def _made_before_read(graph: Graph) -> Iterator[str]:
     known: set[Value] = {*graph.inputs, *graph.constants}
     for op in graph.ops:
-        made = _shown(op)
-        yield from (f"{made}: {_named(op, graph)} reads {v} before it is made" for v in op.operands() if v not in known)
+        for value in op.operands():
+            if value not in known:
+                yield f"{_shown(op)}: {_named(op, graph)} reads {value} before it is made"
         known.update(op.results)
     yield from (f"output {v} is never made" for v in graph.outputs if v not in known)
 
@@ -67,31 +70,31 @@ def _known_ops(graph: Graph) -> Iterator[str]:
 def _types_are_possible(graph: Graph) -> Iterator[str]:
     """Extents may be open where an op that can leave them so makes the value, and only such ops read it."""
     may_be_open = {v for op in graph.ops if op.open_extents for v in op.results}
-    must_be_known = {v for op in graph.ops if not op.open_extents for v in op.operands()}
+    if may_be_open:
+        may_be_open -= {v for op in graph.ops if not op.open_extents for v in op.operands()}
     for value in _values(graph):
         type = value.type
-        if type.is_open and value in may_be_open and value not in must_be_known and type.quant is None:
+        if type.is_open and value in may_be_open and type.quant is None:
             type = type.shaped(tuple(1 if extent == OPEN else extent for extent in type.shape))
-        yield from (f"{value}: {problem}" for problem in type_rules(type))
+        for problem in type_rules(type):
+            yield f"{value}: {problem}"
 
 
 def type_rules(type: TensorType) -> Iterator[str]:
     """What no tensor can be: sizes, and quantizations that no hardware computes with."""
-    elements = 1
-    for extent in type.shape:
-        elements *= max(1, min(extent, MOST_ELEMENTS))
-    if any(extent < 1 for extent in type.shape) or elements > MOST_ELEMENTS:
+    extents = type.shape or (1,)
+    if not 1 <= min(extents) <= max(extents) <= MOST_ELEMENTS or math.prod(extents) > MOST_ELEMENTS:
         yield f"no tensor has the shape {list(type.shape)}"
     quant = type.quant
     if quant is None:
         return
     if len(quant.scale) != len(quant.zero):
         yield f"{len(quant.scale)} scales and {len(quant.zero)} zero points"
-    if not all(0 < scale < float("inf") for scale in quant.scale):
+    if not all(map(math.isfinite, quant.scale)) or min(quant.scale, default=1) <= 0:
         yield "a scale is not positive and finite"
-    low, high = {DType.I8: (-128, 127), DType.U8: (0, 255)}.get(type.dtype, (-(1 << 31), (1 << 31) - 1))
-    outside = next((zero for zero in quant.zero if not low <= zero <= high), None)
-    if outside is not None:
+    low, high = _ZEROS.get(type.dtype, (-(1 << 31), (1 << 31) - 1))
+    if min(quant.zero, default=low) < low or max(quant.zero, default=low) > high:
+        outside = next(zero for zero in quant.zero if not low <= zero <= high)
         yield f"zero point {outside} is outside {low}..{high}"
     if quant.axis is not None and (quant.axis >= len(type.shape) or len(quant.scale) != type.shape[quant.axis]):
         yield f"{len(quant.scale)} scales along axis {quant.axis} of {list(type.shape)}"
@@ -259,9 +262,9 @@ def _wrong_shapes(op: Op) -> Iterator[str]:
 
 def _record_rules(op: Op) -> Iterator[str]:
     """Rules of the records that ops carry."""
-    for field in op_fields(type(op)):
+    for field in fields_in(type(op), ATTRIBUTES):
         held = getattr(op, field.name)
-        if field.kind == "attribute" and hasattr(held, "rules"):
+        if hasattr(held, "rules"):
             yield from (f"{field.name}: {problem}" for problem in held.rules())
 
 

@@ -58,6 +58,10 @@ class Role(StrEnum):
     BUFFER = "buffer"  # what the result is written into
 
 
+Roles = tuple[Role | None, ...]
+OPERANDS: Roles = tuple(Role)
+ATTRIBUTES: Roles = (None,)
+
 Activation = Annotated[Value, Role.ACTIVATION]
 Constant = Annotated[Value, Role.CONSTANT]
 Buffer = Annotated[Value, Role.BUFFER]
@@ -239,23 +243,24 @@ class Op:
 
     # operands
 
-    def operands(self) -> Iterator[Value]:
+    def operands(self) -> tuple[Value, ...]:
         """Every value the op reads, in field order."""
-        for field in op_fields(type(self)):
-            yield from self.held(field)
+        return self.held(*fields_in(type(self), OPERANDS))
 
-    def held(self, field: OpField) -> tuple[Value, ...]:
-        """The values of one field; none for an attribute."""
-        if field.kind == "attribute":
-            return ()
-        value = getattr(self, field.name)
-        if field.kind == "many":
-            return tuple(value)
-        return () if value is None else (value,)
+    def held(self, *held_by: OpField) -> tuple[Value, ...]:
+        """The values of some fields, which are operands."""
+        found: list[Value] = []
+        for name, kind, _, _ in held_by:
+            value = getattr(self, name)
+            if kind == "many":
+                found += value
+            elif value is not None:
+                found.append(value)
+        return tuple(found)
 
     def reads(self, role: Role) -> tuple[Value, ...]:
         """The operands in a role, in field order."""
-        return tuple(value for field in _by_role(type(self), role) for value in self.held(field))
+        return self.held(*fields_in(type(self), (role,)))
 
     def activations(self) -> tuple[Value, ...]:
         return self.reads(Role.ACTIVATION)
@@ -286,7 +291,7 @@ class Op:
 _OWN = {f.name for f in fields(Op)}
 REGISTRY: dict[tuple[Level, str], type[Op]] = {}
 _FIELDS: dict[type[Op], tuple[OpField, ...]] = {}
-_ROLES: dict[tuple[type[Op], Role], tuple[OpField, ...]] = {}
+_IN: dict[tuple[type[Op], Roles], tuple[OpField, ...]] = {}
 
 
 def op(
@@ -334,10 +339,11 @@ def op_fields(cls: type[Op]) -> tuple[OpField, ...]:
     return _FIELDS[cls]
 
 
-def _by_role(cls: type[Op], role: Role) -> tuple[OpField, ...]:
-    if (cls, role) not in _ROLES:
-        _ROLES[cls, role] = tuple(field for field in op_fields(cls) if field.role is role)
-    return _ROLES[cls, role]
+def fields_in(cls: type[Op], roles: Roles) -> tuple[OpField, ...]:
+    """Those of them that are in one of some roles."""
+    if (cls, roles) not in _IN:
+        _IN[cls, roles] = tuple(field for field in op_fields(cls) if field.role in roles)
+    return _IN[cls, roles]
 
 
 def _field(name: str, hint: Any) -> OpField:
