@@ -90,8 +90,9 @@ class Conv(Sliding):
             first=bool(self.first),
             lookup=bool(self.lookup),
             opens=self.oc0 == 0 and self.k0 == 0,
+            macs=self._useful_macs(),
         )
-        return conv_cycles(work, npu)._replace(macs=self._useful_macs())
+        return conv_cycles(work, npu)
 
     def tile_channels(self) -> list[tuple[list[int], list[int]]]:
         """For each slice column: rows of its weight tile that are real, and the output channels (in the box) they
@@ -109,14 +110,17 @@ class Conv(Sliding):
 
     def _useful_macs(self) -> int:
         """Over all slices, without channels that no column has."""
-        y, box = self.y.shape, self.y.box
-        per_slice = self.y.layout.channels(self.y.place.shape.c)
-        start, stop = self.oc0, min(self.oc0 + self.ocn, per_slice)
-        made = sum(
-            max(0, min(at + stop, box.c0 + box.c) - max(at + start, box.c0))
-            for at in range(0, self.y.layout.co * per_slice, per_slice)
-        )
-        return y.n * y.h * y.w * made * self.kn * self.kh * self.kw // self.up**2
+        box, whole = self.y.box, self.y.place.shape
+        per_slice = self.y.layout.channels(whole.c)
+        start, stop = min(self.oc0, per_slice), min(self.oc0 + self.ocn, per_slice)
+
+        def before(channel: int) -> int:
+            """Channels of the tile in front of one: the same few of every column."""
+            columns, rest = divmod(channel, per_slice)
+            return columns * (stop - start) + min(max(rest, start), stop) - start
+
+        made = before(box.c0 + box.c) - before(box.c0)
+        return box.n * box.h * whole.w * made * self.kn * self.kh * self.kw // self.up**2
 
     def _contract(self, x: Int8, weights: Int8, rows: list[int], channels: list[int]) -> Int32:
         """Sums [n, ocn, oh, ow] of one slice column; rows that are no real channel stay zero."""

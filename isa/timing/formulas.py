@@ -65,6 +65,7 @@ class ConvWork(NamedTuple):
     first: bool
     lookup: bool
     opens: bool  # the first tile of its operator
+    macs: int  # that are useful, over all slices
 
 
 def conv_cycles(work: ConvWork, npu: NpuConfig) -> Cost:
@@ -101,7 +102,8 @@ def conv_cycles(work: ConvWork, npu: NpuConfig) -> Cost:
     )
     commands = CONV_COMMANDS if work.channels_per_group > 1 else WINDOW_COMMANDS
     overhead = exec_overhead(npu, commands if work.opens else 0)
-    return Cost(overhead + max(mac + fetch * fetches, vector), overhead, mac, fetch * fetches, vector)
+    cycles = overhead + max(mac + fetch * fetches, vector)
+    return Cost(cycles, overhead, mac, fetch * fetches, vector, macs=work.macs)
 
 
 CONV_COMMANDS, WINDOW_COMMANDS, MOVE_COMMANDS = 3, 2, 1  # commands that set up an operator

@@ -26,9 +26,10 @@ class Costs:
 
     def __init__(self, aliases: Aliases, npu: NpuConfig, usable: float) -> None:
         self.aliases, self.npu, self.usable = aliases, npu, usable
-        self._signature: dict[Op, Hashable] = {}
+        self._signature: dict[Op, int] = {}
         self._buffers: dict[Op, tuple[Value, ...]] = {}
         self._known: dict[tuple[object, ...], float] = {}
+        self._timed: dict[tuple[int, Hashable], float] = {}  # cycles alone
         self._ids: dict[Hashable, int] = {}
 
     def buffers(self, op: Op) -> tuple[Value, ...]:
@@ -43,7 +44,7 @@ class Costs:
         if op not in self._signature:
             signature = self._signed(op)
             self._signature[op] = self._ids.setdefault(signature, len(self._ids))
-        key = (self._signature[op], *(layouts[b] for b in self.buffers(op)))
+        key = (self._signature[op], *map(layouts.__getitem__, self.buffers(op)))
         if key not in self._known:
             self._known[key] = self._fresh(op, layouts)
         return self._known[key]
@@ -70,8 +71,17 @@ class Costs:
             need += constant_bytes(op, site.target(op), self.npu)
         if op.at_once and need > self.usable:
             return DOES_NOT_FIT * need  # finite, so that the search finds its way to what fits
-        cycles = tensor_cycles(op, site) if op.runs is Runs.NPU else 0.0
+        cycles = self._cycles(op, site) if op.runs is Runs.NPU else 0.0
         return cycles + (need / self.npu.sram_bytes_per_slice if op.at_once else 0.0)
+
+    def _cycles(self, op: Op, site: Imagined) -> float:
+        told = op.timed_by(site)
+        if told is None:
+            return tensor_cycles(op, site)
+        key = (self._signature[op], told)
+        if key not in self._timed:
+            self._timed[key] = tensor_cycles(op, site)
+        return self._timed[key]
 
 
 def tensor_cycles(op: Op, at: Imagined) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
@@ -240,6 +240,10 @@ class Op:
     def distinct_instructions(self, at: Site) -> Iterator[tuple[Instruction, int]]:
         """Instructions that cost alike, once, with how many there are: what the cost of the op is summed over."""
         return ((instruction, 1) for instruction in self.instructions(at))
+
+    def timed_by(self, at: Site) -> Hashable:
+        """What of its buffers' layouts the cycles of the op depend on; None: all of each."""
+        return None
 
     # operands
 

@@ -12,6 +12,8 @@ Keeps: every value. Raises: nothing."""
 
 from __future__ import annotations
 
+from math import inf
+
 from isa.layout import Layout, LayoutKind
 from passes.analysis.aliases import Aliases
 from passes.analysis.costs import Costs
@@ -87,15 +89,21 @@ class Assignment:
             for candidate in self.candidates(value):
                 if candidate != before:
                     self.layout[value] = candidate
-                    cost = self._cost_around(value)
+                    cost = self._cost_around(value, best_cost)
                     if cost < best_cost:
                         best, best_cost = candidate, cost
             self.layout[value] = best
             changed |= best != before
         return changed
 
-    def _cost_around(self, value: Value) -> float:
-        return sum(self.costs.of(op, self.layout) for op in self.touching[value])
+    def _cost_around(self, value: Value, most: float = inf) -> float:
+        """Cycles of the ops that touch a value; any number from `most` on where they are as many."""
+        cycles = 0.0
+        for op in self.touching[value]:
+            cycles += self.costs.of(op, self.layout)
+            if cycles >= most:
+                break
+        return cycles
 
     def _write(self) -> None:
         for value, layout in self.layout.items():

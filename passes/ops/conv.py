@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
@@ -423,7 +423,7 @@ class LowLevelConv2d(Op):
         y = at.target(self)
         tiles = self._tiles(y.layout.channels(y.place.shape.c), at.npu)
         places, table = weight_tiles.packed_tiles(tiles, self.kernel.taps, y.layout.co)
-        run = _Run(self, at, y, table)
+        run = _Run(self, at, y, tiles, table)
         yield from run.opening()
         for tile, place in zip(tiles, places, strict=True):
             yield from run.of(tile, place)
@@ -432,20 +432,27 @@ class LowLevelConv2d(Op):
         """Tiles of one size cost alike, but for the first one: it opens the operator."""
         y = at.target(self)
         tiles = self._tiles(y.layout.channels(y.place.shape.c), at.npu)
-        run = _Run(self, at, y, 0)
+        run = _Run(self, at, y, tiles, 0)
         yield from ((instruction, 1) for instruction in run.opening())
         for tile, count in weight_tiles.tile_kinds(tiles):
             [place], _ = weight_tiles.packed_tiles([tile], self.kernel.taps, y.layout.co)
             yield from ((instruction, count) for instruction in run.of(tile, place))
 
+    def timed_by(self, at: Site) -> Hashable:
+        """What is fetched is said by the rows that are made; how, by the kind."""
+        return at.window(self.x).layout.kind, at.target(self).layout
+
 
 class _Run:
     """The instructions of one convolution at one place: weight tiles in turn, banks alternating."""
 
-    def __init__(self, conv: LowLevelConv2d, at: Site, y: Window, table_start: int) -> None:
+    def __init__(
+        self, conv: LowLevelConv2d, at: Site, y: Window, tiles: tuple[WeightTile, ...], table_start: int
+    ) -> None:
         self.conv, self.at, self.y, self.table_start = conv, at, y, table_start
         self.source = at.striped(conv.packed)
-        self.sums = SramRange(conv.scratch, conv.scratch_bytes(y, at.npu))
+        alone = tiles[0].last  # a contraction is one tile, here as everywhere
+        self.sums = NO_SRAM if alone else SramRange(conv.scratch, conv.scratch_bytes(y, at.npu))
         self.table_bank = at.table_bank() if conv.lookup else 0
         self.common: dict[str, Any] = {
             **sliding(conv.kernel, conv.clamp), "x": at.window(conv.x), "y": y, "up": conv.up, "groups": conv.group,
@@ -463,9 +470,8 @@ class _Run:
             src=self.source, start=place.start, wbytes=place.wbytes, vbytes=place.vbytes, groups=self.y.layout.co,
             bank=bank,
         )  # fmt: skip
-        alone = tile.first and tile.last
         yield isa.Conv(
-            **self.common, acc=NO_SRAM if alone else self.sums, oc0=tile.oc0, ocn=tile.ocn, k0=tile.k0, kn=tile.kn,
+            **self.common, acc=self.sums, oc0=tile.oc0, ocn=tile.ocn, k0=tile.k0, kn=tile.kn,
             first=int(tile.first), last=int(tile.last), bank=bank,
         )  # fmt: skip
 
