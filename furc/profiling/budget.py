@@ -13,7 +13,7 @@ from isa.encoding import instruction_bytes
 from isa.enf import Enf
 from isa.instructions import Instruction
 from isa.npu import NpuConfig
-from isa.timing.clock import weight_bytes
+from isa.timing.clock import resident_loads, weight_bytes
 from passes.analysis.occupancy import Occupied, occupancy
 from passes.ir.graph import Placement
 from passes.ir.lir import Program
@@ -97,7 +97,7 @@ def _sram(enf: Enf, program: Program, programs: Programs, npu: NpuConfig) -> Use
     peak = max((buffer.first for buffer in buffers), key=lambda at: _in_use(buffers, at), default=0)
     there = sorted((b for b in buffers if b.first <= peak <= b.last), key=lambda b: (b.low - b.high, b.name))
     top = tuple(Consumer(f"{b.kind} {b.name}", (b.high - b.low) * npu.num_slices) for b in there[:TOP])
-    resident, reloaded = weight_bytes(programs, npu)
+    resident, reloaded = weight_bytes(programs, resident_loads(programs, npu))
     note = f"{resident} B of weights stay from run to run, {reloaded} B are loaded at every run"
     return Use(enf.sram_peak_bytes, npu.sram_bytes, top, note)
 

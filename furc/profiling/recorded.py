@@ -19,7 +19,7 @@ from isa.errors import EnfError, Loc
 from isa.instructions import Unit
 from isa.npu import NpuConfig
 from isa.program import fetch
-from isa.timing.clock import Event, Timeline, WeightBytes, following_runs, simulate, weight_bytes
+from isa.timing.clock import FREE, Event, Timeline, WeightBytes, first_run, following_runs, weight_bytes
 
 
 class Engine(StrEnum):
@@ -88,13 +88,13 @@ class Recorded:
     @cached_property
     def first_cycles(self) -> float:
         """Of the first run after loading the binary, which alone loads the weights that then stay in SRAM."""
-        programs = ([event.instruction for event in run.events] for run in self.runs)
-        return sum(simulate(program, self.npu).cycles for program in programs)
+        return sum(first_run(run, self.npu).cycles for run in self.runs)
 
     @cached_property
     def weights(self) -> WeightBytes:
         """What of the weights stays in SRAM from run to run."""
-        return weight_bytes([[event.instruction for event in run.events] for run in self.runs], self.npu)
+        programs = [[event.instruction for event in run.events] for run in self.runs]
+        return weight_bytes(programs, [{e.index for e in run.events if e.cost == FREE} for run in self.runs])
 
     @cached_property
     def slices(self) -> tuple[Slice, ...]:

@@ -91,7 +91,8 @@ def load(path: Path | str) -> Enf:
             start = file.read(MAX_HEADER_BYTES)
             with _placed(path):
                 check_prefix(file_format(), start, status.st_size)
-            data = start + file.read()
+            file.seek(0)
+            data = file.read()
     except OSError as error:
         what = error.strerror or str(error)
         raise EnfError(

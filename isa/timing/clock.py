@@ -7,7 +7,7 @@ for are complete. The two DMA directions share the DRAM interface: a transfer st
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -53,11 +53,22 @@ class _Queue:
         return self.waiting[self.next] if self.next < len(self.waiting) else None
 
 
+FREE = Cost(0.0)
+
+
 def simulate(program: Sequence[Instruction], npu: NpuConfig, resident: frozenset[int] = frozenset()) -> Timeline:
     """Run the clock over instructions in the order the command processor meets them.
 
     resident: weight loads that take no time, since what they load is there from an earlier run."""
-    return _Clock(program, npu, resident).run()
+    costs = [FREE if index in resident else cost(insn, npu) for index, insn in enumerate(program)]
+    return _Clock(program, costs, npu).run()
+
+
+def first_run(following: Timeline, npu: NpuConfig) -> Timeline:
+    """The first run of a program of which another one is known: it loads all weights."""
+    program = [event.instruction for event in following.events]
+    costs = [cost(event.instruction, npu) if event.cost == FREE else event.cost for event in following.events]
+    return _Clock(program, costs, npu).run()
 
 
 def resident_loads(programs: Sequence[Sequence[Instruction]], npu: NpuConfig) -> list[frozenset[int]]:
@@ -91,13 +102,13 @@ class WeightBytes(NamedTuple):
     reloaded: int
 
 
-def weight_bytes(programs: Sequence[Sequence[Instruction]], npu: NpuConfig) -> WeightBytes:
-    """How much of a model's weights stays in SRAM."""
+def weight_bytes(programs: Sequence[Sequence[Instruction]], resident: Sequence[Container[int]]) -> WeightBytes:
+    """How much of a model's weights stays in SRAM. resident: the loads of each program that do."""
     sizes = {True: 0, False: 0}
-    for program, resident in zip(programs, resident_loads(programs, npu), strict=True):
+    for program, there in zip(programs, resident, strict=True):
         for index, insn in enumerate(program):
             if isinstance(insn, LoadWeights):
-                sizes[index in resident] += insn.src.bytes
+                sizes[index in there] += insn.src.bytes
     return WeightBytes(sizes[True], sizes[False])
 
 
@@ -108,13 +119,13 @@ def following_runs(programs: Sequence[Sequence[Instruction]], npu: NpuConfig) ->
 
 
 class _Clock:
-    def __init__(self, program: Sequence[Instruction], npu: NpuConfig, resident: frozenset[int]) -> None:
-        self.program, self.npu = program, npu
-        self.costs = [Cost(0.0) if i in resident else cost(insn, npu) for i, insn in enumerate(program)]
+    def __init__(self, program: Sequence[Instruction], costs: Sequence[Cost], npu: NpuConfig) -> None:
+        self.program, self.costs, self.npu = program, costs, npu
         count = len(program)
         self.issued, self.start, self.end = [0.0] * count, [-1.0] * count, [-1.0] * count
         self.awaited: list[list[int]] = [[] for _ in program]
         self.queues = {u: _Queue(npu.io_queue_depth if u in _DMA else npu.operand_queue_depth) for u in UNITS}
+        self.ready: dict[Unit, float | None] = dict.fromkeys(UNITS)  # when heads can start, where that is known
         self.dram_free = 0.0
         self.issue_free = 0.0
         self.next_issue = 0
@@ -122,11 +133,13 @@ class _Clock:
 
     def run(self) -> Timeline:
         while True:
-            issue = self._issue_time()
-            known = ((self._start_time(unit), order) for order, unit in enumerate(UNITS))
-            first = min(((time, order) for time, order in known if time is not None), default=None)
-            if first is not None and (issue is None or first[0] <= issue):
-                self._begin(UNITS[first[1]], first[0])
+            issue, unit, start = self._issue_time(), None, 0.0
+            for each in UNITS:
+                time = self._start_time(each)
+                if time is not None and (unit is None or time < start):
+                    unit, start = each, time
+            if unit is not None and (issue is None or start <= issue):
+                self._begin(unit, start)
             elif issue is not None:
                 self._issue(issue)
             else:
@@ -193,21 +206,25 @@ class _Clock:
 
     def _start_time(self, unit: Unit) -> float | None:
         """When the head of a unit's queue can start; None where it is empty or waits for something unknown."""
-        queue = self.queues[unit]
-        head = queue.head()
-        if head is None:
-            return None
-        start = max(self.issued[head], queue.free)
-        for other in self.awaited[head]:
-            if self.end[other] < 0:
+        start = self.ready[unit]
+        if start is None:
+            queue = self.queues[unit]
+            head = queue.head()
+            if head is None:
                 return None
-            start = max(start, self.end[other])
+            start = max(self.issued[head], queue.free)
+            for other in self.awaited[head]:
+                if self.end[other] < 0:
+                    return None
+                start = max(start, self.end[other])
+            self.ready[unit] = start
         return max(start, self.dram_free) if unit in _DMA else start
 
     def _begin(self, unit: Unit, start: float) -> None:
         queue = self.queues[unit]
         index = queue.waiting[queue.next]
         queue.next += 1
+        self.ready[unit] = None
         spent = self.costs[index]
         self.start[index], self.end[index] = start, start + spent.cycles
         queue.free = start + spent.cycles
