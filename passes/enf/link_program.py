@@ -15,7 +15,7 @@ from isa.errors import Loc, VerifyError
 from isa.instructions import Instruction, LoadProgram
 from isa.layout import align
 from isa.npu import NpuConfig
-from isa.operands import DramRange, DramWindow, OperandValue
+from isa.operands import DramRange, DramRangeOperand, DramWindow, DramWindowOperand, OperandValue
 from passes.analysis.aliases import Aliases
 from passes.analysis.occupancy import peak_bytes_per_slice
 from passes.analysis.turns import Turn, turns
@@ -124,7 +124,7 @@ class _Linking:
     def _moved(self, instruction: Instruction) -> Instruction:
         if isinstance(instruction, LoadProgram):
             return instruction
-        if not any(isinstance(value, DramWindow | DramRange) for value in instruction.values):
+        if not any(isinstance(operand, DramWindowOperand | DramRangeOperand) for operand in instruction.places):
             return instruction
         values = [self._moved_value(value) for value in instruction.values]
         return type(instruction).of(values, instruction.signal, instruction.wait)

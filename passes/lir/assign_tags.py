@@ -8,13 +8,13 @@ it must, never less. Keeps: every instruction and their order. Raises: nothing."
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import replace
+from collections import defaultdict
 from typing import NamedTuple
 
 from isa.instructions import Instruction, Unit
 from isa.npu import NpuConfig
 from isa.operands import Range
-from passes.ir.lir import Program, Run
+from passes.ir.lir import Program, Run, Step
 from passes.options import CompileOptions
 
 MOST_TAGS = {Unit.DMA_IN: 20}  # weight loads run far ahead: the rest is kept for the other units
@@ -30,13 +30,13 @@ def assign_tags(program: Program, options: CompileOptions) -> Program:
 def _tag(run: Run, npu: NpuConfig) -> None:
     instructions = [step.instruction for step in run.steps]
     tagged = _Tags(instructions, find_waits(instructions, npu), npu).run()
-    run.steps = [replace(step, instruction=insn) for insn, step in zip(tagged, run.steps, strict=True)]
+    run.steps = [Step(insn, step.operator, step.command) for insn, step in zip(tagged, run.steps, strict=True)]
 
 
 def find_waits(instructions: list[Instruction], npu: NpuConfig) -> list[list[int]]:
     """For each instruction, the earlier ones it must wait for: at most one of each other unit."""
     access = npu.sram_access_bytes
-    spaces: dict[str, _Touched] = {}
+    spaces = defaultdict[str, _Touched](_Touched)
     known: dict[Unit, dict[Unit, int]] = {unit: {} for unit in Unit}  # complete when the unit's next one starts
     known_at: list[dict[Unit, int]] = []
     waits: list[list[int]] = []
@@ -44,7 +44,7 @@ def find_waits(instructions: list[Instruction], npu: NpuConfig) -> list[list[int
         needed: dict[Unit, int] = {}
         for writes, ranges in ((False, insn.reads(access)), (True, insn.writes(access))):
             for each in ranges:
-                spaces.setdefault(each.space, _Touched()).take(each, insn.unit, index, writes, needed)
+                spaces[each.space].take(each, insn.unit, index, writes, needed)
         mine = known[insn.unit]
         needed = {unit: other for unit, other in needed.items() if other > mine.get(unit, -1)}
         for unit, other in needed.items():
@@ -122,13 +122,10 @@ class _Tags:
         return result
 
     def _take(self, index: int, unit: Unit) -> int:
-        free = [tag for tag in range(self.npu.completion_tags) if self.busy_until.get(tag, -1) <= index]
+        free = next((tag for tag in range(self.npu.completion_tags) if self.busy_until.get(tag, -1) <= index), None)
         held = [tag for tag in self.holder if self.busy_until.get(tag, -1) > index and self._unit(tag) is unit]
         limit = MOST_TAGS.get(unit, 4)
-        if not free or len(held) >= limit:
-            tag = max(held, key=lambda t: self.holder[t])
-        else:
-            tag = free[0]
+        tag = free if free is not None and len(held) < limit else max(held, key=lambda t: self.holder[t])
         # Whoever still waits for the tag now waits for this instruction, which completes later.
         self.last_waiter[index] = max(self.last_waiter[index], self.busy_until.get(tag, -1))
         self.tag_of[index] = tag
