@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
 import onnx
 from onnx import AttributeProto, TensorProto, helper
 
@@ -22,7 +21,9 @@ CHECK = "export the model again; onnx.checker.check_model(path, full_check=True)
 LARGEST = 2**31 - 1  # elements of one tensor; the DRAM of the card holds eight of them
 MAX_RANK = 32  # NumPy's
 NotValid = (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, RuntimeError, ValueError, TypeError)
-_KINDS = {kind for kind in TensorProto.DataType.values() if kind in helper.get_all_tensor_dtypes()}
+_ELEMENTS = frozenset(TensorProto.DataType.values())
+_ATTRIBUTES = frozenset(AttributeProto.AttributeType.values())
+_KINDS = _ELEMENTS & set(helper.get_all_tensor_dtypes())
 _HALVES = {TensorProto.UINT4, TensorProto.INT4, TensorProto.FLOAT4E2M1}  # two elements a byte
 _QUARTERS = {TensorProto.UINT2, TensorProto.INT2} if hasattr(TensorProto, "UINT2") else set()
 _ONE_KIND = {
@@ -121,6 +122,9 @@ def tensors_of(parts: Iterable[Part]) -> Iterator[Placed]:
                 yield from _sparse(sparse, at, f"sparse initializer '{_shown(sparse.values.name)}'")
         else:
             for attribute in content.attribute:
+                one = attribute.HasField("t") or attribute.HasField("sparse_tensor")
+                if not (one or attribute.tensors or attribute.sparse_tensors):
+                    continue
                 what = f"attribute '{_shown(attribute.name)}'"
                 if attribute.HasField("t"):
                     yield Placed(attribute.t, _detailed(at, what))
@@ -219,7 +223,7 @@ def _check_type(info: onnx.ValueInfoProto, at: Loc) -> None:
     type = info.type.tensor_type
     if not info.type.HasField("tensor_type"):
         return
-    if type.elem_type not in TensorProto.DataType.values():
+    if type.elem_type not in _ELEMENTS:
         raise _invalid(at, f"elements of type {type.elem_type}, which ONNX does not have")
     dims = type.shape.dim
     for dim in dims:
@@ -235,9 +239,9 @@ def _check_node(node: onnx.NodeProto, at: Loc) -> None:
         raise _invalid(at, f"{node.op_type or 'it'} makes nothing")
     for attribute in node.attribute:
         _text(at, attribute.name, attribute.ref_attr_name)
-        if attribute.type not in AttributeProto.AttributeType.values():
+        if attribute.type not in _ATTRIBUTES:
             raise _invalid(at, f"attribute '{attribute.name}' is of type {attribute.type}, which ONNX does not have")
-        if node.op_type != "Constant" and np.isnan([attribute.f, *attribute.floats]).any():
+        if node.op_type != "Constant" and any(map(math.isnan, (attribute.f, *attribute.floats))):
             raise _invalid(at, f"attribute '{attribute.name}' is not a number")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
@@ -26,8 +26,13 @@ class DType(StrEnum):
 
     @property
     def numpy(self) -> np.dtype[np.generic]:
-        names = {"i8": "int8", "u8": "uint8", "i32": "int32", "i64": "int64", "f32": "float32", "bool": "bool"}
-        return np.dtype(names[self.value])
+        return _NUMPY[self]
+
+
+_NUMPY: dict[DType, np.dtype[np.generic]] = {
+    DType.I8: np.dtype(np.int8), DType.U8: np.dtype(np.uint8), DType.I32: np.dtype(np.int32),
+    DType.I64: np.dtype(np.int64), DType.F32: np.dtype(np.float32), DType.BOOL: np.dtype(np.bool_),
+}  # fmt: skip
 
 
 def dtype_of(kind: np.dtype[np.generic]) -> DType | None:
@@ -137,10 +142,10 @@ class TensorType:
         return self.place.layout
 
     def at(self, place: Place | None) -> TensorType:
-        return replace(self, place=place)
+        return TensorType(self.shape, self.dtype, self.quant, place)
 
     def shaped(self, shape: tuple[int, ...]) -> TensorType:
-        return replace(self, shape=shape)
+        return TensorType(shape, self.dtype, self.quant, self.place)
 
 
 MOST_IMAGES, MOST_CHANNELS = 1 << 5, 1 << 16  # that a window of the machine addresses

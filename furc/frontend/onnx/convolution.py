@@ -17,7 +17,7 @@ from furc.frontend.onnx.windows import auto_pad, lifted, lowered_shape, read_win
 from isa.errors import LowerError
 from passes.ir.attributes import Kernel
 from passes.ir.op import Array, Value
-from passes.ir.types import MOST_IMAGES, DType, Quant, TensorType, float32
+from passes.ir.types import MOST_IMAGES, DType, Quant, TensorType
 from passes.ops.base import broadcast
 from passes.ops.conv import Conv2d, ConvTranspose2d, Gemm
 from passes.ops.matmul import MatMul
@@ -39,7 +39,7 @@ class Weights(NamedTuple):
 
     def value(self, context: OnnxContext, stored: Array, axis: int) -> Value:
         """The weights as a constant of the graph, in the order the op wants. axis: of the output channels there."""
-        scale = tuple(float(s) for s in self.scale)
+        scale = tuple(self.scale.tolist())
         quant = Quant(scale, (self.zero,) * len(scale), None if self.axis is None else axis)
         return context.builder.constant(self.name, stored, TensorType(tuple(stored.shape), DType.I8, quant))
 
@@ -62,7 +62,7 @@ def read_weights(context: OnnxContext, node: Node, index: int, axis: int) -> Wei
     if entry.axis not in (None, axis):
         message = f"the weights '{name}' have scales along axis {entry.axis}, expected the output channels, axis {axis}"
         raise node.unsupported(message, "quantize per output channel or per tensor")
-    return Weights(entry.name, stored.astype(np.int8), entry.scale, int(zero.flat[0]), entry.axis)
+    return Weights(entry.name, stored, entry.scale, int(zero.flat[0]), entry.axis)
 
 
 def read_bias(context: OnnxContext, node: Node, index: int, x: Value, weights: Weights, channels: int) -> Value | None:
@@ -72,7 +72,7 @@ def read_bias(context: OnnxContext, node: Node, index: int, x: Value, weights: W
     entry, name = context.entry(node, index), node.inputs[index]
     if not isinstance(entry, Constant | QuantizedConstant):
         raise node.unsupported(f"{node.op} with a bias that is computed ('{name}') does not run on the NPU")
-    scale = np.broadcast_to(np.float32(x.type.q.s) * weights.scale, (channels,))
+    scale: NDArray[np.float32] = np.broadcast_to(np.float32(x.type.q.s) * weights.scale, (channels,))
     shape = entry.shape
     if math.prod(shape) not in (1, channels) or (shape and shape[-1] not in (1, channels)):
         raise node.unsupported(f"a bias of {list(shape)} for {channels} output channels does not run on the NPU")
@@ -80,7 +80,7 @@ def read_bias(context: OnnxContext, node: Node, index: int, x: Value, weights: W
     if beta != 1.0:
         entry = Constant(entry.array * np.float32(beta))
     stored = np.broadcast_to(_bias_integers(entry, scale), (channels,)).astype(np.int32)
-    scales = tuple(float32(s) for s in scale)
+    scales = tuple(scale.tolist())
     quant = Quant(scales, (0,) * channels, 0) if len(weights.scale) > 1 else Quant(scales[:1], (0,))
     hint = entry.name if isinstance(entry, QuantizedConstant) else name
     return context.builder.constant(hint, stored, TensorType((channels,), DType.I32, quant))
@@ -90,7 +90,7 @@ def _bias_integers(entry: Constant | QuantizedConstant, scale: NDArray[np.float3
     """int32 of the wanted scale: as stored where its own scale is that one, else rounded from the real values."""
     if isinstance(entry, QuantizedConstant) and entry.stored.dtype == np.int32 and not entry.zero.any():
         own = np.broadcast_to(entry.scale, scale.shape)
-        if np.allclose(own, scale, rtol=SCALE_TOLERANCE, atol=0):
+        if np.array_equal(own, scale) or np.allclose(own, scale, rtol=SCALE_TOLERANCE, atol=0):
             return entry.stored.reshape(-1)
     real = entry.array.astype(np.float32).reshape(-1)
     rounded: Array = np.clip(np.rint(real / scale).astype(np.float64), INT32.min, INT32.max)

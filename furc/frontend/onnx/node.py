@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from furc.onnx.soundness import node_name
 from isa.errors import Loc, LowerError, SourceError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Node:
     """A node of the model, its number, and the opset its operator is read by."""
 
@@ -23,11 +24,11 @@ class Node:
     source: str
     opset: int
 
-    @property
+    @cached_property
     def op(self) -> str:
         return str(self.proto.op_type)
 
-    @property
+    @cached_property
     def name(self) -> str:
         """As messages and profiles call it."""
         return node_name(self.proto, self.index)
@@ -36,13 +37,13 @@ class Node:
     def loc(self) -> Loc:
         return Loc(self.source, (self.name,))
 
-    @property
-    def inputs(self) -> list[str]:
-        return list(self.proto.input)
+    @cached_property
+    def inputs(self) -> tuple[str, ...]:
+        return tuple(self.proto.input)
 
-    @property
-    def outputs(self) -> list[str]:
-        return list(self.proto.output)
+    @cached_property
+    def outputs(self) -> tuple[str, ...]:
+        return tuple(self.proto.output)
 
     @property
     def output(self) -> str:

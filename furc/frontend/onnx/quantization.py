@@ -38,12 +38,15 @@ def read_parameters(context: OnnxContext, node: Node) -> Parameters:
     if node.integer("block_size", 0):
         raise node.unsupported("blocked quantization does not run on the NPU", "quantize per tensor or per channel")
     scale = context.known(node, 1).astype(np.float32).reshape(-1)
-    if not np.all(np.isfinite(scale) & (scale > 0)):
-        raise node.invalid(f"a scale is {scale[~(np.isfinite(scale) & (scale > 0))][0]}, expected a positive number")
-    dtype, zero = ELEMENT_TYPES.get(node.integer("output_dtype", 0)), np.zeros(scale.shape, np.int64)
+    possible = np.isfinite(scale) & (scale > 0)
+    if not possible.all():
+        raise node.invalid(f"a scale is {scale[~possible][0]}, expected a positive number")
+    dtype: np.dtype[np.generic] | None
     if node.has_input(2):
         stored = context.known(node, 2)
         dtype, zero = stored.dtype, stored.astype(np.int64).reshape(-1)
+    else:
+        dtype, zero = ELEMENT_TYPES.get(node.integer("output_dtype", 0)), np.zeros(scale.shape, np.int64)
     if zero.shape != scale.shape:
         raise node.invalid(f"{scale.size} scales but {zero.size} zero points")
     return Parameters(scale, zero, dtype, node.integer("axis", 1))
