@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from furc.quantizer.affine import Range
+from furc.quantizer.affine import STEPS, Range
 from furc.quantizer.calibrator import Observer
 from furc.quantizer.equalize import Float64
 from furc.quantizer.float_run import Feed, FloatRun
@@ -170,10 +170,11 @@ def _clipped(observer: Observer, ranges: Mapping[str, Range]) -> Iterator[LintWa
 
 
 def clipped_share(histogram: Histogram, low: float, high: float) -> float:
-    """The part of the values outside [low, high], to within a bin."""
+    """The part of the values outside [low, high], to within a bin and half a step: those are rounded to the end."""
     bins = histogram.bins()
     total = float(bins.held.sum())
-    outside = (bins.centre < low - histogram.width) | (bins.centre > high + histogram.width)
+    slack = max(histogram.width, (high - low) / STEPS / 2)
+    outside = (bins.centre < low - slack) | (bins.centre > high + slack)
     return float(bins.held[outside].sum()) / total if total else 0.0
 
 

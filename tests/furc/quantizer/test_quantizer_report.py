@@ -26,6 +26,8 @@ from furc.quantizer import (
     report_html,
     tensor_ranges,
 )
+from furc.quantizer.histogram import Histogram
+from furc.quantizer.lint import clipped_share
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.report import quantized_with, ranges_in
 from furc.zoo import digits
@@ -65,6 +67,14 @@ def test_clipping_and_low_sqnr_are_named() -> None:
     assert str(finding).startswith(
         "warning[LowSqnr]: 'c3' keeps only 4.2 dB of signal over quantization noise\n  hint: "
     )
+
+
+def test_what_is_rounded_to_the_end_of_a_range_is_not_clipped() -> None:
+    """A SiLU's results crowd at its minimum, and the zero point moves the ends by up to half a step."""
+    histogram = Histogram()
+    histogram.add(np.array([-0.278] * 9 + [7.0], np.float32))
+    assert clipped_share(histogram, -0.265, 7.0) == 0.0  # a step is 0.028
+    assert clipped_share(histogram, -0.263, 7.0) == 0.9
 
 
 def test_layer_sqnr_lists_the_worst_first() -> None:
