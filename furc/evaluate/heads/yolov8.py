@@ -33,8 +33,9 @@ def decode(outputs: Outputs, size: Size) -> Candidates:
         raise unfit("yolov8", SHAPES, outputs)
     found = []
     for extents in sorted({output.shape[1:] for output in outputs}, reverse=True):
-        part = np.concatenate(_ordered([o for o in outputs if o.shape[1:] == extents]))
-        if part.shape[0] <= 4 * BINS:
+        parts = _ordered([o for o in outputs if o.shape[1:] == extents])
+        part = np.concatenate(parts)
+        if len(parts) > 2 or (len(parts) == 2 and parts[0].shape[0] != 4 * BINS) or part.shape[0] <= 4 * BINS:
             raise unfit("yolov8", SHAPES, outputs)
         found.append(_cells(part, size[0] / extents[0], size[1] / extents[1]))
     return joined(found)
@@ -42,7 +43,7 @@ def decode(outputs: Outputs, size: Size) -> Candidates:
 
 def _ordered(parts: list[Float]) -> list[Float]:
     """Boxes before classes. In the head's own order where both could be boxes."""
-    return parts if parts[0].shape[0] >= 4 * BINS else parts[::-1]
+    return parts if parts[0].shape[0] == 4 * BINS else parts[::-1]
 
 
 def _cells(part: Float, down: float, across: float) -> Candidates:

@@ -146,3 +146,8 @@ def test_other_outputs_are_refused_with_what_is_taken(kind: str, shapes: list[tu
     with pytest.raises(RunError, match=r"are not those of") as caught:
         HEADS[kind].decode([np.zeros(shape) for shape in shapes], SIZE)
     assert caught.value.name == "HeadMismatch" and HEADS[kind].shapes in caught.value.hint
+
+
+def test_the_head_of_yolox_is_not_that_of_yolov8() -> None:
+    with pytest.raises(RunError, match="are not those of yolov8"):
+        HEADS["yolov8"].decode([np.zeros((channels, 4, 4)) for channels in (4, 1, 80)], SIZE)
