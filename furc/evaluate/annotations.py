@@ -16,7 +16,10 @@ from furc.evaluate.truth import Annotated, Objects, Truth, bad, complete, images
 from isa.errors import SourceError
 
 COCO_FORM = "COCO's form is {images: [{id, file_name}], annotations: [{image_id, category_id, bbox}], categories}"
-YOLO_FORM = "a line is: class, then centre x and y, width and height as fractions of the image"
+YOLO_FORM = (
+    "a line is: class, then centre x and y, width and height, or x and y of each corner, as fractions of the image"
+)
+BEYOND = 0.01  # of the image: how far tools that round draw outside of it
 
 
 def read_annotations(folder: Path, labels: Path, classes: Sequence[str] = (), *, partial: bool = False) -> Truth:
@@ -157,19 +160,31 @@ def _read_yolo(path: Path, image: Path, count: int) -> Objects:
         if not words:
             continue
         try:
-            label, *numbers = int(words[0][:18]), *map(float, words[1:5])
+            label, box = int(words[0][:18]), _yolo_box([float(word) for word in words[1:]])
         except ValueError:
-            numbers, label = [], 0
-        if len(numbers) != 4 or not all(map(math.isfinite, numbers)) or label < 0:
+            label, box = 0, None
+        if box is None or label < 0:
             raise bad(path, "this line is no object", YOLO_FORM, line)
         if count and label >= count:
             raise outside(path, image.name, label, count, line)
         classes.append(label)
-        boxes.append(numbers)
+        boxes.append(box)
     fractions = np.asarray(boxes, np.float64).reshape(-1, 4)
     width, height = _size(image)
     middle, half = fractions[:, :2] * (width, height), fractions[:, 2:] * (width, height) / 2
     return objects(np.concatenate([middle - half, middle + half], 1), classes)
+
+
+def _yolo_box(numbers: Sequence[float]) -> list[float] | None:
+    """Centre and size, of a polygon those of the box around it; None for what is neither, in fractions of the image."""
+    if not all(-BEYOND <= number <= 1 + BEYOND for number in numbers):
+        return None
+    if len(numbers) in (4, 5):  # the fifth is a score
+        return list(numbers[:4])
+    if len(numbers) < 6 or len(numbers) % 2:
+        return None
+    x, y = numbers[::2], numbers[1::2]
+    return [(min(x) + max(x)) / 2, (min(y) + max(y)) / 2, max(x) - min(x), max(y) - min(y)]
 
 
 def _size(path: Path) -> tuple[int, int]:

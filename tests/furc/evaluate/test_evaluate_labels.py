@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -110,6 +111,9 @@ def test_coco_and_yolo_say_the_same(images: Path, tmp_path: Path) -> None:
     (tmp_path / "labels/a").mkdir(parents=True)
     text(tmp_path / "labels/a/1.txt", "1 0.15 0.225 0.25 0.25\n")
     assert objects_of(read_annotations(images, tmp_path / "labels")) == objects_of(found)
+    text(tmp_path / "labels/a/1.txt", "1 0.025 0.1 0.275 0.2 0.15 0.35\n")  # a polygon
+    boxes, classes = objects_of(read_annotations(images, tmp_path / "labels"))["a/1.png"]
+    assert np.allclose(boxes, [[1, 2, 11, 7]]) and classes == [1]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +139,9 @@ def test_wrong_annotations_are_named(images: Path, tmp_path: Path, content: Any,
     assert caught.value.name == name and said in caught.value.message and caught.value.hint
 
 
-@pytest.mark.parametrize("line", ["1 0.1 0.1", "x 0 0 1 1", "1 nan 0 1 1", "-1 0 0 1 1"])
+@pytest.mark.parametrize(
+    "line", ["1 0.1 0.1", "x 0 0 1 1", "1 nan 0 1 1", "-1 0 0 1 1", "1 8 6 4 2", "1 0 0 1 0 1 1 0"]
+)
 def test_a_wrong_line_of_yolo_is_named(images: Path, tmp_path: Path, line: str) -> None:
     (tmp_path / "labels/a").mkdir(parents=True)
     text(tmp_path / "labels/a/1.txt", f"0 0.5 0.5 0.1 0.1\n{line}\n")
