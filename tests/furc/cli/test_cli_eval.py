@@ -107,6 +107,13 @@ def test_outputs_alone(furc: Furc, models: Path) -> None:
     assert "error[BadData]: x.npz: array 'images' is float32[2, 3]" in furc(*words, "x.npz", exits=1).stderr
 
 
+@pytest.mark.parametrize("labels", ["lab", "coco.json"])
+def test_objects_need_a_head(furc: Furc, models: Path, images: Path, labels: str) -> None:
+    Path("lab").mkdir()
+    result = furc("eval", models / "model.enf", "--data", images, "--labels", labels, exits=1)
+    assert f"error[NoHead]: {labels}: labels of objects" in result.stderr and "hint: --decode yolo" in result.stderr
+
+
 def test_outputs_that_are_not_comparable_are_told(furc: Furc, models: Path, images: Path) -> None:
     model = onnx.load(models / "float.onnx")
     [y] = model.graph.output
