@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple
 
 from furc.reading import PROGRAM_BYTES
@@ -143,7 +144,8 @@ class Outputs:
         if path.is_dir():
             raise OutputError("OutputUnwritable", "this is a directory", at=at, hint="give the name of a file")
         if not path.parent.is_dir():
-            raise OutputError("OutputUnwritable", "its directory does not exist", at=at, hint=f"mkdir {path.parent}")
+            hint = f"mkdir -p {quote(str(path.parent))}"
+            raise OutputError("OutputUnwritable", "its directory does not exist", at=at, hint=hint)
         if not self.force and _is_anothers(path, kind):
             what = f"there is a file that is not {kind.name}: furc has not written it"
             raise OutputError("WouldOverwrite", what, at=at, hint="give another name, or --force")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -95,7 +96,7 @@ def npu_model(path: Path, request: Request) -> Model:
             session = Session(build(path, request).enf, npu=request.npu())
         except FurcError as error:
             if not _is_quantized(path):
-                hint = f"quantize it with furc quantize, or run it as reference: --float {path}"
+                hint = f"quantize it with furc quantize, or run it as reference: --float {quote(str(path))}"
                 raise type(error)(error.name, error.message, at=error.at, also=error.also, hint=hint) from error
             raise
     return session_model(session, path.name)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any, NamedTuple
 
 import onnx
@@ -177,7 +178,7 @@ def _check_quantized(proto: onnx.ModelProto, source: str) -> None:
     if not any(node.op_type in QUANTIZED for node in proto.graph.node):
         return  # of a model without anything to quantize the host runs all
     name = source or "MODEL"
-    hint = f"furc quantize {name} -o {Path(name).stem}.int8.onnx --calibration-data DIR"
+    hint = f"furc quantize {quote(name)} -o {quote(Path(name).stem + '.int8.onnx')} --calibration-data DIR"
     message = "the model is float: it has no QuantizeLinear and DequantizeLinear"
     raise SourceError("FloatModel", message, at=Loc(source), hint=hint)
 

@@ -74,12 +74,15 @@ def test_not_onnx(tmp_path: Path, data: bytes) -> None:
     assert error.message.startswith("not an ONNX model: ")
 
 
-def test_float_model_names_the_command() -> None:
+def test_float_model_names_the_command(tmp_path: Path) -> None:
     error = failure(float_model([1, 3, 8, 8]))
     assert str(error) == (
         "error[FloatModel]: m.onnx: the model is float: it has no QuantizeLinear and DequantizeLinear\n"
         "  hint: furc quantize m.onnx -o m.int8.onnx --calibration-data DIR"
     )
+    onnx.save(float_model([1, 3, 8, 8]), tmp_path / "my m.onnx")
+    command = f"furc quantize '{tmp_path}/my m.onnx' -o 'my m.int8.onnx' --calibration-data DIR"
+    assert failure(tmp_path / "my m.onnx").hint == command  # as a shell takes it
 
 
 def test_model_with_the_vendors_ranges_must_have_them_all() -> None:
