@@ -73,7 +73,7 @@ def run_passes(source: Path | str, names: Sequence[str], request: Request | None
             hint = f"they are {', '.join(PASSES)}"
             raise ConfigError("UnknownPass", f"there is no pass '{name}'", hint=hint)
     ir = read_ir(Path(source))
-    options = (request or Request()).options(batch=_graph(ir).batch)
+    options = (request or Request()).options(batch=_graph(ir).batch).with_liberties()
     listener = verifying(ir, options) if verify and isinstance(ir, Graph) else QUIET
     for name in names:
         stage = next(stage for stage in pipeline.STAGES if PASSES[name] in stage.passes)

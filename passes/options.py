@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from isa.npu import NpuConfig
 
@@ -18,10 +18,10 @@ class CompileOptions:
     schedule: vendor, what the vendor's compiler does as far as its latencies tell, so what a card shows; best, the
     fastest of the programs with and without the liberties that follow, which the hardware would allow.
     free_columns: any number of channel columns, and none that a channel slice imposes. join_on_chip: channel
-    concatenations that fit stay in SRAM.
+    concatenations that fit stay in SRAM. hoist: stores, and what fills registers, as early as their data allows.
     slices: how many slices layouts may use, all by default. together: images of a batch that the NPU runs at a time,
     all by default, a divisor of the batch. stagger: how far each of these groups is ahead of the next, in stretches of
-    the graph (passes/dfg/unroll_batch.py), all by default. passes/plan.py chooses the last five.
+    the graph (passes/dfg/unroll_batch.py), all by default. passes/plan.py chooses the last six.
     """
 
     npu: NpuConfig
@@ -33,6 +33,7 @@ class CompileOptions:
     schedule: str = VENDOR
     free_columns: bool = False
     join_on_chip: bool = False
+    hoist: bool = False
     slices: int | None = None
     together: int | None = None
     stagger: int | None = None
@@ -46,3 +47,9 @@ class CompileOptions:
     def layout_slices(self) -> int:
         """Slices that layouts may use."""
         return self.slices if self.slices is not None else self.npu.num_slices
+
+    def with_liberties(self) -> CompileOptions:
+        """With all that its schedule allows: where nobody searches for the fastest."""
+        if self.schedule == VENDOR:
+            return self
+        return replace(self, free_columns=True, join_on_chip=True, hoist=True)

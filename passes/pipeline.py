@@ -12,6 +12,7 @@ from passes.dfg.fold_reshapes import fold_reshapes
 from passes.dfg.fuse_tables import fuse_tables
 from passes.dfg.set_batch import set_batch
 from passes.enf.link_program import link_program
+from passes.gir.hoist_stores import hoist_stores
 from passes.gir.place_tensors import place_tensors
 from passes.ir.graph import Graph
 from passes.ir.lir import Program
@@ -22,6 +23,7 @@ from passes.ldfg.split_operators import split_operators
 from passes.ldfg.to_lowlevel import to_lowlevel
 from passes.lir.assign_tags import assign_tags
 from passes.lir.emit_instructions import emit_instructions
+from passes.lir.fill_first import fill_first
 from passes.lir.segment_program import segment_program
 from passes.manager import IR, QUIET, Listener, Pass, run_stage, timed
 from passes.options import CompileOptions
@@ -62,9 +64,11 @@ STAGES: tuple[Stage, ...] = (
     )),
     Stage("cdfg to gir", "cdfg", "gir", (
         Pass("place-tensors", place_tensors),  # last of the graphs: every movement must be known
+        Pass("hoist-stores", hoist_stores),  # after addresses: what is stored must not make room too early
     )),
     Stage("gir to lir", "gir", "lir", (
         Pass("emit-instructions", emit_instructions),
+        Pass("fill-first", fill_first),  # before tags: waits follow the order
         Pass("segment-program", segment_program),  # before tags: loading the next segment takes part in them
         Pass("assign-tags", assign_tags),
     )),

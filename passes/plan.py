@@ -1,7 +1,7 @@
 """The search over plans: ways to compile a model of which the fastest program is kept.
 
 Two PEs may use the slices of one where a model is that small. A schedule that is to be the best may take liberties that
-the vendor's does not. A batch may run in groups of images: smaller groups stay on chip but load the weights more often.
+the vendor's does not; what is fastest without hoisting is compiled once more with it. A batch may run in groups of images: smaller groups stay on chip but load the weights more often.
 How large is estimated from the program of one group. The groups run one after another, or each starts while the one
 before it still runs, so that one is padded, loaded or stored while another is computed; these plans and the whole batch
 at once are compiled, and the winner is what is used.
@@ -47,7 +47,8 @@ def compile_best(
     with them, or down to another level than lir, it is lowered once more. Raises what the first plan raises where
     none works."""
     if level_of(ir) != "dfg" or (options.npu.num_pes == 1 and options.batch == 1 and options.schedule == VENDOR):
-        return Planned(lower(ir, options, target, Listeners(progress, instruments)), options)
+        taken = options.with_liberties()
+        return Planned(lower(ir, taken, target, Listeners(progress, instruments)), taken)
     assert isinstance(ir, Graph)
     best = _fastest(ir, options, progress)
     if target == LIR and instruments is QUIET:
@@ -59,20 +60,30 @@ def _fastest(graph: Graph, options: CompileOptions, progress: Listener) -> Plann
     found: list[tuple[float, Planned]] = []
     errors: list[LowerError] = []
     choices = plans(graph, options)
+    count = len(choices) + (options.schedule == BEST)
     for index, choice in enumerate(choices):
-        progress.planned(index, len(choices))
+        progress.planned(index, count)
         if choice.slices is not None and found and choice.npu.milliseconds(found[0][0]) > SMALL_MS:
             continue
         try:
-            program = lower(graph.copied(), choice, LIR, progress)
+            found.append(_compiled(graph, choice, progress))
         except LowerError as error:
             errors.append(error)
-            continue
-        assert isinstance(program, Program)
-        found.append((program_cycles(program, choice), Planned(program, choice)))
     if not found:
         raise errors[0]
-    return min(found, key=lambda each: each[0])[1]
+    cycles, best = min(found, key=lambda each: each[0])
+    if options.schedule == BEST:
+        progress.planned(len(choices), count)
+        fewer, hoisted = _compiled(graph, replace(best.options, hoist=True), progress)
+        best = hoisted if fewer < cycles else best
+    return best
+
+
+def _compiled(graph: Graph, options: CompileOptions, progress: Listener = QUIET) -> tuple[float, Planned]:
+    """Cycles of the program of a plan, and it. Raises LowerError."""
+    program = lower(graph.copied(), options, LIR, progress)
+    assert isinstance(program, Program)
+    return program_cycles(program, options), Planned(program, options)
 
 
 def plans(graph: Graph, options: CompileOptions) -> list[CompileOptions]:
@@ -95,12 +106,10 @@ def _best_group(graph: Graph, options: CompileOptions) -> CompileOptions | None:
     for together in _group_sizes(options.batch):
         alone = replace(options, batch=together)
         try:
-            program = lower(graph.copied(), alone, LIR)
+            cycles, _ = _compiled(graph, alone)
         except LowerError:
             continue
-        assert isinstance(program, Program)
-        cycles = options.batch // together * program_cycles(program, alone)
-        found.append((cycles, replace(options, together=together)))
+        found.append((options.batch // together * cycles, replace(options, together=together)))
     return min(found, key=lambda each: each[0])[1] if found else None
 
 

@@ -30,7 +30,7 @@ from passes.ir.lir_text import show_program
 from passes.ir.op import Array
 from passes.ir.text import parse, parse_type, show
 from passes.manager import run_pass
-from passes.options import CompileOptions
+from passes.options import BEST, VENDOR, CompileOptions
 from passes.pipeline import LIR, PASSES, STAGES, lower
 from passes.verify import VerifyingListener
 
@@ -72,7 +72,7 @@ def test_the_example_of_the_docstring_is_true(name: str) -> None:
     assert example is not None or "unchanged" in doc, "no example"
     if example is None:
         return
-    [path] = (ROOT / name).glob("docstring.*fg")
+    [path] = (path for path in CASES if path.parent.name == name and path.stem == "docstring")
     before, after = path.read_text(encoding="utf-8"), path.with_name(f"{path.name}.expect").read_text(encoding="utf-8")
     for part, text in ((example["before"], before), (example["after"], after)):
         for line in part.splitlines():
@@ -120,8 +120,9 @@ def command(line: str, text: str, path: Path) -> str:
     verify(graph)
     npu = load_config(path.parent / options.npu_config) if options.npu_config else target(options.target_npu)
     asked = CompileOptions(
-        npu=npu, batch=options.batch or graph.batch, use_program_loading="use_program_loading=true" in options.config
-    )
+        npu=npu, batch=options.batch or graph.batch, use_program_loading="use_program_loading=true" in options.config,
+        schedule=BEST if f"schedule={BEST}" in options.config else VENDOR,
+    ).with_liberties()  # fmt: skip
     if words[1] == "opt":
         return show(optimized(graph, options.passes, asked))
     program = lower(graph, asked)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -170,11 +171,17 @@ def test_tensors_that_are_needed_late_are_spilled_and_come_back() -> None:
     check_compile(many_at_once(), CompileOptions(npu=npu))
 
 
-@settings(quick, max_examples=15)
-@given(graphs(), st.sampled_from([(True, False), (False, True), (True, True)]))
-def test_any_graph_with_the_liberties_of_the_best_schedule(graph: Graph, liberties: tuple[bool, bool]) -> None:
-    free, join = liberties
-    check_compile(graph, CompileOptions(npu=WARBOY, batch=graph.batch, free_columns=free, join_on_chip=join))
+@settings(quick, max_examples=30)
+@given(
+    graphs(extent=20), st.sampled_from(list(product((False, True), repeat=3))[1:]), st.sampled_from([WARBOY, *SMALL])
+)
+def test_any_graph_with_the_liberties_of_the_best_schedule(
+    graph: Graph, liberties: tuple[bool, bool, bool], npu: NpuConfig
+) -> None:
+    free, join, hoist = liberties
+    compiles_or_is_too_large(
+        graph, CompileOptions(npu=npu, batch=graph.batch, free_columns=free, join_on_chip=join, hoist=hoist)
+    )
 
 
 @pytest.mark.parametrize("batch", [1, 4])

@@ -53,6 +53,23 @@ def test_the_best_schedule_keeps_concatenations_on_chip_where_that_is_faster() -
     assert cycles(*best) < cycles(*vendor)
 
 
+def test_the_best_schedule_hoists_where_that_is_faster() -> None:
+    def results() -> Graph:
+        """Of more poolings, one behind the other, than the queue of the tensor unit takes."""
+        b = Builder()
+        x = b.image((1, 8, 32, 32))
+        made = [x]
+        for _ in range(2 * WARBOY.operand_queue_depth):
+            made.append(b.op(MaxPool, x.type.q, x=made[-1], kernel=Kernel((1, 2), (1, 1), (0, 0, 0, 1))))
+        for value in made[1:]:
+            b.output(value)
+        return b.done()
+
+    best = compile_best(results(), CompileOptions(npu=WARBOY, schedule=BEST))
+    kept = replace(best.options, hoist=False)
+    assert best.options.hoist and cycles(*best) < cycles(lower(results(), kept), kept)
+
+
 @pytest.mark.parametrize("batch", [1, 4, 6])
 def test_a_batch_takes_no_longer_than_its_images_or_halves_one_after_another(batch: int) -> None:
     options = CompileOptions(npu=target("warboy-2pe"), batch=batch)
