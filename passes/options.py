@@ -18,10 +18,11 @@ class CompileOptions:
     schedule: vendor, what the vendor's compiler does as far as its latencies tell, so what a card shows; best, the
     fastest of the programs with and without the liberties that follow, which the hardware would allow.
     free_columns: any number of channel columns, and none that a channel slice imposes. join_on_chip: channel
-    concatenations that fit stay in SRAM. hoist: stores, and what fills registers, as early as their data allows.
+    concatenations that fit stay in SRAM. hoist: transfers, and what fills registers, as early as their data allows.
+    fuse: operators in bands of rows together, where what is between them would go through DRAM.
     slices: how many slices layouts may use, all by default. together: images of a batch that the NPU runs at a time,
     all by default, a divisor of the batch. stagger: how far each of these groups is ahead of the next, in stretches of
-    the graph (passes/dfg/unroll_batch.py), all by default. passes/plan.py chooses the last six.
+    the graph (passes/dfg/unroll_batch.py), all by default. passes/plan.py chooses the last seven.
     """
 
     npu: NpuConfig
@@ -34,6 +35,7 @@ class CompileOptions:
     free_columns: bool = False
     join_on_chip: bool = False
     hoist: bool = False
+    fuse: bool = False
     slices: int | None = None
     together: int | None = None
     stagger: int | None = None
@@ -52,4 +54,4 @@ class CompileOptions:
         """With all that its schedule allows: where nobody searches for the fastest."""
         if self.schedule == VENDOR:
             return self
-        return replace(self, free_columns=True, join_on_chip=True, hoist=True)
+        return replace(self, free_columns=True, join_on_chip=True, hoist=True, fuse=True)

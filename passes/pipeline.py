@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from isa.enf import Enf
+from passes.cdfg.hoist_loads import hoist_loads
 from passes.cdfg.insert_commands import insert_commands
 from passes.cdfg.order_turns import order_turns
 from passes.dfg.check_operators import check_operators
@@ -18,6 +19,7 @@ from passes.ir.graph import Graph
 from passes.ir.lir import Program
 from passes.ir.op import Level
 from passes.ldfg.assign_layouts import assign_layouts
+from passes.ldfg.fuse_tiles import fuse_tiles
 from passes.ldfg.insert_pads import insert_pads
 from passes.ldfg.split_operators import split_operators
 from passes.ldfg.to_lowlevel import to_lowlevel
@@ -54,6 +56,7 @@ STAGES: tuple[Stage, ...] = (
     )),
     Stage("dfg to ldfg", "dfg", "ldfg", (
         Pass("to-lowlevel", to_lowlevel),
+        Pass("fuse-tiles", fuse_tiles),  # before splits: what is fused is not joined in DRAM
         Pass("split-operators", split_operators),  # before layouts: so that some layout fits
         Pass("insert-pads", insert_pads),  # after splits: a tile pads its own rows
         Pass("assign-layouts", assign_layouts),
@@ -61,6 +64,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("ldfg to cdfg", "ldfg", "cdfg", (
         Pass("insert-commands", insert_commands),  # needs layouts: they decide the packing
         Pass("order-turns", order_turns),  # before addresses: they follow the order
+        Pass("hoist-loads", hoist_loads),  # before addresses: what is loaded early needs room early
     )),
     Stage("cdfg to gir", "cdfg", "gir", (
         Pass("place-tensors", place_tensors),  # last of the graphs: every movement must be known

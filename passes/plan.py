@@ -1,16 +1,18 @@
 """The search over plans: ways to compile a model of which the fastest program is kept.
 
 Two PEs may use the slices of one where a model is that small. A schedule that is to be the best may take liberties that
-the vendor's does not; what is fastest without hoisting is compiled once more with it. A batch may run in groups of images: smaller groups stay on chip but load the weights more often.
-How large is estimated from the program of one group. The groups run one after another, or each starts while the one
-before it still runs, so that one is padded, loaded or stored while another is computed; these plans and the whole batch
-at once are compiled, and the winner is what is used.
+the vendor's does not; what is fastest without hoisting and bands is compiled once more with each. A batch may run in
+groups of images: smaller groups stay on chip but load the weights more often. How large is estimated from the program
+of one group. The groups run one after another, or each starts while the one before it still runs, so that one is
+padded, loaded or stored while another is computed; these plans and the whole batch at once are compiled, and the winner
+is what is used.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
+from operator import attrgetter
 from typing import NamedTuple
 
 from isa.errors import LowerError
@@ -19,6 +21,7 @@ from passes.dfg.unroll_batch import stretches
 from passes.ir.graph import Graph
 from passes.ir.lir import Program
 from passes.manager import IR, QUIET, Listener, Listeners
+from passes.ops.commands import Load, Store
 from passes.options import BEST, VENDOR, CompileOptions
 from passes.pipeline import LIR, level_of, lower
 
@@ -36,6 +39,17 @@ class Planned(NamedTuple):
 
     ir: IR
     options: CompileOptions
+
+
+class _Found(NamedTuple):
+    """The program of a plan, and its cycles."""
+
+    cycles: float
+    program: Program
+    options: CompileOptions
+
+
+_cycles = attrgetter("cycles")
 
 
 def compile_best(
@@ -57,13 +71,13 @@ def compile_best(
 
 
 def _fastest(graph: Graph, options: CompileOptions, progress: Listener) -> Planned:
-    found: list[tuple[float, Planned]] = []
+    found: list[_Found] = []
     errors: list[LowerError] = []
     choices = plans(graph, options)
     count = len(choices) + (options.schedule == BEST)
     for index, choice in enumerate(choices):
         progress.planned(index, count)
-        if choice.slices is not None and found and choice.npu.milliseconds(found[0][0]) > SMALL_MS:
+        if choice.slices is not None and found and choice.npu.milliseconds(found[0].cycles) > SMALL_MS:
             continue
         try:
             found.append(_compiled(graph, choice, progress))
@@ -71,19 +85,40 @@ def _fastest(graph: Graph, options: CompileOptions, progress: Listener) -> Plann
             errors.append(error)
     if not found:
         raise errors[0]
-    cycles, best = min(found, key=lambda each: each[0])
+    best = min(found, key=_cycles)
     if options.schedule == BEST:
         progress.planned(len(choices), count)
-        fewer, hoisted = _compiled(graph, replace(best.options, hoist=True), progress)
-        best = hoisted if fewer < cycles else best
+        best = _with_more(graph, best, progress)
+    return Planned(best.program, best.options)
+
+
+def _with_more(graph: Graph, best: _Found, progress: Listener) -> _Found:
+    """The same plan hoisted, and in bands, each where that is faster."""
+    best = _faster(graph, best, replace(best.options, hoist=True), progress)
+    if _between_in_dram(best.program.graph):
+        best = _faster(graph, best, replace(best.options, fuse=True), progress)
     return best
 
 
-def _compiled(graph: Graph, options: CompileOptions, progress: Listener = QUIET) -> tuple[float, Planned]:
-    """Cycles of the program of a plan, and it. Raises LowerError."""
+def _faster(graph: Graph, best: _Found, options: CompileOptions, progress: Listener) -> _Found:
+    try:
+        other = _compiled(graph, options, progress)
+    except LowerError:  # bands may be too large for SRAM where tiles are not
+        return best
+    return min(best, other, key=_cycles)
+
+
+def _between_in_dram(graph: Graph) -> bool:
+    """True where something that the NPU makes for itself goes through DRAM."""
+    stored = {value for op in graph.ops if isinstance(op, Store) for value in op.results}
+    return any(op.x in stored for op in graph.ops if isinstance(op, Load))
+
+
+def _compiled(graph: Graph, options: CompileOptions, progress: Listener = QUIET) -> _Found:
+    """Raises LowerError."""
     program = lower(graph.copied(), options, LIR, progress)
     assert isinstance(program, Program)
-    return program_cycles(program, options), Planned(program, options)
+    return _Found(program_cycles(program, options), program, options)
 
 
 def plans(graph: Graph, options: CompileOptions) -> list[CompileOptions]:
@@ -106,7 +141,7 @@ def _best_group(graph: Graph, options: CompileOptions) -> CompileOptions | None:
     for together in _group_sizes(options.batch):
         alone = replace(options, batch=together)
         try:
-            cycles, _ = _compiled(graph, alone)
+            cycles = _compiled(graph, alone).cycles
         except LowerError:
             continue
         found.append((options.batch // together * cycles, replace(options, together=together)))

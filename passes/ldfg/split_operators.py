@@ -35,16 +35,16 @@ from passes.options import CompileOptions
 WHOLE_SHARE = 3 / 4  # of SRAM that an unsplit operator may use under the most compact layouts
 USABLE_SHARE = 15 / 16  # of SRAM that an operator may use at all: the rest is for weights of its neighbours
 IMAGE_AXIS, CHANNEL_AXIS = 0, 1
-JOINED_SHARE = 1 / 4  # of SRAM that a concatenation may use that stays on chip while its parts are made
+JOINED_SHARE = 3 / 8  # of SRAM that a concatenation may use that stays on chip while its parts are made
 TILE_SHARE = 1 / 2  # of SRAM that a tile may use: the next tile is loaded while it computes
 
 
 def split_operators(graph: Graph, options: CompileOptions) -> Graph:
     """Replace what does not fit by tiles."""
-    return _Splitting(graph, options).run()
+    return Splitting(graph, options).run()
 
 
-class _Splitting:
+class Splitting:
     def __init__(self, graph: Graph, options: CompileOptions) -> None:
         self.graph, self.npu, self.names = graph, options.npu, Names(graph.names())
         self.slices, self.join_on_chip = options.layout_slices, options.join_on_chip
@@ -53,7 +53,7 @@ class _Splitting:
         self.tiles: set[Value] = set()  # that are in tiles themselves
 
     def run(self) -> Graph:
-        self._place_in_dram()
+        self.place_in_dram()
         for op in self.graph.ops:
             self._add(op)
         self.graph.ops = self._with_loads()
@@ -63,12 +63,12 @@ class _Splitting:
     def _add(self, op: Op) -> None:
         """Append an op, in tiles where it does not fit."""
         in_dram = any(isinstance(r.type.place, InDram) for r in op.results)
-        if op.runs is Runs.HOST or in_dram or self._need(op) <= WHOLE_SHARE * self.npu.sram_bytes_per_slice:
+        if op.runs is Runs.HOST or in_dram or self.need(op) <= WHOLE_SHARE * self.npu.sram_bytes_per_slice:
             self.ops.append(op)
         else:
             self._split(op)
 
-    def _place_in_dram(self) -> None:
+    def place_in_dram(self) -> None:
         """What the host makes for the NPU, concatenations of images that go to the host, and channel concatenations
         that may not stay or are too large."""
         made = [op.result for op in self.graph.ops if isinstance(op, Converts) and op.feeds_npu]
@@ -83,7 +83,7 @@ class _Splitting:
                 op.early = True  # groups of a batch: each is stored when it is done
                 op.result.type = op.result.type.at(InDram(LayoutKind.HCHCW))
             if op.axis == CHANNEL_AXIS:
-                if self.join_on_chip and self._bytes(op.result) <= JOINED_SHARE * self.npu.sram_bytes_per_slice:
+                if self.join_on_chip and self.bytes(op.result) <= JOINED_SHARE * self.npu.sram_bytes_per_slice:
                     op.early = len(dict.fromkeys(op.inputs)) == len(op.inputs)
                 else:
                     op.early = True
@@ -120,7 +120,7 @@ class _Splitting:
             size = -(-size // 2)
         parts = []
         for at in range(0, shape[axis], size):
-            box = _cut(shape, axis, at, min(size, shape[axis] - at))
+            box = cut(shape, axis, at, min(size, shape[axis] - at))
             type = TensorType(tuple(box.shape(shape.w)), value.type.dtype, value.type.quant)
             parts.append(Value(self.names.fresh(f"{op.result.name}.{value.name}.{at}"), type))
             ops.append(LowLevelSlice(results=(parts[-1],), loc=op.loc, x=value, box=box))
@@ -130,21 +130,21 @@ class _Splitting:
         if value in self.graph.constants:
             value.type = value.type.at(InDram(LayoutKind.HCHCW))
         result = Value(self.names.fresh(f"{value.name}.loaded"), value.type.at(None))
-        box = _cut(value.type.shape4, 0, 0, value.type.shape4.n)
+        box = cut(value.type.shape4, 0, 0, value.type.shape4.n)
         ops.append(LowLevelSlice(results=(result,), loc=reader.loc, x=value, box=box))
         return result
 
-    def _need(self, op: Op) -> int:
+    def need(self, op: Op) -> int:
         """Fewest bytes per slice that hold operands, result, packed constants and partial sums."""
         part = op.alias()
         if part is not None:
             root = self.aliases.root(part[0])
-            return 0 if isinstance(root.type.place, InDram) else self._bytes(root)
+            return 0 if isinstance(root.type.place, InDram) else self.bytes(root)
         roots = dict.fromkeys(self.aliases.root(v) for v in op.activations())
         result = op.result.type.shape4
-        return sum(self._bytes(v) for v in roots) + self._bytes(op.result) + self._constants(op, result)
+        return sum(self.bytes(v) for v in roots) + self.bytes(op.result) + self._constants(op, result)
 
-    def _bytes(self, value: Value) -> int:
+    def bytes(self, value: Value) -> int:
         return smallest_bytes(value.type.shape4, self.npu, self.slices)
 
     def _constants(self, op: Op, shape: Shape4) -> int:
@@ -156,7 +156,7 @@ class _Splitting:
     def _dram_box(self, value: Value) -> tuple[Value, Box] | None:
         """The DRAM tensor that a value is, or is loaded from, and the box of it; None for what is made on chip."""
         if isinstance(value.type.place, InDram):
-            return value, _cut(value.type.shape4, 0, 0, value.type.shape4.n)
+            return value, cut(value.type.shape4, 0, 0, value.type.shape4.n)
         op = self.producers.get(value)
         source = self._dram_box(op.x) if isinstance(op, LowLevelSlice) else None
         if source is None:
@@ -173,7 +173,7 @@ class _Splitting:
         shape = op.result.type.shape4
         size = -(-shape[axis] // pieces)
         starts = range(0, shape[axis], size)
-        tiles = [self._tile(op, _cut(shape, axis, at, min(size, shape[axis] - at)), at, fits) for at in starts]
+        tiles = [self.tile(op, cut(shape, axis, at, min(size, shape[axis] - at)), at, fits) for at in starts]
         op.result.type = op.result.type.at(InDram(LayoutKind.HCHCW))
         self.ops.append(LowLevelConcat(results=(op.result,), loc=op.loc, inputs=tuple(tiles), axis=axis, early=True))
 
@@ -182,7 +182,7 @@ class _Splitting:
         enough."""
         shape = op.result.type.shape4
         limit = TILE_SHARE * self.npu.sram_bytes_per_slice
-        resident = sum(self._bytes(v) for v in self._resident(op))
+        resident = sum(self.bytes(v) for v in self._resident(op))
         for share in (limit, USABLE_SHARE * self.npu.sram_bytes_per_slice):
             for axis in op.cut_axes():
                 for pieces in range(2, shape[axis] + 1):
@@ -200,15 +200,15 @@ class _Splitting:
 
     def _tile_need(self, op: Op, axis: int, size: int) -> int:
         shape = op.result.type.shape4
-        piece = _cut(shape, axis, 0, size)
+        piece = cut(shape, axis, 0, size)
         need = smallest_bytes(piece.shape(shape.w), self.npu, self.slices)
-        for field, value in _activation_fields(op):
+        for field, value in activation_fields(op):
             if self._dram_box(value) is not None:
                 box = op.needs_of(field.name, value, piece)
                 need += smallest_bytes(box.shape(value.type.shape4.w), self.npu, self.slices)
         return need + self._constants(op, piece.shape(shape.w))
 
-    def _tile(self, op: Op, piece: Box, at: int, fits: bool) -> Value:
+    def tile(self, op: Op, piece: Box, at: int, fits: bool) -> Value:
         """Emit one tile: boxes of the operands, then the op on them; in tiles of its own where it does not fit yet."""
         name = self.names.fresh(f"{op.result.name}.{at}")
         shape = piece.shape(op.result.type.shape4.w)
@@ -217,7 +217,7 @@ class _Splitting:
         for field in op_fields(type(op)):
             if field.role is Role.ACTIVATION:
                 boxes = {v: op.needs_of(field.name, v, piece) for v in op.held(field)}
-                taken = [self._boxed(op, v, box, f"{name}.{field.name}") for v, box in boxes.items()]
+                taken = [self.boxed(op, v, box, f"{name}.{field.name}") for v, box in boxes.items()]
                 held = dict(zip(boxes, taken, strict=True))
                 changes[field.name] = (
                     tuple(held[v] for v in op.held(field)) if field.kind == "many" else next(iter(taken), None)
@@ -230,7 +230,7 @@ class _Splitting:
             self.tiles.add(result)
         return result
 
-    def _boxed(self, op: Op, value: Value, box: Box, name: str) -> Value:
+    def boxed(self, op: Op, value: Value, box: Box, name: str) -> Value:
         shape = box.shape(value.type.shape4.w)
         source = self._dram_box(value)
         if source is not None:
@@ -253,7 +253,7 @@ class _Splitting:
         return changes
 
     def _too_large(self, op: Op) -> LowerError:
-        need, have = self._need(op), self.npu.sram_bytes_per_slice
+        need, have = self.need(op), self.npu.sram_bytes_per_slice
         return LowerError(
             "OutOfSram",
             f"{op.profiled_as} {list(op.result.type.shape)} needs {need} B of each slice's SRAM, there are {have}",
@@ -262,7 +262,7 @@ class _Splitting:
         )
 
 
-def _activation_fields(op: Op) -> list[tuple[OpField, Value]]:
+def activation_fields(op: Op) -> list[tuple[OpField, Value]]:
     return [(f, value) for f in op_fields(type(op)) if f.role is Role.ACTIVATION for value in op.held(f)]
 
 
@@ -270,7 +270,7 @@ def _with(shape: Shape4, axis: int, size: int) -> Shape4:
     return shape._replace(**{"nchw"[axis]: size})
 
 
-def _cut(shape: Shape4, axis: int, at: int, size: int) -> Box:
+def cut(shape: Shape4, axis: int, at: int, size: int) -> Box:
     """A range of one axis, all of the others."""
     box = Box(0, shape.n, 0, shape.c, 0, shape.h)
     start, count = (("n0", "n"), ("c0", "c"), ("h0", "h"))[axis]

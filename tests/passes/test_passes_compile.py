@@ -173,15 +173,14 @@ def test_tensors_that_are_needed_late_are_spilled_and_come_back() -> None:
 
 @settings(quick, max_examples=30)
 @given(
-    graphs(extent=20), st.sampled_from(list(product((False, True), repeat=3))[1:]), st.sampled_from([WARBOY, *SMALL])
+    graphs(extent=20), st.sampled_from(list(product((False, True), repeat=4))[1:]), st.sampled_from([WARBOY, *SMALL])
 )
 def test_any_graph_with_the_liberties_of_the_best_schedule(
-    graph: Graph, liberties: tuple[bool, bool, bool], npu: NpuConfig
+    graph: Graph, liberties: tuple[bool, bool, bool, bool], npu: NpuConfig
 ) -> None:
-    free, join, hoist = liberties
-    compiles_or_is_too_large(
-        graph, CompileOptions(npu=npu, batch=graph.batch, free_columns=free, join_on_chip=join, hoist=hoist)
-    )
+    free, join, hoist, fuse = liberties
+    options = CompileOptions(npu=npu, batch=graph.batch, free_columns=free, join_on_chip=join, hoist=hoist, fuse=fuse)
+    compiles_or_is_too_large(graph, options)
 
 
 @pytest.mark.parametrize("batch", [1, 4])
