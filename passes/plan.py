@@ -20,6 +20,7 @@ from isa.timing.clock import following_runs
 from passes.dfg.unroll_batch import stretches
 from passes.ir.graph import Graph
 from passes.ir.lir import Program
+from passes.ir.op import Level
 from passes.manager import IR, QUIET, Listener, Listeners
 from passes.ops.commands import Load, Store
 from passes.options import BEST, VENDOR, CompileOptions
@@ -42,11 +43,12 @@ class Planned(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """The program of a plan, and its cycles."""
+    """The program of a plan, its cycles, and its graph before commands."""
 
     cycles: float
     program: Program
     options: CompileOptions
+    ldfg: Graph
 
 
 _cycles = attrgetter("cycles")
@@ -57,7 +59,7 @@ def compile_best(
 ) -> Planned:
     """Lower by the plan whose program takes the fewest cycles.
 
-    progress hears of the compilation of every plan. instruments look into graphs, so they hear of the winner alone:
+    progress hears of every plan, once. instruments look into graphs, so they hear of the winner alone:
     with them, or down to another level than lir, it is lowered once more. Raises what the first plan raises where
     none works."""
     if level_of(ir) != "dfg" or (options.npu.num_pes == 1 and options.batch == 1 and options.schedule == VENDOR):
@@ -74,9 +76,8 @@ def _fastest(graph: Graph, options: CompileOptions, progress: Listener) -> Plann
     found: list[_Found] = []
     errors: list[LowerError] = []
     choices = plans(graph, options)
-    count = len(choices) + (options.schedule == BEST)
     for index, choice in enumerate(choices):
-        progress.planned(index, count)
+        progress.planned(index, len(choices))
         if choice.slices is not None and found and choice.npu.milliseconds(found[0].cycles) > SMALL_MS:
             continue
         try:
@@ -87,22 +88,21 @@ def _fastest(graph: Graph, options: CompileOptions, progress: Listener) -> Plann
         raise errors[0]
     best = min(found, key=_cycles)
     if options.schedule == BEST:
-        progress.planned(len(choices), count)
-        best = _with_more(graph, best, progress)
+        best = _with_more(graph, best)
     return Planned(best.program, best.options)
 
 
-def _with_more(graph: Graph, best: _Found, progress: Listener) -> _Found:
+def _with_more(graph: Graph, best: _Found) -> _Found:
     """The same plan hoisted, and in bands, each where that is faster."""
-    best = _faster(graph, best, replace(best.options, hoist=True), progress)
+    best = _faster(best.ldfg, best, replace(best.options, hoist=True))  # which changes nothing before
     if _between_in_dram(best.program.graph):
-        best = _faster(graph, best, replace(best.options, fuse=True), progress)
+        best = _faster(graph, best, replace(best.options, fuse=True))
     return best
 
 
-def _faster(graph: Graph, best: _Found, options: CompileOptions, progress: Listener) -> _Found:
+def _faster(graph: Graph, best: _Found, options: CompileOptions) -> _Found:
     try:
-        other = _compiled(graph, options, progress)
+        other = _compiled(graph, options)
     except LowerError:  # bands may be too large for SRAM where tiles are not
         return best
     return min(best, other, key=_cycles)
@@ -115,10 +115,12 @@ def _between_in_dram(graph: Graph) -> bool:
 
 
 def _compiled(graph: Graph, options: CompileOptions, progress: Listener = QUIET) -> _Found:
-    """Raises LowerError."""
-    program = lower(graph.copied(), options, LIR, progress)
+    """Of a graph at dfg or ldfg. Raises LowerError."""
+    ldfg = lower(graph.copied(), options, Level.LDFG, progress)
+    assert isinstance(ldfg, Graph)
+    program = lower(ldfg.copied(), options, LIR, progress)
     assert isinstance(program, Program)
-    return _Found(program_cycles(program, options), program, options)
+    return _Found(program_cycles(program, options), program, options, ldfg)
 
 
 def plans(graph: Graph, options: CompileOptions) -> list[CompileOptions]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.status import Status
 
 STEPS = ("onnx to dfg", "dfg to ldfg", "ldfg to cdfg", "cdfg to gir", "gir to lir", "lir to enf")
-TITLES = {"split-operators": "Splitting graph", "to-lowlevel": "Lowering graph"}
+TITLES = {"fuse-tiles": "Splitting graph", "split-operators": "Splitting graph", "to-lowlevel": "Lowering graph"}
 OTHERWISE = "Optimizing graph"  # every other pass of a step with sub-steps
 
 
