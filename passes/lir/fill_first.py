@@ -20,26 +20,27 @@ def fill_first(program: Program, options: CompileOptions) -> Program:
     """Let what re-lays wait until something else than filling comes."""
     if options.hoist and not options.use_program_loading:
         for run in program.runs:
-            run.steps = _filled_first(run.steps)
+            run.steps = _filled_first(run.steps, options.npu.sram_access_bytes)
     return program
 
 
-def _filled_first(steps: list[Step]) -> list[Step]:
+def _filled_first(steps: list[Step], access: int) -> list[Step]:
     done: list[Step] = []
     waiting: list[Step] = []  # what re-lays, and loads of weights behind it, which may take the room of what it reads
     for step in steps:
         if isinstance(step.instruction, Relay) or (waiting and isinstance(step.instruction, LoadWeights)):
             waiting.append(step)
             continue
-        if not _fills_ahead(step, waiting):
+        if not _fills_ahead(step, waiting, access):
             done += waiting
             waiting.clear()
         done.append(step)
     return done  # nothing waits: the last one is `end`
 
 
-def _fills_ahead(step: Step, waiting: list[Step]) -> bool:
+def _fills_ahead(step: Step, waiting: list[Step], access: int) -> bool:
     """True for what fills, with what was there before everything that waits."""
     fill = step.instruction
-    loads = (each.instruction for each in waiting if isinstance(each.instruction, LoadWeights))
-    return isinstance(fill, LoadTable | Preload) and all(load.dst != fill.src for load in loads)
+    made = [touched for each in waiting for touched in each.instruction.writes(access)]
+    read = fill.reads(access) if isinstance(fill, LoadTable | Preload) else ()
+    return bool(read) and not any(one.overlaps(other) for one in read for other in made)
