@@ -11,7 +11,7 @@ import click
 
 from furc.cli.pixels import pixel_options
 from furc.cli.request import FILE
-from furc.data.pixels import Pixels
+from furc.data.pixels import USUAL, Pixels
 from furc.data.samples import SampleSource
 from furc.quantizer import CalibrationMethod
 
@@ -36,6 +36,8 @@ def _declared(function: Callable[..., Any], *, needed: bool) -> Callable[..., An
         given = (calibration_data is not None) + (random is not None)
         if given > 1 or (needed and not given):
             raise click.UsageError("give one of --calibration-data and --random")
+        if random is not None and pixels != USUAL:
+            raise click.UsageError("--random is noise from 0 to 1: options of images change nothing about it")
         if not given:
             return function(data=None, **others)
         data = SampleSource(path=calibration_data, random=random, limit=samples, pixels=pixels)

@@ -37,8 +37,8 @@ def summary(report: CheckReport) -> str:
     counts = Counter(j.where for j in report.judgements)
     ms = {where: sum(j.ms for j in report.of(where)) for where in Where}
     parts = [f"{counts[where]} {_words(where)}" for where in Where if counts[where]]
-    times = f"estimated {ms[Where.NPU]:.3f} ms on the NPU, {ms[Where.HOST]:.3f} ms on the host"
-    return f"{len(report.judgements)} operators: {', '.join(parts)}; {times}"
+    times = f"each alone, {ms[Where.NPU]:.3f} ms on the NPU and {ms[Where.HOST]:.3f} ms on the host in all"
+    return f"{len(report.judgements)} operators: {', '.join(parts)}; estimated {times} (furc profile times the program)"
 
 
 def _words(where: Where) -> str:
