@@ -57,7 +57,8 @@ def test_every_module_of_a_command_is_listed() -> None:
 
 
 def test_an_unknown_command(furc: Furc) -> None:
-    assert "No such command 'compil'" in furc("compil", exits=2).stderr
+    assert "No such command 'compil'. Did you mean 'compile'?" in furc("compil", exits=2).stderr
+    assert "Did you mean" not in furc("xyzzy", exits=2).stderr
 
 
 def test_completion_of_a_command_imports_none() -> None:
