@@ -133,7 +133,7 @@ def print_methods(task: Task, methods: tuple[str, ...]) -> None:
 
 
 def print_options(task: Task, options: dict[str, dict[str, Any]]) -> None:
-    inference = float_seconds(task)
+    inference = float_seconds(task.model, task.calibration)
     print(f"\nTimes are CPU time in multiples of {inference:.2f} s, the float inferences of the calibration images.\n")
     print(task.header().replace("seconds", "times float"))
     for title, chosen in options.items():
@@ -143,12 +143,12 @@ def print_options(task: Task, options: dict[str, dict[str, Any]]) -> None:
         print(task.row(title, model, (time.process_time() - start) / inference), flush=True)
 
 
-def float_seconds(task: Task) -> float:
-    """CPU time of running the float model on the calibration images."""
-    run = runner_for(task.model)
-    run(task.calibration[0])
+def float_seconds(model: onnx.ModelProto, samples: list[dict[str, Array]]) -> float:
+    """CPU time of running a float model on all samples."""
+    run = runner_for(model)
+    run(samples[0])
     start = time.process_time()
-    for feed in task.calibration:
+    for feed in samples:
         run(feed)
     return time.process_time() - start
 

@@ -16,11 +16,11 @@ from pathlib import Path
 import onnx
 
 from benchmarks.fidelity.rows import float_model
-from benchmarks.quantizer.accuracy import load_task
+from benchmarks.quantizer.accuracy import float_seconds, load_task
 from furc.data.pixels import Pixels
 from furc.data.samples import SampleSource, read_samples
 from furc.onnx.graph import Array
-from furc.quantizer import QuantizeOptions, quantize_model, runner_for
+from furc.quantizer import QuantizeOptions, quantize_model
 from furc.quantizer.budget import budget_of
 from furc.quantizer.optimize import optimize_graph
 
@@ -42,18 +42,6 @@ def networks(data: Path, skeletons: Path | None) -> dict[str, tuple[onnx.ModelPr
         if model is not None:
             found[name] = model, read_samples(model, source)
     return found
-
-
-def float_seconds(model: onnx.ModelProto, samples: Samples) -> float:
-    """CPU time of running the float model on all samples."""
-    run, best = runner_for(model), float("inf")
-    run(samples[0])
-    for _ in range(RUNS):
-        start = time.process_time()
-        for sample in samples:
-            run(sample)
-        best = min(best, time.process_time() - start)
-    return best
 
 
 def stage_seconds(model: onnx.ModelProto, samples: Samples, method: str) -> dict[str, float]:
@@ -83,7 +71,7 @@ def main() -> None:
     for name, (model, samples) in networks(chosen.data, chosen.zoo).items():
         budget = budget_of(optimize_graph(model), 0.0, len(samples))
         for method in chosen.method or ["weighted"]:
-            unit = float_seconds(model, samples)
+            unit = min(float_seconds(model, samples) for _ in range(RUNS))
             spent = stage_seconds(model, samples, method)
             parts, total = [spent[stage] for stage in STAGES], sum(spent.values())
             shown = " | ".join(f"{part / unit:.1f}" for part in (*parts, total - sum(parts)))

@@ -70,6 +70,12 @@ class Node:
         for name, value in attributes.items():
             self.attributes[name] = helper.make_attribute(name, value)
 
+    def proto(self) -> onnx.NodeProto:
+        """The node as ONNX."""
+        made = helper.make_node(self.op, self.inputs, self.outputs, name=self.name, domain=self.domain)
+        made.attribute.extend(self.attributes.values())
+        return made
+
     def input(self, index: int) -> str:
         """The name of an input, "" where it is left out."""
         return self.inputs[index] if index < len(self.inputs) else ""
@@ -267,7 +273,7 @@ class Graph:
         model.CopyFrom(self._head)
         made = {name for node in self.nodes for name in node.outputs}
         model.graph.name = self._name or "graph"
-        model.graph.node.extend(_proto(node) for node in self.nodes)
+        model.graph.node.extend(node.proto() for node in self.nodes)
         model.graph.initializer.extend(numpy_helper.from_array(v, n) for n, v in self.constants.items())
         model.graph.input.extend(self._infos[name] for name in self.inputs)
         model.graph.output.extend(self._output_info(name) for name in self.outputs)
@@ -379,12 +385,6 @@ def fixed_inputs(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) ->
 def _node(proto: onnx.NodeProto) -> Node:
     attributes = {a.name: a for a in proto.attribute}
     return Node(proto.op_type, list(proto.input), list(proto.output), proto.name, proto.domain, attributes)
-
-
-def _proto(node: Node) -> onnx.NodeProto:
-    proto = helper.make_node(node.op, node.inputs, node.outputs, name=node.name, domain=node.domain)
-    proto.attribute.extend(node.attributes.values())
-    return proto
 
 
 def _without_graph(model: onnx.ModelProto) -> onnx.ModelProto:

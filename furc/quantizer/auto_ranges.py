@@ -26,7 +26,7 @@ from furc.quantizer.method import WEIGHTED, CalibrationMethod
 from furc.quantizer.scheme import choose_grids
 from furc.quantizer.sensitivity import Channels
 from furc.quantizer.simulate import Simulation
-from furc.quantizer.sqnr import Noise
+from furc.quantizer.sqnr import Noise, sqnr_db
 
 CANDIDATES = (WEIGHTED, "MSE_ASYM", "SQNR_ASYM", "PERCENTILE_ASYM", "MIN_MAX_ASYM", "MSE_SYM", "SQNR_SYM",
               "PERCENTILE_SYM", "ENTROPY_ASYM", "ENTROPY_SYM", "MIN_MAX_SYM")  # fmt: skip
@@ -65,7 +65,7 @@ class Choice:
         if not self.trials:
             enough = math.ceil(budget.default + FEWEST * budget.trial(self.held))
             return f"auto: {WEIGHTED} untried, it takes {spent} by itself; --budget {enough} tries {FEWEST} methods"
-        errors = ", ".join(f"{t.method} {-10 * math.log10(max(t.error, 1e-30)):.1f} dB" for t in self.trials)
+        errors = ", ".join(f"{t.method} {sqnr_db(t.error):.1f} dB" for t in self.trials)
         return f"auto: {self.method}, by {self.held} samples held back: {errors}; {spent}"
 
 

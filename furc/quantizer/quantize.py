@@ -185,7 +185,6 @@ def _auto_ranges(
     at = range(0, len(samples), max(1, len(samples) // max(back, 1)))[: back or len(samples)]
     held, out = [samples[index] for index in at], frozenset(at if back else ())
     every = options.form == "calibrated"
-    rest = {name: replace(of, seen=of.seen.without(out)) for name, of in tensors.items()}
 
     def ranges_by(method: str, seen: Channeled) -> Ranges:
         if method == WEIGHTED:
@@ -194,6 +193,7 @@ def _auto_ranges(
 
     budget, trials = budget_of(graph, options.budget, count), list[Trial]()
     if (room := min(budget.trials(len(held)), len(CANDIDATES))) >= FEWEST:
+        rest = {name: replace(of, seen=of.seen.without(out)) for name, of in tensors.items()}
         trials = choose_method(
             graph, lambda method: ranges_by(method, rest), held, judge_for(graph, held, options.task),
             correct_with=rest if options.bias_correction else None, trials=room, progress=say,

@@ -40,7 +40,7 @@ def _filled_first(steps: list[Step], access: int) -> list[Step]:
 
 def _fills_ahead(step: Step, waiting: list[Step], access: int) -> bool:
     """True for what fills, with what was there before everything that waits."""
-    fill = step.instruction
+    if not isinstance(step.instruction, LoadTable | Preload):
+        return False
     made = [touched for each in waiting for touched in each.instruction.writes(access)]
-    read = fill.reads(access) if isinstance(fill, LoadTable | Preload) else ()
-    return bool(read) and not any(one.overlaps(other) for one in read for other in made)
+    return not any(one.overlaps(other) for one in step.instruction.reads(access) for other in made)
