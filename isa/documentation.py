@@ -174,6 +174,10 @@ us against 108.1 published (convolutions 5.54 us against 5.33, depthwise convolu
 0.62 against 0.58), the whole program takes 116.7 with the loads and stores that the profile does not show; MNISTnet takes
 7.9 us against 8.6.
 
+Transposes beside inputs and outputs cost the NPU nothing: the host's Lower and Unlower re-lay every tensor anyway, and
+MobileNetV1's profile has no transpose that an input of 224 x 224 pixels would fit into (one, of 0.25 us). What the vendor's
+compiler makes of `permute_input` is not published.
+
 Tried without gain: costs by weight byte, by weight tile, by halo row, by activation byte, by table lookup, and row
 groups that divide the height. Not explained: one PE with wide layers is up to 10% too slow, two PEs of yolov5m 7% too
 fast. Columns in every slice that rows leave idle (for 7 rows 16 of them, not 8) would bring MobileNetV1 to -0.5% and

@@ -10,6 +10,7 @@ from passes.cdfg.insert_commands import insert_commands
 from passes.cdfg.order_turns import order_turns
 from passes.dfg.check_operators import check_operators
 from passes.dfg.fold_reshapes import fold_reshapes
+from passes.dfg.fold_transposes import fold_transposes
 from passes.dfg.fuse_tables import fuse_tables
 from passes.dfg.set_batch import set_batch
 from passes.enf.link_program import link_program
@@ -49,8 +50,9 @@ class Stage(NamedTuple):
 
 STAGES: tuple[Stage, ...] = (
     Stage("onnx to dfg", "dfg", "dfg", (
-        Pass("set-batch", set_batch),  # first: everything after it depends on sizes
-        Pass("fold-reshapes", fold_reshapes),  # after set-batch: groups of a batch are slices of what the host makes
+        Pass("fold-transposes", fold_transposes),  # before set-batch: it slices groups of what the host makes
+        Pass("set-batch", set_batch),  # everything after it depends on sizes
+        Pass("fold-reshapes", fold_reshapes),  # after set-batch, which follows the batch through reshapes
         Pass("fuse-tables", fuse_tables),  # before the check: a fused SiLU is one table
         Pass("check-operators", check_operators),
     )),

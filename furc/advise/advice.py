@@ -18,7 +18,6 @@ from furc.advise import (
     batch,
     cut,
     operator_set,
-    permute_input,
     program_loading,
     schedule,
     segments,
@@ -57,7 +56,7 @@ class Kind(Protocol):
 
 
 KINDS: tuple[Kind, ...] = (
-    program_loading, uint8_input, permute_input, cut, softmax, activation, operator_set, segments, target, batch,
+    program_loading, uint8_input, cut, softmax, activation, operator_set, segments, target, batch,
     schedule,
 )  # fmt: skip
 BEST_OF = ("batch", "target")  # kinds of which one proposal is enough: the one with the highest throughput

@@ -15,7 +15,7 @@ from isa.enf import Enf, HostOperator, HostStep, NpuStep
 from isa.npu import NS_PER_MS, NpuConfig
 
 LOWER, UNLOWER, RECAST = "Lower", "Unlower", "Recast"
-EDGE = ("Quantize", "Dequantize", RECAST)
+EDGE = ("Quantize", "Dequantize", RECAST, LOWER, UNLOWER)
 REASONS = {LOWER: "the NPU reads its own order of axes", UNLOWER: "the NPU writes its own order of axes"}
 
 
@@ -44,7 +44,7 @@ class HostWork:
     @property
     def is_of_the_model(self) -> bool:
         """An operator of the model, not a conversion between it and the NPU."""
-        return bool(self.nodes and self.reason)
+        return self.name not in EDGE and bool(self.nodes and self.reason)
 
 
 def host_work(enf: Enf, npu: NpuConfig) -> tuple[HostWork, ...]:
@@ -73,7 +73,7 @@ def _operator(operator: HostOperator, step: int, images: int, npu: NpuConfig) ->
         nodes=operator.nodes,
         tensor=operator.tensor,
         shape=operator.shape,
-        reason=operator.reason,
+        reason=operator.reason or REASONS.get(operator.name, ""),
         remedy=operator.remedy,
         ms=images * nanoseconds(operator, npu) / NS_PER_MS,
         step=step,
@@ -89,7 +89,7 @@ def nanoseconds(operator: HostOperator, npu: NpuConfig) -> float:
             return npu.host_quantize_ns_per_element * elements
         case "Dequantize" | "DequantizeLinear":
             return npu.host_dequantize_ns_per_element * elements
-        case "Recast":
+        case "Recast" | "Lower" | "Unlower":
             return npu.host_copy_ns_per_element * elements
         case _:
             return npu.host_copy_ns_per_element * operator.bytes + npu.host_ns_per_mac * operator.macs
@@ -99,7 +99,7 @@ def _layouts(step: NpuStep, index: int, edges: Mapping[str, HostOperator], npu: 
     for name, tensors, moment in ((LOWER, step.inputs, Moment.BEFORE), (UNLOWER, step.outputs, Moment.AFTER)):
         for tensor in tensors:
             edge = edges.get(tensor.name)
-            if edge is None or edge.name != RECAST:  # a recast is the same pass
+            if edge is None or edge.name not in (RECAST, LOWER, UNLOWER):  # these are the same pass
                 yield HostWork(
                     name=name,
                     nodes=(),

@@ -13,6 +13,7 @@ import onnx
 
 from furc.tflite import convolution, elementwise, movement, pooling
 from furc.tflite.model import CUT, EXPORT, Model, first_line, read
+from furc.tflite.orders import images
 from furc.tflite.registry import HANDLERS
 from furc.tflite.writer import Writer
 from isa.errors import FurcError, Loc, LowerError, SourceError
@@ -38,7 +39,7 @@ def converted(data: bytes, source: str = "") -> Writer:
     """The model as ONNX, and what became of each of its tensors."""
     model = _folded(read(data, source))
     _check_known(model)
-    writer = Writer(model)
+    writer = Writer(model, images(model))
     for operator in model.operators:
         try:
             writer.begin(operator)

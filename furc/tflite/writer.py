@@ -8,7 +8,7 @@ reshapes need them, and nowhere else. Tensors of 8 bits are in QDQ form: what an
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,12 @@ TYPES = {
 
 
 class Writer:
-    """plain, image: the ONNX names of a tensor's real values, in TFLite's order of axes and as n, c, h, w."""
+    """plain, image: the ONNX names of a tensor's real values, in TFLite's order of axes and as n, c, h, w.
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
+    images: the tensors that are wanted as n, c, h, w."""
+
+    def __init__(self, model: Model, images: Set[int] = frozenset()) -> None:
+        self.model, self.images = model, images
         self.makers = {output: operator for operator in model.operators for output in operator.outputs}
         self.places: dict[str, tuple[int, bool]] = {}  # of an ONNX tensor: which of the file it is; as n, c, h, w
         self._nodes: list[onnx.NodeProto] = []
@@ -91,8 +93,8 @@ class Writer:
         return self._image[number]
 
     def is_image(self, number: int) -> bool:
-        """It was made as n, c, h, w, and whoever can should go on with that."""
-        return number in self._image and number not in self._plain
+        """It was made as n, c, h, w or will be wanted so, and whoever can should go on with that."""
+        return number in self.images or (number in self._image and number not in self._plain)
 
     def emit(self, op: str, inputs: Sequence[str], label: str = "", **attributes: Any) -> str:
         """One node with one output, whose name is new."""

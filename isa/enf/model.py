@@ -57,9 +57,10 @@ class Operator:
 class HostOperator:
     """An operator of a host step, for profiles and messages.
 
-    name: Quantize, Dequantize, Recast (uint8 to int8 or back), or an ONNX operator type. tensor: the model's name of
-    what it works on; shape: of that. reason: why it is on the host; remedy: what the user can do about it, or "".
-    bytes, macs: what it reads and writes, and multiplies, in one run of the model.
+    name: Quantize, Dequantize, Recast (uint8 to int8 or back), Lower or Unlower (int8 in another order of axes), or an
+    ONNX operator type. tensor: the model's name of what it works on; shape: of that. reason: why it is on the host;
+    remedy: what the user can do about it, or "". bytes, macs: what it reads and writes, and multiplies, in one run of
+    the model.
     """
 
     name: str
@@ -77,8 +78,8 @@ class HostStep:
     """An ONNX model that ONNX Runtime runs on the host.
 
     It is run `images` times, on consecutive slices along axis 0 of every input; results are joined along axis 0. With
-    images = 1 it is run once, on everything. A step of nothing but Quantize, Dequantize and Recast has its operators
-    in the order of its outputs.
+    images = 1 it is run once, on everything. A step of nothing but Quantize, Dequantize, Recast, Lower and Unlower
+    has its operators in the order of its outputs.
     """
 
     name: str

@@ -50,10 +50,10 @@ def is_silent(op: Op, producers: dict[Value, Op]) -> bool:
     """True for what nobody executes: names of bytes, and re-layouts that the runtime does while it copies to or from
     DRAM.
 
-    A re-layout of what the host has stays an op of the host."""
+    A re-layout of what the host has stays an op of the host, and one that changes the order of axes."""
     if op.runs is Runs.NOBODY:
         return True
-    if not isinstance(op, Relayout):
+    if not isinstance(op, Relayout) or op.perm:
         return False
     maker = producers.get(op.x)
     return op.feeds_npu or (maker is not None and maker.runs is not Runs.HOST)

@@ -112,11 +112,12 @@ class _Builder:
             self.inputs[source] = _info(source, given.type)
         self.made.add(target)
         self.outputs.append(_info(target, made.type))
-        shaped = source
-        if given.type.shape != made.type.shape:
-            shaped = f"{target}/shaped"
-            shape = self._constant(f"{target}/shape", np.array(made.type.shape, np.int64))
-            self.nodes.append(helper.make_node("Reshape", [source, shape], [shaped]))
+        shaped, shape = source, given.type.shape
+        if op.perm:
+            unturned = self._reshaped(source, shape, f"{target}/unturned/shaped", op.unturned())
+            shaped, shape = f"{target}/turned", tuple(op.unturned()[axis] for axis in op.perm)
+            self.nodes.append(helper.make_node("Transpose", [unturned], [shaped], perm=op.perm))
+        shaped = self._reshaped(shaped, shape, f"{target}/shaped", made.type.shape)
         match op:
             case Quantize():
                 self._quantize(op, shaped, target)
@@ -126,6 +127,14 @@ class _Builder:
                 self._recast(op, shaped, target)
             case _:
                 self.nodes.append(helper.make_node("Identity", [shaped], [target]))
+
+    def _reshaped(self, source: str, shape: tuple[int, ...], target: str, wanted: tuple[int, ...]) -> str:
+        """A tensor under another shape; it itself where it has that one."""
+        if shape == wanted:
+            return source
+        extents = self._constant(f"{target.rpartition('/')[0]}/shape", np.array(wanted, np.int64))
+        self.nodes.append(helper.make_node("Reshape", [source, extents], [target]))
+        return target
 
     def _quantize(self, op: Quantize, source: str, target: str) -> None:
         self.nodes.append(helper.make_node("QuantizeLinear", [source, *self._quant(op.result, target)], [target]))

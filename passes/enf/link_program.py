@@ -104,13 +104,14 @@ class _Linking:
         mine = {value for op in turn.ops for value in op.results}
         after = [v for t in later if t.runs is Runs.HOST for op in t.ops for v in op.activations()]
         wanted = {v.name: v for v in (*after, *self.graph.outputs) if v in mine}
-        shown = {op.result.name: op.x for op in self.graph.ops if isinstance(op, Unlower) and op.x in mine}
+        silent = [op for op in self.graph.ops if isinstance(op, Unlower) and not op.perm]
+        shown = {op.result.name: op.x for op in silent if op.x in mine}
         return wanted | shown
 
     def _on_host(self, value: Value) -> Value:
         """What the host has of a tensor: it before it is re-laid, where it is an input of the model."""
         op = self.producers.get(value)
-        return op.x if isinstance(op, Lower) else value
+        return op.x if isinstance(op, Lower) and not op.perm else value
 
     def _dram_tensor(self, name: str, value: Value) -> DramTensor:
         place = self.aliases.root(value).type.place

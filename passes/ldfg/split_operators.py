@@ -72,10 +72,11 @@ class Splitting:
         """What the host makes for the NPU, concatenations of images that go to the host, and channel concatenations
         that may not stay or are too large."""
         made = [op.result for op in self.graph.ops if isinstance(op, Converts) and op.feeds_npu]
-        for value in (*self.graph.inputs, *made):
+        users = self.graph.users()
+        given = [v for v in self.graph.inputs if any(op.runs is not Runs.HOST for op in users.get(v, ()))]
+        for value in (*given, *made):
             if value.type.dtype is DType.I8:
                 value.type = value.type.at(InDram(LayoutKind.HCHCW))
-        users = self.graph.users()
         for op in self.graph.ops:
             if not isinstance(op, LowLevelConcat):
                 continue

@@ -21,7 +21,7 @@ from isa.errors import Loc, LowerError
 from isa.instructions import MOVE_AXES
 from isa.layout import Box
 from passes.ir.graph import Graph, Names, constant
-from passes.ir.op import Array, Level, Op, Value
+from passes.ir.op import Array, Level, Op, Runs, Value
 from passes.ir.strides import View, row_major
 from passes.ir.types import DType, TensorType, dtype_of
 from passes.ops.host import Lower, Unlower
@@ -45,9 +45,10 @@ class _Lowering:
         self.views: dict[Value, tuple[Value, View, Movement]] = {}  # dfg value -> base, view of it, the last movement
 
     def run(self) -> Graph:
+        on_npu = {value for op in self.old.ops if op.runs is not Runs.HOST for value in op.activations()}
         for value in self.old.inputs:
             self.new.inputs.append(value)
-            self.made[value] = self._input(value)
+            self.made[value] = self._input(value) if value in on_npu else value
         shown = {v: (v.name, v.type) for v in self.old.outputs}  # lowering a host op changes its result
         for op in self.old.ops:
             op.lower(self)
@@ -69,7 +70,7 @@ class _Lowering:
         if old in self.old.inputs:
             return old
         made = self.value(old)
-        if old.type.dtype is not DType.I8:
+        if old.type.dtype is not DType.I8 or made is old:  # the host has or makes it
             return made
         made.name = self.names.fresh(f"{name}.lowered") if made.name == name else made.name
         result = Value(name, type)

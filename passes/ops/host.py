@@ -20,9 +20,12 @@ ALL = (Level.DFG, *LOW)
 
 @dataclass(eq=False, kw_only=True)
 class Converts(Op):
-    """One tensor under another element type. Below dfg the NPU's side has four axes, the user's side its own."""
+    """One tensor under another element type. Below dfg the NPU's side has four axes, the user's side its own.
+
+    perm: the operand's axes in the order of the result, as they are on the user's side; () for the same order."""
 
     x: Activation
+    perm: tuple[int, ...] = ()
 
     def shapes(self) -> tuple[tuple[int, ...], ...]:
         same = self.x.type.elements == self.result.type.elements
@@ -33,8 +36,24 @@ class Converts(Op):
         """The result goes to DRAM, for the NPU."""
         return self.result.type.dtype is DType.I8
 
+    def rules(self, level: Level) -> Iterator[str]:
+        user = self.x if self.feeds_npu else self.result
+        if self.perm and sorted(self.perm) != list(range(user.type.rank)):
+            yield f"perm {list(self.perm)} is no order of {user.type.rank} axes"
+
+    def unturned(self) -> tuple[int, ...]:
+        """The shape that perm is applied to: the operand's, and where that is on the NPU the one the user would see."""
+        if self.feeds_npu or not self.perm:
+            return self.x.type.shape
+        return tuple(self.result.type.shape[self.perm.index(axis)] for axis in range(len(self.perm)))
+
     def shaped(self, made: Array) -> tuple[Array, ...]:
+        if self.perm:
+            made = np.ascontiguousarray(made.reshape(self.unturned()).transpose(self.perm))
         return (made.reshape(self.result.type.shape),)
+
+    def grown(self, axes: Mapping[Value, int], factor: int) -> int | None:
+        return self.perm.index(axes[self.x]) if self.perm else super().grown(axes, factor)
 
     def lower(self, low: Lowering) -> None:
         """The side of the NPU gets four axes, the side of the user keeps its own."""
@@ -48,6 +67,7 @@ class Quantize(Converts):
     """float32 to int8 with the result's scale and zero point."""
 
     def rules(self, level: Level) -> Iterator[str]:
+        yield from super().rules(level)
         yield from quantized(result=self.result)
         if (self.x.type.dtype, self.result.type.dtype) != (DType.F32, DType.I8):
             yield f"{self.x.type.dtype} to {self.result.type.dtype}, expected f32 to i8"
@@ -64,6 +84,7 @@ class Dequantize(Converts):
     """int8 to float32 with the operand's scale and zero point."""
 
     def rules(self, level: Level) -> Iterator[str]:
+        yield from super().rules(level)
         yield from quantized(x=self.x)
         if (self.x.type.dtype, self.result.type.dtype) != (DType.I8, DType.F32):
             yield f"{self.x.type.dtype} to {self.result.type.dtype}, expected i8 to f32"
@@ -79,6 +100,7 @@ class Recast(Converts):
     """uint8 to int8 or back by subtracting or adding 128; the zero point moves along."""
 
     def rules(self, level: Level) -> Iterator[str]:
+        yield from super().rules(level)
         if {self.x.type.dtype, self.result.type.dtype} != {DType.I8, DType.U8}:
             yield f"{self.x.type.dtype} to {self.result.type.dtype}, expected i8 and u8"
 
@@ -89,9 +111,11 @@ class Recast(Converts):
 
 @dataclass(eq=False, kw_only=True)
 class Relayout(Converts):
-    """Costs the host nothing of its own: done while the runtime copies tensors to and from DRAM."""
+    """The same bytes in another order. Where the axes keep theirs, the runtime does it while it copies to and from
+    DRAM."""
 
     def rules(self, level: Level) -> Iterator[str]:
+        yield from super().rules(level)
         if (self.x.type.dtype, self.result.type.dtype) != (DType.I8, DType.I8):
             yield f"{self.x.type.dtype} to {self.result.type.dtype}, expected i8"
         if self.x.type.quant != self.result.type.quant:
@@ -101,13 +125,13 @@ class Relayout(Converts):
         return self.shaped(read(self.x))
 
 
-@op("lower", levels=LOW, runs=Runs.HOST)
+@op("lower", levels=ALL, runs=Runs.HOST)
 @dataclass(eq=False, kw_only=True)
 class Lower(Relayout):
     """An int8 input of the model on four axes: the runtime re-lays it anyway."""
 
 
-@op("unlower", levels=LOW, runs=Runs.HOST)
+@op("unlower", levels=ALL, runs=Runs.HOST)
 @dataclass(eq=False, kw_only=True)
 class Unlower(Relayout):
     """An int8 output under the name and shape that the model gives it: the runtime re-lays it anyway."""

@@ -212,11 +212,6 @@ class TestKinds:
         assert needed.before is None and needed.after.program_loading
         assert needed.change.how == "-c use_program_loading=true"
 
-    def test_a_transpose_of_the_input(self, tmp_path: Path) -> None:
-        model = network(node("Transpose", "x", "t", perm=[0, 3, 1, 2]), conv("t", "y"), shape=(1, 32, 32, 8))
-        advice = advice_for(tmp_path, model, kinds=["permute_input"])
-        assert tried(advice, "permute_input") == ["take 't' as the input"]
-
     def test_target_and_batch_make_more_images(self, tmp_path: Path) -> None:
         model = network(conv("x", "a"), conv("a", "y"))
         advice = advice_for(tmp_path, model, Request(target_npu="warboy-2pe"), kinds=["target", "batch"])

@@ -214,11 +214,22 @@ def unpack(d: Drawing) -> int:
     return d.op("ADD", parts, (d.activation((1, 6, 4), 0.09),), "AddOptions")
 
 
+def padded_conv(d: Drawing) -> int:
+    """As converters write convolutions with stride: a PAD of its own in front."""
+    y = d.op(
+        "PAD",
+        (d.input((1, 6, 5, 4)), d.ints([0, 0], [1, 1], [1, 1], [0, 0])),
+        (d.activation((1, 8, 7, 4)),),
+        "PadOptions",
+    )
+    return d.conv(y, 4)
+
+
 CASES: list[Callable[[Drawing], int]] = [
     conv, conv_valid_dilated, depthwise, depthwise_multiplied, transpose_conv, transpose_conv_valid, fully_connected,
     flattened, add, mul, sub_constant, max_pool, average_pool, mean, mean_kept, concatenation, reshape, squeeze,
     expand_dims, pad, padv2, strided_slice, strided_slice_shrunk, slice_, split, transpose, logistic, tanh, relu, relu6,
-    resize, depth_to_space, space_to_depth, requantize, pack, unpack,
+    resize, depth_to_space, space_to_depth, requantize, pack, unpack, padded_conv,
 ]  # fmt: skip
 EXACT = {
     max_pool, concatenation, squeeze, expand_dims, pad, padv2, strided_slice, slice_, resize, depth_to_space,
@@ -240,3 +251,11 @@ def test_an_operator_agrees_with_litert(case: Callable[[Drawing], int], dtype: s
             assert mine[name].shape == array.shape and mine[name].dtype == array.dtype
             distance = np.abs(mine[name].astype(int) - array.astype(int))
             assert distance.max() <= (0 if case in EXACT else 1), np.bincount(distance.ravel())
+
+
+@pytest.mark.parametrize("case", [conv, padded_conv, max_pool, transpose_conv])
+def test_images_are_turned_by_the_host(case: Callable[[Drawing], int]) -> None:
+    drawing = Drawing()
+    enf = furc.compile(drawing.bytes(case(drawing)))
+    assert not [o for o in enf.operators if o.name == "LowLevelTranspose"]
+    assert {o.name for step in enf.host_steps for o in step.operators} == {"Lower", "Unlower"}
