@@ -45,6 +45,17 @@ def test_a_command_imports_no_other() -> None:
     assert [name for name in found if name.startswith("furc.cli.commands.")] == ["furc.cli.commands.cache"]
 
 
+def test_cycles_are_looked_for_seldom_and_not_when_all_is_given_back() -> None:
+    code = (
+        "import gc, sys\nfrom furc.cli.main import YOUNG_OBJECTS, main\nsys.argv[1:] = ['--help']\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print(gc.isenabled(), gc.get_threshold()[0] == YOUNG_OBJECTS, gc.get_freeze_count() > 1000)"
+    )
+    words = [sys.executable, "-c", code]
+    printed = subprocess.run(words, check=True, capture_output=True, text=True, cwd=ROOT).stdout
+    assert printed.splitlines()[-1] == "True True True"
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_list_says_what_the_command_says(name: str) -> None:
     command = cli.get_command(None, name)  # type: ignore[arg-type]
