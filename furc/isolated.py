@@ -50,6 +50,11 @@ class Worker:
     def __enter__(self) -> Worker:
         return self
 
+    def start(self, ready: Callable[[], object]) -> None:
+        """Begin now, not with the first request: what makes the process ready for it is done meanwhile."""
+        if hasattr(os, "fork"):
+            self._process = _begun(self._work, ready)
+
     def __exit__(self, *_: object) -> None:
         self._end()
 
@@ -96,7 +101,7 @@ class _Process(NamedTuple):
         os.waitpid(self.number, 0)
 
 
-def _begun(work: Callable[[bytes], bytes]) -> _Process:
+def _begun(work: Callable[[bytes], bytes], ready: Callable[[], object] = lambda: None) -> _Process:
     with _FORKING:
         requests, answers = os.pipe(), os.pipe()
         collects = gc.isenabled()
@@ -105,7 +110,7 @@ def _begun(work: Callable[[bytes], bytes]) -> _Process:
             warnings.simplefilter("ignore", DeprecationWarning)  # of threads: the child takes no lock of theirs
             child = os.fork()
         if not child:
-            _serve(work, requests[0], answers[1])
+            _serve(work, ready, requests[0], answers[1])
         if collects:
             gc.enable()
         os.close(requests[0])
@@ -113,10 +118,11 @@ def _begun(work: Callable[[bytes], bytes]) -> _Process:
         return _Process(child, answers[0], requests[1])
 
 
-def _serve(work: Callable[[bytes], bytes], reader: int, writer: int) -> NoReturn:
+def _serve(work: Callable[[bytes], bytes], ready: Callable[[], object], reader: int, writer: int) -> NoReturn:
     """The child, until its requests end. It touches nothing that the parent's other threads may hold."""
     try:
         _prepare(reader, writer)
+        ready()
         while request := _message(reader):
             _write(writer, pickle.dumps(_outcome(work, request)))
     finally:

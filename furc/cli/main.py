@@ -18,9 +18,13 @@ from furc.cli.command import (
     say_full_stdout,
 )
 
-# Objects made before Python looks for cycles among them (its own 700): modules and graphs stay, and were looked through again
-# and again, a tenth of a compile's time.
+# Objects made before Python looks for cycles among them (its own 700): modules and graphs stay, and were looked through
+# again and again, a tenth of a compile's time.
 YOUNG_OBJECTS = 100_000
+
+# For how many cycles, as a power of two, threads of NumPy's OpenBLAS wait busily for work; its own 26 are a tenth of a
+# second at every start. Read when NumPy is imported.
+BLAS_WAITS = {"OPENBLAS_THREAD_TIMEOUT": "4"}
 
 # In the order of a user's work. A command's module is imported when it is used; the texts are those of its own help.
 COMMANDS = {
@@ -73,6 +77,7 @@ def main() -> None:
     """The console script."""
     open_streams()
     gc.set_threshold(YOUNG_OBJECTS)
+    os.environ |= {**BLAS_WAITS, **os.environ}  # what the user says stays
     try:
         cli(prog_name="furc")
     except OSError as error:  # of --help and --version: errors of commands end in the group

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import onnx
 from onnx import AttributeProto, TensorProto, helper
 
-from furc.isolated import Died, isolated
+from furc.isolated import Died, Worker
 from isa.errors import Loc, SourceError
 
 CHECK = "export the model again; onnx.checker.check_model(path, full_check=True) may say more"
@@ -66,15 +67,24 @@ def checked(proto: onnx.ModelProto, source: str = "") -> onnx.ModelProto:
     return proto
 
 
-def check_by_onnx(proto: onnx.ModelProto, source: str = "") -> None:
-    """onnx's own checker, in C++. Raises SourceError InvalidGraph."""
+@contextmanager
+def onnx_checker() -> Iterator[Worker]:
+    """onnx's own checker, in C++. Registering ONNX's operators takes longer than a check: it is done while the caller
+    reads the model."""
+    with Worker(_checked_by_onnx) as checker:
+        checker.start(lambda: onnx.defs.has("Identity"))
+        yield checker
 
-    def check() -> bytes:
-        onnx.checker.check_model(proto)
-        return b""
 
+def _checked_by_onnx(model: bytes) -> bytes:
+    onnx.checker.check_model(model)
+    return b""
+
+
+def check_by_onnx(proto: onnx.ModelProto, checker: Worker, source: str = "") -> None:
+    """What onnx_checker says. Raises SourceError InvalidGraph."""
     try:
-        isolated(check)
+        checker(proto.SerializeToString())
     except Died as error:
         raise _invalid(Loc(source), "onnx's checker does not survive it") from error
     except NotValid as error:

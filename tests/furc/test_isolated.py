@@ -85,6 +85,25 @@ def test_a_worker_does_many_things_in_one_process() -> None:
         assert {worker(b"\0").rstrip(b"\0")} == answers
 
 
+def test_a_worker_that_is_started_gets_ready_before_it_is_asked(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    with Worker(lambda request: request + bytes(ready.exists())) as worker:
+        worker.start(ready.touch)
+        deadline = time.monotonic() + 20
+        while not ready.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert ready.exists()
+        assert worker(b"x") == b"x" + bytes(1)
+
+
+def test_a_worker_that_does_not_get_ready_has_died() -> None:
+    with Worker(work) as worker:
+        worker.start(os.abort)
+        with pytest.raises(Died):
+            worker(b"x")
+        assert worker(b"x").endswith(b"x")  # another one
+
+
 @pytest.mark.parametrize("what", [b"abort", b"sleep"])
 def test_a_worker_that_dies_is_followed_by_another(what: bytes) -> None:
     with Worker(work, seconds=0.5) as worker:

@@ -15,10 +15,10 @@ from onnx import TensorProto, helper, inliner
 
 from furc.frontend.onnx.input_form import InputForm, apply_form
 from furc.frontend.onnx.operator_form import in_qdq_nodes
-from furc.isolated import Died, isolated
+from furc.isolated import Died, Worker, isolated
 from furc.onnx.files import Source, load
 from furc.onnx.graph import captured, fixed_batch, input_infos, lightened
-from furc.onnx.soundness import CHECK, NotValid, check_by_onnx, node_name
+from furc.onnx.soundness import CHECK, NotValid, check_by_onnx, node_name, onnx_checker
 from isa.errors import Loc, SourceError
 from passes.ir.types import DType
 
@@ -63,9 +63,17 @@ def read_model(
 
     Raises SourceError: as `load`, UnsupportedOpset, FloatModel, ..."""
     source = source or (str(model) if isinstance(model, str | Path) else "")
-    proto = load(model, source)
-    if judged and not is_quantized(proto):
-        return _judged(proto, input_shapes, source, batch, form)
+    with onnx_checker() as checker:
+        proto = load(model, source)
+        if judged and not is_quantized(proto):
+            return _judged(proto, input_shapes, source, batch, form, checker)
+        return _read(proto, input_shapes, source, batch, form, checker, judged)
+
+
+def _read(
+    proto: onnx.ModelProto, input_shapes: Mapping[str, tuple[int, ...]], source: str, batch: int | None,
+    form: InputForm, checker: Worker, judged: bool,
+) -> Model:  # fmt: skip
     opset = _checked_opset(proto, source)
     if proto.functions:
         proto = _inlined(proto, source)
@@ -74,7 +82,7 @@ def read_model(
         _check_quantized(proto, source)
     proto = apply_form(proto, form, source)
     inputs = _inputs(proto, fixed_batch(proto, input_shapes, batch), source)
-    _check_valid(proto, source)
+    _check_valid(proto, source, checker)
     proto = in_qdq_nodes(proto)  # after the check: scales of channels are newer than some of these models
     return Model(proto=proto, source=source, opset=opset, inputs=inputs, nodes=_needed(proto))
 
@@ -86,8 +94,9 @@ def own_model(proto: onnx.ModelProto) -> Model:
 
 
 def _judged(
-    proto: onnx.ModelProto, input_shapes: Mapping[str, tuple[int, ...]], source: str, batch: int | None, form: InputForm
-) -> Model:
+    proto: onnx.ModelProto, input_shapes: Mapping[str, tuple[int, ...]], source: str, batch: int | None,
+    form: InputForm, checker: Worker,
+) -> Model:  # fmt: skip
     """A float model that is only looked at: of an opset that the quantizer would give it, without its large weights."""
     proto = apply_form(proto, form, source)
     inputs = _inputs(proto, fixed_batch(proto, input_shapes, batch), source)
@@ -108,7 +117,7 @@ def _judged(
     opset = _checked_opset(proto, source)
     if proto.functions:
         proto = _inlined(proto, source)
-    _check_valid(proto, source)
+    _check_valid(proto, source, checker)
     _replace(proto.graph.input, [info for info in proto.graph.input if info.name not in names])
     for tensor in weights:
         proto.graph.initializer.append(TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims))
@@ -147,7 +156,7 @@ def _checked_opset(proto: onnx.ModelProto, source: str) -> int:
     return opset
 
 
-def _check_valid(proto: onnx.ModelProto, source: str) -> None:
+def _check_valid(proto: onnx.ModelProto, source: str, checker: Worker) -> None:
     """onnx's own checker. It insists on names and shapes that ONNX Runtime can do without."""
     if not proto.graph.output:
         raise SourceError("InvalidGraph", "the model has no outputs", at=Loc(source), hint=CHECK)
@@ -156,7 +165,7 @@ def _check_valid(proto: onnx.ModelProto, source: str) -> None:
     for info in (*proto.graph.input, *proto.graph.output):
         if info.type.HasField("tensor_type") and not info.type.tensor_type.HasField("shape"):
             info.type.tensor_type.shape.SetInParent()
-    check_by_onnx(lightened(proto), source)
+    check_by_onnx(lightened(proto), checker, source)
 
 
 def _inlined(proto: onnx.ModelProto, source: str) -> onnx.ModelProto:

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import onnx
 
+from furc.isolated import Worker
 from furc.onnx.files import Source, in_file, load
 from furc.onnx.graph import Graph, Node, fixed_inputs, infer_shapes, lightened
-from furc.onnx.soundness import CHECK, check_by_onnx, node_name
+from furc.onnx.soundness import CHECK, check_by_onnx, node_name, onnx_checker
 from furc.onnx.traps import TRAP
 from furc.quantizer.operators import LINEAR
 from furc.quantizer.optimize.conv1d import widen_conv1d
@@ -51,14 +52,16 @@ def optimize_graph(
 ) -> Graph:
     """As `optimize_model`, left taken apart."""
     with in_file(model):
-        return _optimized(load(model), input_shapes, opset_version)
+        with onnx_checker() as checker:
+            loaded = load(model)
+            if input_shapes:
+                _check_names(loaded, input_shapes)
+                loaded = fixed_inputs(loaded, input_shapes)
+            _check_by_onnx(loaded, checker)
+        return _optimized(loaded, opset_version)
 
 
-def _optimized(loaded: onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]] | None, opset_version: int) -> Graph:
-    if input_shapes:
-        _check_names(loaded, input_shapes)
-        loaded = fixed_inputs(loaded, input_shapes)
-    _check_by_onnx(loaded)
+def _optimized(loaded: onnx.ModelProto, opset_version: int) -> Graph:
     if all(node.domain in OWN_DOMAINS for node in loaded.graph.node):
         _forget_shapes(loaded)
     graph = _folded(Graph(_inferred(convert_opset(loaded, opset_version))))
@@ -130,7 +133,7 @@ def _check_linear(graph: Graph, node: Node) -> None:
         raise QuantizeError("BadModel", what, at=node.loc, hint=CHECK)
 
 
-def _check_by_onnx(model: onnx.ModelProto) -> None:
+def _check_by_onnx(model: onnx.ModelProto, checker: Worker) -> None:
     """Without the names and shapes on which onnx insists and ONNX Runtime does not."""
     light = lightened(model)
     del light.graph.value_info[:]
@@ -139,7 +142,7 @@ def _check_by_onnx(model: onnx.ModelProto) -> None:
             info.type.tensor_type.shape.SetInParent()
     if not light.graph.output:
         raise SourceError("InvalidGraph", "the model has no outputs", hint=CHECK)
-    check_by_onnx(light)
+    check_by_onnx(light, checker)
 
 
 def _check_names(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> None:

@@ -56,6 +56,16 @@ def test_cycles_are_looked_for_seldom_and_not_when_all_is_given_back() -> None:
     assert printed.splitlines()[-1] == "True True True"
 
 
+def test_threads_of_blas_do_not_wait_busily_unless_a_user_says_so() -> None:
+    code = "import os, sys\nfrom furc.cli.main import main\nsys.argv[1:] = ['--help']\n"
+    code += "try: main()\nexcept SystemExit: pass\nprint(os.environ['OPENBLAS_THREAD_TIMEOUT'])"
+    for said, kept in ({}, "4"), ({"OPENBLAS_THREAD_TIMEOUT": "20"}, "20"):
+        env = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS")} | said
+        words = [sys.executable, "-c", code]
+        printed = subprocess.run(words, check=True, capture_output=True, text=True, cwd=ROOT, env=env).stdout
+        assert printed.splitlines()[-1] == kept
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_list_says_what_the_command_says(name: str) -> None:
     command = cli.get_command(None, name)  # type: ignore[arg-type]
