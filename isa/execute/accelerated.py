@@ -17,7 +17,7 @@ from isa.execute.fusion import fused
 from isa.execute.lifetimes import lifetimes
 from isa.execute.parts import Fused, Item, Part
 from isa.execute.qlinear_conv import is_exact
-from isa.instructions import Add, Instruction, Max, MaxPool, Min, Move, Mul, Pad, Table
+from isa.instructions import Add, Instruction, Load, Max, MaxPool, Min, Move, Mul, Pad, Store, Table
 from isa.machine import Machine
 from isa.npu import NpuConfig
 
@@ -46,7 +46,12 @@ PARTS: dict[type[Instruction], Callable[[Any], Part | None]] = {
     Pad: pad_part.prepare,
 }
 # The same for what is faster in NumPy, by itself.
-KERNELS: dict[type[Instruction], Callable[[Any], Item | None]] = {Table: lookup.prepare, Move: relay.prepare}
+KERNELS: dict[type[Instruction], Callable[[Any], Item | None]] = {
+    Table: lookup.TableKernel,
+    Move: relay.prepare,
+    Load: relay.TransferKernel,
+    Store: relay.TransferKernel,
+}
 
 
 class Accelerated:

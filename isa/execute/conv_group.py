@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from isa.execute import numerics
-from isa.execute.channels_last import channels_last, channels_second
+from isa.execute.kernel_form import UInt8
 from isa.execute.kernel_graph import KernelGraph
 from isa.execute.lookup import clamped
 from isa.execute.qlinear_conv import Contraction, emit_conv, onnx_pads
@@ -86,12 +86,12 @@ class ConvGroup:
         self._packed, self._contraction = packed, self._unpacked(packed)
         return True
 
-    def feed(self, x: Int8) -> Int8:
+    def feed(self, x: UInt8) -> UInt8:
         if not self.feeds_itself:
             return x
         y = self.conv.y.shape
-        spread = numerics.spread(channels_second(x), self.conv.geometry, (y.h, y.w), self.conv.zx)
-        return channels_last(spread.astype(np.int8))
+        spread = numerics.spread(x.transpose(0, 3, 1, 2), self.conv.geometry, (y.h, y.w), self.conv.zx + 128)
+        return spread.transpose(0, 2, 3, 1).astype(np.uint8)
 
     def emit(self, graph: KernelGraph, xs: Sequence[str]) -> str:
         [x], conv, contraction = xs, self.conv, self._contraction

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from isa.execute.dram_flow import DramFlow, whole_tensor
+from isa.execute.kernel_form import UInt8, kernel_form, machine_form
 from isa.execute.tensors import Tensors
 from isa.layout import Place, Window
 from isa.machine import Int8, Machine
@@ -13,8 +14,8 @@ from isa.operands import DramRange, DramWindow, SramRange
 
 
 class ForwardingMachine(Machine):
-    """Runs tidy programs (isa/execute/lifetimes.py). Its SRAM is empty: tensors are arrays, striped ranges are what
-    was loaded into them. Of DRAM it has bytes for the tensors that `flow` does not let be arrays."""
+    """Runs tidy programs (isa/execute/lifetimes.py). Its SRAM is empty: tensors are arrays in kernel form, striped
+    ranges are what was loaded into them. Of DRAM it has bytes for the tensors that `flow` does not let be arrays."""
 
     def __init__(self, config: NpuConfig, dram_bytes: int, flow: DramFlow) -> None:
         super().__init__(config, dram_bytes)
@@ -23,28 +24,47 @@ class ForwardingMachine(Machine):
         self._loaded: dict[SramRange, Int8] = {}
 
     def read(self, window: Window) -> Int8:
-        """The box of a tensor, as a view: nobody who reads writes into what was read."""
-        return self._tensors.read(window.place, window.box)
+        return machine_form(self.fetch(window))
 
     def write(self, window: Window, values: Int8) -> None:
-        """Keep values as the tensor, or put them into a part of it."""
-        assert values.shape == tuple(window.shape), (values.shape, window)
-        self._tensors.write(window.place, window.box, values)
+        self.keep(window, kernel_form(values))
 
     def read_dram(self, window: DramWindow) -> Int8:
-        tensor = whole_tensor(window)
-        if tensor in self._flow.overwrites:
-            return self._tensors.read(tensor, window.box)
-        return super().read_dram(window)
+        return machine_form(self.fetch_dram(window)) if self._is_array(window) else super().read_dram(window)
 
     def write_dram(self, window: DramWindow, values: Int8) -> None:
-        tensor = whole_tensor(window)
-        ended = self._flow.overwrites.get(tensor)
-        if ended is None:
+        if self._is_array(window):
+            self.keep_dram(window, kernel_form(values))
+        else:
             super().write_dram(window, values)
+
+    def fetch(self, window: Window) -> UInt8:
+        """The box of a tensor in kernel form, as a view: nobody who reads writes into what was read."""
+        return self._tensors.read(window.place, window.box)
+
+    def keep(self, window: Window, values: UInt8) -> None:
+        """Keep values as the tensor, or put them into a part of it."""
+        n, c, h, w = window.shape
+        assert values.shape == (n, h, w, c), (values.shape, window)
+        self._tensors.write(window.place, window.box, values)
+
+    def fetch_dram(self, window: DramWindow) -> UInt8:
+        """The same of a tensor in DRAM."""
+        if not self._is_array(window):
+            return kernel_form(super().read_dram(window))
+        return self._tensors.read(whole_tensor(window), window.box)
+
+    def keep_dram(self, window: DramWindow, values: UInt8) -> None:
+        """The same of a tensor in DRAM."""
+        if not self._is_array(window):
+            super().write_dram(window, machine_form(values))
             return
-        self._tensors.drop(ended)
+        tensor = whole_tensor(window)
+        self._tensors.drop(self._flow.overwrites[tensor])
         self._tensors.write(tensor, window.box, values)
+
+    def _is_array(self, window: DramWindow) -> bool:
+        return whole_tensor(window) in self._flow.overwrites
 
     def read_dram_bytes(self, span: DramRange) -> Int8:
         """Consecutive bytes, as a view that cannot be written where nothing else writes them either."""
@@ -65,3 +85,16 @@ class ForwardingMachine(Machine):
     def release(self, places: Iterable[Place]) -> None:
         """Forget tensors that nothing reads any more."""
         self._tensors.drop(places)
+
+
+def fetch(machine: Machine, window: Window) -> UInt8:
+    """The box of a tensor of any machine in kernel form. Nobody who reads writes into what was read."""
+    return machine.fetch(window) if isinstance(machine, ForwardingMachine) else kernel_form(machine.read(window))
+
+
+def keep(machine: Machine, window: Window, values: UInt8) -> None:
+    """Values in kernel form, put into the box of a tensor of any machine."""
+    if isinstance(machine, ForwardingMachine):
+        machine.keep(window, values)
+    else:
+        machine.write(window, machine_form(values))

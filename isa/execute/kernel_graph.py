@@ -1,6 +1,6 @@
 """ONNX models whose operators are ONNX Runtime's integer kernels, built node by node.
 
-Tensors are uint8 [n, h, w, c]: what is int8 on the machine, plus 128.
+Tensors are in kernel form (isa/execute/kernel_form.py).
 """
 
 from __future__ import annotations
@@ -13,22 +13,10 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from isa import ort
-from isa.execute.numerics import Int8
+from isa.execute.kernel_form import UInt8
 from isa.layout import Shape4
 
-UInt8 = NDArray[np.uint8]
-_FLIP = np.uint8(0x80)  # from int8 to uint8 and back
 ALONE_THREADS = 4  # of a model of one node: a program may have one for every convolution, and each keeps its threads
-
-
-def as_uint8(x: Int8) -> UInt8:
-    """x plus 128."""
-    return np.ascontiguousarray(x).view(np.uint8) ^ _FLIP
-
-
-def as_int8(y: UInt8) -> Int8:
-    """y less 128, in its memory."""
-    return np.bitwise_xor(y, _FLIP, out=y).view(np.int8)
 
 
 class KernelGraph:

@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from isa.execute import numerics
-from isa.execute.channels_last import channels_last, channels_second
+from isa.execute.forwarding import fetch, keep
+from isa.execute.kernel_form import UInt8, plus_128
 from isa.execute.numerics import Int8
 from isa.instructions import Instruction, Table
 from isa.machine import Machine
 
 
-def look_up(x: NDArray[np.uint8], table: Int8) -> Int8:
-    """table[x], table int8 [256]. The result cannot be written."""
-    found: Int8 = np.frombuffer(x.tobytes().translate(table.tobytes()), np.int8)
+def look_up(x: UInt8, table: Int8) -> UInt8:
+    """table[x] plus 128, table int8 [256]. x: contiguous."""
+    by_byte = plus_128(table).tobytes()
+    found: UInt8 = np.frombuffer(bytearray(x).translate(by_byte), np.uint8)  # bytes would ask each whether it changed
     return found.reshape(x.shape)
 
 
@@ -38,10 +39,5 @@ class TableKernel:
         return (self.table,)
 
     def run(self, machine: Machine) -> None:
-        found = numerics.lookup(channels_last(machine.read(self.table.x)), machine.tables[self.table.tbank])
-        machine.write(self.table.y, channels_second(found))
-
-
-def prepare(table: Table) -> TableKernel:
-    """Any table."""
-    return TableKernel(table)
+        x = np.ascontiguousarray(fetch(machine, self.table.x))
+        keep(machine, self.table.y, look_up(x, machine.tables[self.table.tbank]))

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from isa.execute.channels_last import channels_last, channels_second
-from isa.execute.kernel_graph import KernelGraph, UInt8, as_int8, as_uint8, run
+import numpy as np
+
+from isa.execute.forwarding import fetch, keep
+from isa.execute.kernel_form import UInt8
+from isa.execute.kernel_graph import KernelGraph, run
 from isa.execute.lookup import look_up
 from isa.instructions import Instruction
 from isa.layout import Window
@@ -46,8 +49,8 @@ class Part(Protocol):
     def bind(self, machine: Machine) -> bool:
         """Take constants from the machine; whether they are others than at the last time."""
 
-    def feed(self, x: Int8) -> Int8:
-        """What is read, [n, h, w, c], as the model wants it."""
+    def feed(self, x: UInt8) -> UInt8:
+        """What is read, as the model wants it."""
 
     def emit(self, graph: KernelGraph, xs: Sequence[str]) -> str:
         """Add nodes that compute the result of xs; its name."""
@@ -96,7 +99,7 @@ class Fused:
         self._tables[index] = part.table(machine)
         for window, source in zip(part.reads, self.sources[index], strict=True):
             if source is None:
-                self._held.append(as_uint8(part.feed(channels_last(machine.read(window)))))
+                self._held.append(np.ascontiguousarray(part.feed(fetch(machine, window))))
 
     def finish(self, machine: Machine) -> None:
         """Compute, and write what is kept."""
@@ -106,8 +109,7 @@ class Fused:
         self._held = []
         for index, y in zip(self.kept, made, strict=True):
             table = self._tables[index]
-            result = look_up(y, table) if table is not None else as_int8(y)
-            machine.write(self.parts[index].writes, channels_second(result))
+            keep(machine, self.parts[index].writes, y if table is None else look_up(y, table))
 
     def _build(self) -> Any:
         graph, results = KernelGraph(), list[str]()

@@ -15,7 +15,8 @@ import numpy as np
 
 from isa import ort
 from isa.execute import numerics
-from isa.execute.kernel_graph import KernelGraph, as_uint8, run
+from isa.execute.kernel_form import plus_128
+from isa.execute.kernel_graph import KernelGraph, run
 from isa.execute.numerics import BinaryKind, BinaryScales
 from isa.execute.simple_part import SimplePart
 from isa.instructions.elementwise import Binary
@@ -60,8 +61,8 @@ def _exact(kind: BinaryKind, scales: BinaryScales) -> Emit | None:
     """The fastest nodes that give what the reference gives, for all pairs of values."""
     a, b = (side.astype(np.int8).reshape(1, 1, 1, -1) for side in np.indices((256, 256)) - 128)
     with np.errstate(all="ignore"):  # scales of hostile files
-        expected = as_uint8(numerics.binary(kind, a, b, scales))
-    pairs = [as_uint8(side) for side in (a, b)]
+        expected = plus_128(numerics.binary(kind, a, b, scales))
+    pairs = [plus_128(side) for side in (a, b)]
     candidates = (_integer, _in_float) if kind in QLINEAR else (_in_float,)
     for nodes in candidates:
         graph = KernelGraph()

@@ -14,8 +14,8 @@ import numpy as np
 
 from isa import ort
 from isa.execute import numerics
-from isa.execute.channels_last import channels_last
-from isa.execute.kernel_graph import KernelGraph, as_int8, as_uint8, run
+from isa.execute.kernel_form import kernel_form, machine_form
+from isa.execute.kernel_graph import KernelGraph, run
 from isa.execute.numerics import Float32, Geometry, Int8, Int32
 
 
@@ -71,9 +71,9 @@ def is_exact() -> bool:
     for zw in (0, -7):
         graph = KernelGraph()
         y = emit_conv(graph, graph.input(), Contraction(w, bias, multiplier, 3, zw, -5), geometry, (1, 1, 1, 1))
-        [made] = run(graph.session([y]), [as_uint8(channels_last(x))])
+        [made] = run(graph.session([y]), [kernel_form(x)])
         acc = numerics.contract(x, w, 3, geometry, (6, 6), zw=zw) + bias.reshape(1, -1, 1, 1)
         expected = numerics.requantize(acc, multiplier, -5, -128, 127)
-        if not np.array_equal(as_int8(made), expected.transpose(0, 2, 3, 1)):
+        if not np.array_equal(machine_form(made), expected):
             return False
     return True

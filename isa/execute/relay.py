@@ -1,4 +1,4 @@
-"""Moves of tensors that are channels last in memory.
+"""Moves of tensors, and transfers, in kernel form: channels last in memory.
 
 A move's loops count elements in (N, C, H, W) order. Each loop that runs along one axis of the source, and fills one
 axis of the destination, is the same loop over memory of any order; a loop that runs through several axes is several.
@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from isa.execute.channels_last import channels_last, channels_second
-from isa.instructions import Instruction, Move
+from isa.execute.forwarding import ForwardingMachine, fetch, keep
+from isa.instructions import Instruction, Load, Move, Store
 from isa.layout import Shape4
 from isa.machine import Machine
 
@@ -44,10 +44,30 @@ class MoveKernel:
         return (self.move,)
 
     def run(self, machine: Machine) -> None:
-        source, y = channels_last(machine.read(self.move.x)).reshape(-1), self.move.y
+        source, y = np.ascontiguousarray(fetch(machine, self.move.x)).reshape(-1), self.move.y
         view = np.lib.stride_tricks.as_strided(source[self.start :], self.sizes, self.steps)
         n, c, h, w = y.shape
-        machine.write(y, channels_second(np.ascontiguousarray(view).reshape(n, h, w, c)))
+        keep(machine, y, np.ascontiguousarray(view).reshape(n, h, w, c))
+
+
+@dataclass(frozen=True, slots=True)
+class TransferKernel:
+    """A load or a store, which hands on what is held."""
+
+    transfer: Load | Store
+
+    @property
+    def instructions(self) -> tuple[Instruction, ...]:
+        return (self.transfer,)
+
+    def run(self, machine: Machine) -> None:
+        transfer = self.transfer
+        if not isinstance(machine, ForwardingMachine):
+            transfer.execute(machine)
+        elif isinstance(transfer, Load):
+            machine.keep(transfer.dst, machine.fetch_dram(transfer.src))
+        else:
+            machine.keep_dram(transfer.dst, machine.fetch(transfer.src))
 
 
 def prepare(move: Move) -> MoveKernel | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from isa.execute.kernel_form import UInt8
 from isa.instructions import Instruction
 from isa.layout import Window
 from isa.machine import Int8, Machine
@@ -20,7 +21,7 @@ class SimplePart:
     def bind(self, machine: Machine) -> bool:
         return False
 
-    def feed(self, x: Int8) -> Int8:
+    def feed(self, x: UInt8) -> UInt8:
         return x
 
     def table(self, machine: Machine) -> Int8 | None:
