@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from furc.data.arrays import Array
 from isa.errors import Loc, SourceError
@@ -68,12 +68,18 @@ def find_images(source: Path) -> list[Path]:
 
 
 def read_image(path: Path) -> Image.Image:
-    """An image in RGB. Raises SourceError[BadImage]."""
+    """An image in RGB, as viewers and OpenCV show it: turned as its EXIF orientation says.
+
+    EXIF that cannot be read says nothing, to them as to us. Raises SourceError[BadImage].
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)  # a file of some KB with 90 million pixels
+            warnings.filterwarnings("ignore", "Corrupt EXIF data")
             with Image.open(path) as image:
-                mode, pixels = image.mode, image.convert("RGB")
+                mode = image.mode
+                ImageOps.exif_transpose(image, in_place=True)
+                pixels = image.convert("RGB")
     except Exception as error:  # Pillow's decoders raise whatever their parsing meets
         words = str(error).strip().splitlines() or [type(error).__name__]
         raise SourceError("BadImage", f"cannot be read as an image: {words[0]}", at=Loc(str(path)),
@@ -82,6 +88,19 @@ def read_image(path: Path) -> Image.Image:
         raise SourceError("BadImage", f"its pixels have more than 8 bits (Pillow calls them {mode})", at=Loc(str(path)),
                           hint="bring it to 8 bits, or pass arrays")  # fmt: skip
     return pixels
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Columns and rows of what `read_image` makes, from the head of the file where that says it. Raises as it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Corrupt EXIF data")
+            with Image.open(path) as image:
+                if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
+                    return image.size
+    except Exception:  # as there
+        pass
+    return read_image(path).size
 
 
 def preprocess_image(image: Image.Image, p: Preprocess) -> Array:

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from furc.data.images import read_image
+from furc.data.images import image_size
 from furc.evaluate.truth import Annotated, Objects, Truth, bad, complete, images_below, objects, outside, read_text
 from isa.errors import SourceError
 
@@ -25,8 +24,9 @@ BEYOND = 0.01  # of the image: how far tools that round draw outside of it
 def read_annotations(folder: Path, labels: Path, classes: Sequence[str] = (), *, partial: bool = False) -> Truth:
     """Images with their objects. labels: COCO JSON, or a folder of YOLO text files; images without one have no objects.
 
-    Classes of COCO are its categories, in the order of their ids. Raises SourceError NoImages, LabelsNotFound,
-    BadLabels, NoLabel, ImageMissing, NoSuchClass.
+    Boxes lie in the image as it is shown: a photo with an EXIF orientation is turned first, for both forms. Classes of
+    COCO are its categories, in the order of their ids. Raises SourceError NoImages, LabelsNotFound, BadLabels, NoLabel,
+    ImageMissing, NoSuchClass.
     """
     if labels.is_dir():
         return _of_yolo(folder, labels, classes, partial=partial)
@@ -170,7 +170,7 @@ def _read_yolo(path: Path, image: Path, count: int) -> Objects:
         classes.append(label)
         boxes.append(box)
     fractions = np.asarray(boxes, np.float64).reshape(-1, 4)
-    width, height = _size(image)
+    width, height = image_size(image)
     middle, half = fractions[:, :2] * (width, height), fractions[:, 2:] * (width, height) / 2
     return objects(np.concatenate([middle - half, middle + half], 1), classes)
 
@@ -185,12 +185,3 @@ def _yolo_box(numbers: Sequence[float]) -> list[float] | None:
         return None
     x, y = numbers[::2], numbers[1::2]
     return [(min(x) + max(x)) / 2, (min(y) + max(y)) / 2, max(x) - min(x), max(y) - min(y)]
-
-
-def _size(path: Path) -> tuple[int, int]:
-    """Columns and rows, from the head of the file where that can be read."""
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except Exception:  # Pillow's decoders raise whatever their parsing meets
-        return read_image(path).size

@@ -1,0 +1,75 @@
+"""Photos with an EXIF orientation: every reader turns them as a viewer does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+
+from furc.data.images import Preprocess, image_size, preprocess_image, read_image
+from furc.data.inputs import Input, read_inputs
+from furc.data.samples import image_feeds
+from furc.evaluate.annotations import read_annotations
+from furc.evaluate.truth import Annotated
+
+SHOWN = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)  # rows, columns, as a viewer shows it
+# What the file holds for what is shown; from the EXIF standard: where row 0 and column 0 of the file are seen.
+HELD = {
+    1: SHOWN,
+    2: SHOWN[:, ::-1],  # top, right
+    3: SHOWN[::-1, ::-1],  # bottom, right
+    4: SHOWN[::-1],  # bottom, left
+    5: SHOWN.swapaxes(0, 1),  # left, top
+    6: SHOWN[:, ::-1].swapaxes(0, 1),  # right, top
+    7: SHOWN[::-1, ::-1].swapaxes(0, 1),  # right, bottom
+    8: SHOWN[::-1].swapaxes(0, 1),  # left, bottom
+}
+
+
+def photo(path: Path, orientation: int, held: NDArray[np.uint8] | None = None) -> Path:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    pixels = HELD[orientation] if held is None else held
+    Image.fromarray(np.ascontiguousarray(pixels)).save(path, exif=exif.tobytes())
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("orientation", HELD)
+def test_a_photo_is_read_as_it_is_shown(orientation: int, suffix: str, tmp_path: Path) -> None:
+    path = photo(tmp_path / f"p.{suffix}", orientation)
+    assert np.array_equal(np.asarray(read_image(path)), SHOWN)
+    assert image_size(path) == (6, 4)
+
+
+def test_calibration_and_runs_see_the_same(tmp_path: Path) -> None:
+    plain, turned = photo(tmp_path / "plain.png", 1), photo(tmp_path / "turned.png", 6)
+    expected = preprocess_image(read_image(plain), Preprocess(size=(8, 8)))
+    (calibrated,) = image_feeds(turned, "x", Preprocess(size=(8, 8)))
+    run = read_inputs([Input("x", "float32", (1, 3, 8, 8))], {"x": turned})
+    assert np.array_equal(calibrated["x"], expected) and np.array_equal(run["x"], expected)
+
+
+def test_boxes_in_fractions_are_of_what_is_shown(tmp_path: Path) -> None:
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    photo(tmp_path / "images/p.png", 8)
+    (tmp_path / "labels/p.txt").write_text("0 0.5 0.5 1 1\n")
+    (image,) = read_annotations(tmp_path / "images", tmp_path / "labels").images
+    assert isinstance(image, Annotated) and image.objects.boxes.tolist() == [[0, 0, 6, 4]]
+
+
+def test_exif_that_cannot_be_read_turns_nothing(tmp_path: Path) -> None:
+    cut = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x01\0\0\0a\0\0\0"  # a text, past the end
+    Image.fromarray(SHOWN).save(tmp_path / "p.png", exif=cut)
+    assert np.array_equal(np.asarray(read_image(tmp_path / "p.png")), SHOWN)
+    assert image_size(tmp_path / "p.png") == (6, 4)
+
+
+def test_a_photo_without_exif_is_read_from_its_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.fromarray(SHOWN).save(tmp_path / "p.png")
+    monkeypatch.setattr("furc.data.images.read_image", lambda path: pytest.fail("all of it was decoded"))
+    assert image_size(tmp_path / "p.png") == (6, 4)
