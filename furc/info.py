@@ -23,6 +23,7 @@ def binary_facts(path: Path | str) -> dict[str, object]:
         "configuration": enf.fingerprint,
         "batch": enf.batch,
         "inputs": [f"{t.name} {t.dtype}{list(t.shape)}" for t in enf.inputs],
+        **({"pixels": enf.pixels} if enf.pixels else {}),
         "outputs": [f"{t.name} {t.dtype}{list(t.shape)}" for t in enf.outputs],
         "operators": len(enf.operators),
         "steps": ["host" if isinstance(step, enf_file.HostStep) else "npu" for step in enf.steps],

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import onnx
 
+from furc.data.noted import note_pixels
 from furc.data.samples import Sample, SampleSource, Shapes, read_samples
 from furc.frontend import load_onnx
 from furc.onnx.files import in_file, load
@@ -91,7 +92,7 @@ def quantize_file(
 ) -> Quantized:
     """A float model in INT8, and warnings about the data; noise has nothing to say about it. Raises FurcError.
 
-    batch: what a batch that the model leaves open becomes.
+    batch: what a batch that the model leaves open becomes. How images became samples is noted in the result.
     """
     options, say = options or QuantizeOptions(), progress or _silent
     with in_file(path):
@@ -102,6 +103,8 @@ def quantize_file(
         say("check the result", 0, None)
         uncompilable = _uncompilable(outcome.model, options.input_shapes)
         warnings = _lint(model, samples, options, outcome) if data.random is None else []
+    if data.of_images:
+        note_pixels(outcome.model, data.pixels)
     outcome.model.producer_name, outcome.model.producer_version = PRODUCER, __version__
     return Quantized(
         model=outcome.model,

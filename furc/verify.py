@@ -133,7 +133,7 @@ def model_and_data(
     """A model from a file, and an array for each of its inputs. Raises FurcError."""
     model = load(path)
     graph = asked.load(model, str(path))
-    return model, read_inputs(inputs_of(graph.inputs), files, seed)
+    return model, read_inputs(inputs_of(graph.inputs), files, seed, note=graph.pixels)
 
 
 def verify(

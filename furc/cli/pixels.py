@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any, get_args
 
 import click
+from click.core import ParameterSource
 
+from furc.data.images import Channels, Fit, Place
 from furc.data.pixels import Pixels
 from isa.errors import ConfigError
 
+OPTIONS = ("resize", "place", "fill", "scale", "mean", "std", "channels")
+
 
 def pixel_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorator: the options, handed over as one `pixels`."""
+    """Decorator: the options, handed over as one `pixels`; None where none of them is given."""
 
     @functools.wraps(function)
     def wrapped(
         *,
-        resize: Literal["stretch", "letterbox", "crop"],
-        place: Literal["centre", "top-left"],
+        resize: Fit,
+        place: Place,
         fill: int,
         scale: float,
         mean: str,
         std: str,
-        channels: Literal["rgb", "bgr", "gray"],
+        channels: Channels,
         **others: Any,
     ) -> Any:
         pixels = Pixels(
@@ -37,7 +41,7 @@ def pixel_options(function: Callable[..., Any]) -> Callable[..., Any]:
             channels=channels,
         )
         try:
-            return function(pixels=pixels, **others)
+            return function(pixels=pixels if _any_given() else None, **others)
         except ConfigError as error:
             if error.name != "BadChannels":
                 raise
@@ -48,12 +52,17 @@ def pixel_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+def _any_given() -> bool:
+    context = click.get_current_context()
+    return any(context.get_parameter_source(name) is not ParameterSource.DEFAULT for name in OPTIONS)
+
+
 def _options() -> Iterator[Callable[[Callable[..., Any]], Callable[..., Any]]]:
     yield click.option(
-        "--resize", type=click.Choice(("stretch", "letterbox", "crop")), default="stretch",
+        "--resize", type=click.Choice(get_args(Fit)), default="stretch",
         help="How an image comes to the input's rows and columns.",
     )  # fmt: skip
-    yield click.option("--place", type=click.Choice(("centre", "top-left")), default="centre",
+    yield click.option("--place", type=click.Choice(get_args(Place)), default="centre",
                        help="Of a letterboxed image: YOLOX wants top-left.")  # fmt: skip
     yield click.option("--fill", type=click.IntRange(0, 255), default=114, help="Around a letterboxed image.")
     yield click.option("--scale", type=float, default=1 / 255, help="Pixels, 0 to 255, are multiplied by this.",
@@ -61,7 +70,7 @@ def _options() -> Iterator[Callable[[Callable[..., Any]], Callable[..., Any]]]:
     yield click.option("--mean", default="0", metavar="M[,M,M]", help="Then subtracted; one number, or one a channel.")
     yield click.option("--std", default="1", metavar="S[,S,S]", help="Then divided by; one number, or one a channel.")
     yield click.option(
-        "--channels", type=click.Choice(("rgb", "bgr", "gray")), default="rgb", help="Order of the channels."
+        "--channels", type=click.Choice(get_args(Channels)), default="rgb", help="Order of the channels."
     )
 
 

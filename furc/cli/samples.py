@@ -31,16 +31,16 @@ def optional_sample_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def _declared(function: Callable[..., Any], *, needed: bool) -> Callable[..., Any]:
     @functools.wraps(function)
     def wrapped(
-        *, calibration_data: Path | None, random: int | None, samples: int | None, pixels: Pixels, **others: Any
+        *, calibration_data: Path | None, random: int | None, samples: int | None, pixels: Pixels | None, **others: Any
     ) -> Any:
         given = (calibration_data is not None) + (random is not None)
         if given > 1 or (needed and not given):
             raise click.UsageError("give one of --calibration-data and --random")
-        if random is not None and pixels != USUAL:
+        if random is not None and pixels is not None:
             raise click.UsageError("--random is noise from 0 to 1: options of images change nothing about it")
         if not given:
             return function(data=None, **others)
-        data = SampleSource(path=calibration_data, random=random, limit=samples, pixels=pixels)
+        data = SampleSource(path=calibration_data, random=random, limit=samples, pixels=pixels or USUAL)
         return function(data=data, **others)
 
     declared: Callable[..., Any] = pixel_options(wrapped)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", "
 DEEP = ("I", "F")  # Pillow's modes of 16 and 32 bits a pixel
 UInt8 = NDArray[np.uint8]
 Float32 = NDArray[np.float32]
+Fit: TypeAlias = Literal["stretch", "letterbox", "crop"]
+Place: TypeAlias = Literal["centre", "top-left"]
+Channels: TypeAlias = Literal["rgb", "bgr", "gray"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,13 +34,13 @@ class Preprocess:
     """
 
     size: tuple[int, int] | None = None
-    fit: Literal["stretch", "letterbox", "crop"] = "stretch"
+    fit: Fit = "stretch"
     fill: int = 114
-    place: Literal["centre", "top-left"] = "centre"
+    place: Place = "centre"
     scale: float = 1 / 255
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
-    channels: Literal["rgb", "bgr", "gray"] = "rgb"
+    channels: Channels = "rgb"
     layout: Literal["nchw", "nhwc"] = "nchw"
     dtype: Literal["float32", "uint8"] = "float32"
 

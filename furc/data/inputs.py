@@ -5,30 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from furc.data.arrays import Array, read_array
 from furc.data.images import Preprocess, find_images, preprocess_image, read_image
-from furc.data.pixels import USUAL, Pixels, preprocess_for
+from furc.data.noted import Tensor, preprocess_by
+from furc.data.pixels import Pixels
 from isa.errors import Loc, RunError, SourceError
 from passes.ir.op import Value
 
 ARRAYS = (".npy", ".npz")
 MIDDLE = 128  # int8 inputs hold pixels less this
-
-
-class Tensor(Protocol):
-    """An input as this module sees it: of a binary, or of a graph. dtype: NumPy's name."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def dtype(self) -> str: ...
-    @property
-    def shape(self) -> tuple[int, ...]: ...
 
 
 class Input(NamedTuple):
@@ -54,19 +44,21 @@ def read_inputs(
     tensors: Iterable[Tensor],
     files: Mapping[str, Path],
     seed: int = 0,
-    pixels: Pixels = USUAL,
+    pixels: Pixels | None = None,
+    note: str = "",
     told: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Array]:
     """The arrays of the files, or random ones for all inputs. Session refuses unknown names.
 
     files: .npy, .npz (the entry of the input's name, or the only one), an image or a directory of as many images as the
-    batch. pixels: how images become inputs. told: hears of images that are left out. Raises SourceError, RunError
-    InputType and InputShape, ConfigError BadChannels.
+    batch. pixels: how images become inputs, by default as the model notes it (furc/data/noted.py), else as usual. told:
+    hears of images that are left out, and of the note. Raises SourceError, RunError InputType and InputShape,
+    ConfigError BadChannels.
     """
     known = {tensor.name: tensor for tensor in tensors}
     if not files:
         return random_inputs(known.values(), seed)
-    return {name: _from_file(path, name, known.get(name), pixels, told) for name, path in files.items()}
+    return {name: _from_file(path, name, known.get(name), pixels, note, told) for name, path in files.items()}
 
 
 def _random(tensor: Tensor, rng: np.random.Generator) -> Array:
@@ -79,7 +71,9 @@ def _random(tensor: Tensor, rng: np.random.Generator) -> Array:
     return rng.integers(info.min, info.max + 1, tensor.shape).astype(dtype)
 
 
-def _from_file(path: Path, name: str, tensor: Tensor | None, pixels: Pixels, told: Callable[[str], None]) -> Array:
+def _from_file(
+    path: Path, name: str, tensor: Tensor | None, pixels: Pixels | None, note: str, told: Callable[[str], None]
+) -> Array:
     if tensor is None:
         return np.empty(0)  # Session names the unknown input
     if path.suffix in ARRAYS:
@@ -87,7 +81,7 @@ def _from_file(path: Path, name: str, tensor: Tensor | None, pixels: Pixels, tol
         array = read_array(path, name, needed=needed, scalar=not tensor.shape)
         _check(array, tensor, path)
         return array
-    return _images(path, tensor, pixels, told)
+    return _images(path, tensor, pixels, note, told)
 
 
 def _check(array: Array, tensor: Tensor, path: Path) -> None:
@@ -111,12 +105,12 @@ def _check(array: Array, tensor: Tensor, path: Path) -> None:
         raise RunError("InputShape", f"{what}, {wanted}", at=at, hint=hint)
 
 
-def _images(path: Path, tensor: Tensor, pixels: Pixels, told: Callable[[str], None]) -> Array:
+def _images(path: Path, tensor: Tensor, pixels: Pixels | None, note: str, told: Callable[[str], None]) -> Array:
     """[n, c, h, w] or [n, h, w, c]: one image for every n, or the first n of a directory."""
     at = Loc(str(path))
     if not path.exists():
         raise SourceError("ImageNotFound", "no such file", at=at, hint="give an image, an .npy or an .npz")
-    how = preprocess_for(tensor.name, tensor.shape, pixels, tensor.dtype, at)
+    how = preprocess_by(tensor, pixels, note, at, told, f"input '{tensor.name}'")
     files, n = find_images(path), tensor.shape[0]
     if path.is_dir() and len(files) < n:
         raise SourceError("NoImages", f"{len(files)} images, a run takes {n}", at=at, hint=f"give a directory of {n}")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
-from furc.data.images import Preprocess
+from furc.data.images import Channels, Fit, Place, Preprocess
 from isa.errors import NOWHERE, ConfigError, Loc, SourceError
 
 IMAGE_AXES = 4
@@ -17,16 +16,21 @@ LIKELY = (1, 3, 640, 640)
 class Pixels:
     """As in Preprocess; the size and the order of axes are the model's."""
 
-    fit: Literal["stretch", "letterbox", "crop"] = "stretch"
-    place: Literal["centre", "top-left"] = "centre"
+    fit: Fit = "stretch"
+    place: Place = "centre"
     fill: int = 114
     scale: float = 1 / 255
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
-    channels: Literal["rgb", "bgr", "gray"] = "rgb"
+    channels: Channels = "rgb"
 
 
 USUAL = Pixels()
+
+
+def as_stored(pixels: Pixels) -> Pixels:
+    """The same for an input of integers, which takes pixels as they are."""
+    return replace(pixels, scale=USUAL.scale, mean=USUAL.mean, std=USUAL.std)
 
 
 def preprocess_for(
@@ -52,8 +56,8 @@ def preprocess_for(
     return Preprocess(
         size=(int(size[0]), int(size[1])),
         fit=pixels.fit,
-        place=pixels.place,
-        fill=pixels.fill,
+        place=pixels.place if pixels.fit == "letterbox" else USUAL.place,  # which say nothing of other images
+        fill=pixels.fill if pixels.fit == "letterbox" else USUAL.fill,
         scale=pixels.scale,
         mean=pixels.mean,
         std=pixels.std,

@@ -34,6 +34,11 @@ class SampleSource:
     limit: int | None = None
     pixels: Pixels = USUAL
 
+    @property
+    def of_images(self) -> bool:
+        """Whether `pixels` says anything."""
+        return self.random is None and self.path is not None and self.path.suffix != ".npz"
+
 
 def read_samples(model: onnx.ModelProto, source: SampleSource, input_shapes: Shapes | None = None) -> list[Sample]:
     """The samples for a float model. input_shapes: of inputs that the model leaves open.
@@ -141,7 +146,7 @@ def _of_archive(path: Path, names: list[str], limit: int | None) -> Iterator[Sam
 def _of_images(model: onnx.ModelProto, name: str, shapes: Shapes, source: SampleSource) -> Iterator[Sample]:
     assert source.path is not None
     how = Preprocess()
-    if source.path.suffix != ".npz":
+    if source.of_images:
         shape = _shape(next(info for info in input_infos(model) if info.name == name), shapes)
         how = preprocess_for(name, shape, source.pixels)
     yield from image_feeds(source.path, name, how, source.limit)

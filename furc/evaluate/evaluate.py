@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 from furc.data.arrays import read_arrays, samples_in
 from furc.data.images import Preprocess, read_image
 from furc.data.inputs import image_input
-from furc.data.pixels import USUAL, Pixels
+from furc.data.pixels import Pixels
 from furc.evaluate.annotations import read_annotations
 from furc.evaluate.boxes import SCORE, Detections, detections
 from furc.evaluate.closeness import Closeness, paired
 from furc.evaluate.heads.catalog import HEADS
 from furc.evaluate.heads.head import Candidates, Head
 from furc.evaluate.labels import read_labels
-from furc.evaluate.models import Model, float_model, npu_model, preprocess_of, told_apart
+from furc.evaluate.models import Model, float_model, npu_model, preprocesses, told_apart
 from furc.evaluate.result import Change, Evaluation, Scored, Task
 from furc.evaluate.scores import TOP, Said, Scores, classification, detection, named, said_of_classes
 from furc.evaluate.truth import Annotated, Labelled, Truth, images_below, outside, read_classes
@@ -36,6 +36,7 @@ from isa.errors import ConfigError, Loc, RunError, SourceError
 
 Array = NDArray[Any]
 Progress = Callable[[str, int, int | None], None]
+Told = Callable[[str], None]
 LEAST_CHUNK = 8  # images that every model runs before the next ones are read
 
 
@@ -44,7 +45,8 @@ class Options:
     """data: a folder of images, or for Task.NONE an .npz of arrays [samples, ...] too.
 
     labels: see read_labels and read_annotations. classes: a file of names. offset: added to labels of a classification.
-    decode: the head, one of HEADS; iou, score: of its suppression, by default what its authors use. partial: leave out
+    decode: the head, one of HEADS; iou, score: of its suppression, by default what its authors use.
+    pixels: how images become inputs, by default as the models note it, else as usual. partial: leave out
     images without label and labels without image. limit: the first so many images, in order of names.
     """
 
@@ -54,7 +56,7 @@ class Options:
     decode: str = ""
     classes: Path | None = None
     offset: int = 0
-    pixels: Pixels = USUAL
+    pixels: Pixels | None = None
     iou: float | None = None
     score: float = SCORE
     partial: bool = False
@@ -84,11 +86,13 @@ def evaluate_files(
     floats: Sequence[Path] = (),
     request: Request | None = None,
     progress: Progress = lambda *_: None,
+    told: Told = lambda _: None,
 ) -> Evaluation:
     """Evaluate ENFs and quantized models on the NPU, and floats on ONNX Runtime; the first of all is the reference.
 
-    Raises FurcError: of models, labels and images, and RunError NotFinite, HeadMismatch, ClassesDiffer,
-    OutputsDiffer.
+    told: hears which options of images are taken from a model, or differ from its own.
+
+    Raises FurcError: of models, labels and images, and RunError NotFinite, HeadMismatch, ClassesDiffer, OutputsDiffer.
     """
     asked = request or Request()
     truth = read_truth(options).first(options.limit)
@@ -101,7 +105,7 @@ def evaluate_files(
         made.append(float_model(path, asked) if number < len(floats) else npu_model(path, asked))
     progress("Loading models", len(made), len(made))
     told_apart(made, [*floats, *models])
-    return evaluate(made, truth, options, progress)
+    return evaluate(made, truth, options, progress, told)
 
 
 def read_truth(options: Options) -> Truth:
@@ -124,10 +128,14 @@ def read_truth(options: Options) -> Truth:
 
 
 def evaluate(
-    models: Sequence[Model], truth: Truth, options: Options, progress: Progress = lambda *_: None
+    models: Sequence[Model],
+    truth: Truth,
+    options: Options,
+    progress: Progress = lambda *_: None,
+    told: Told = lambda _: None,
 ) -> Evaluation:
     """The same for models and images that are read already; the first model is the reference."""
-    run = _Run(models, truth, options)
+    run = _Run(models, truth, options, told)
     samples, total = run.samples(), run.total
     chunk = max(LEAST_CHUNK, *(model.batch for model in models))
     while part := list(islice(samples, chunk)):
@@ -141,14 +149,10 @@ def evaluate(
 class _Run:
     """What models said so far."""
 
-    def __init__(self, models: Sequence[Model], truth: Truth, options: Options) -> None:
+    def __init__(self, models: Sequence[Model], truth: Truth, options: Options, told: Told) -> None:
         self.models, self.truth, self.options, self.done = models, truth, options, 0
         self.of_arrays = options.task is Task.NONE and options.data.suffix == ".npz"
-        kinds = {model.image_input().dtype for model in models} if not self.of_arrays else set()
-        mixed = "float32" in kinds and len(kinds) > 1
-        self.how: list[Preprocess] = (
-            [] if self.of_arrays else [preprocess_of(model, options.pixels, mixed=mixed) for model in models]
-        )
+        self.how = [] if self.of_arrays else preprocesses(models, options.pixels, told)
         self.arrays = _arrays(options, models) if self.of_arrays else {}
         self.close: list[Closeness | None] = [Closeness() for _ in models]
         self.best: list[list[Array]] = [[] for _ in models]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from furc.build import build
 from furc.data.feeds import taken
-from furc.data.pixels import USUAL, Pixels, preprocess_for
+from furc.data.images import Preprocess
+from furc.data.noted import preprocess_by
+from furc.data.pixels import Pixels, as_stored
 from furc.frontend.onnx.model import is_quantized
 from furc.machine import machine_of
 from furc.onnx.files import load
-from furc.onnx.graph import fixed_batch, input_infos
+from furc.onnx.graph import fixed_batch, input_infos, noted_pixels
 from furc.onnx.run import runner_for
 from furc.profiling.profile import is_enf
 from furc.quantizer.calibrated import is_calibrated
@@ -27,7 +29,7 @@ from furc.request import Request, Shapes
 from furc.runtime.session import Session
 from isa import enf as enf_file
 from isa.enf import ModelTensor
-from isa.errors import FurcError, Loc, RunError, SourceError
+from isa.errors import ConfigError, FurcError, Loc, RunError, SourceError
 
 Array = NDArray[Any]
 FLOAT, NPU = "ONNX Runtime", "NPU"
@@ -35,12 +37,15 @@ FLOAT, NPU = "ONNX Runtime", "NPU"
 
 @dataclass(slots=True, kw_only=True)
 class Model:
-    """A model as a function from arrays of its inputs to arrays of its outputs. seconds: spent in it so far."""
+    """A model as a function from arrays of its inputs to arrays of its outputs. seconds: spent in it so far.
+
+    note: of the images that it was calibrated on (furc/data/noted.py)."""
 
     name: str
     where: str
     inputs: tuple[ModelTensor, ...]
     call: Callable[[Mapping[str, Array]], dict[str, Array]]
+    note: str = ""
     seconds: float = 0.0
 
     @property
@@ -109,7 +114,7 @@ def float_model(path: Path, request: Request) -> Model:
 
 def session_model(session: Session, name: str) -> Model:
     """A binary that is loaded already."""
-    return Model(name=name, where=NPU, inputs=session.inputs, call=session.run)
+    return Model(name=name, where=NPU, inputs=session.inputs, call=session.run, note=session.enf.pixels)
 
 
 def onnx_model(proto: onnx.ModelProto, name: str, input_shapes: Shapes | None = None) -> Model:
@@ -122,17 +127,33 @@ def onnx_model(proto: onnx.ModelProto, name: str, input_shapes: Shapes | None = 
             raise SourceError("OpenShape", f"input '{tensor.name}' has no fixed shape", at=Loc(name),
                               hint=f"--input-shape {tensor.name}=1x3x224x224")  # fmt: skip
         inputs.append(ModelTensor(tensor.name, tensor.dtype.name, shape))
-    return Model(name=name, where=FLOAT, inputs=tuple(inputs), call=runner_for(proto))
+    return Model(name=name, where=FLOAT, inputs=tuple(inputs), call=runner_for(proto),
+                 note=noted_pixels(proto))  # fmt: skip
 
 
-def preprocess_of(model: Model, pixels: Pixels, *, mixed: bool) -> Any:
-    """How an image becomes its input. mixed: there are models with float inputs too, which scale, mean and std are for.
+def preprocesses(models: Sequence[Model], pixels: Pixels | None, told: Callable[[str], None]) -> list[Preprocess]:
+    """How an image becomes the input of each: by the options given, or as they note it, those without a note as the
+    others do. told: hears of the notes.
 
-    Raises SourceError NotAnImageInput, ConfigError BadChannels."""
-    tensor = model.image_input()
-    if mixed and tensor.dtype != "float32":
-        pixels = replace(pixels, scale=USUAL.scale, mean=USUAL.mean, std=USUAL.std)
-    return preprocess_for(tensor.name, tensor.shape, pixels, tensor.dtype, Loc(model.name))
+    Where there are models with float inputs too, scale, mean and std are for these. Raises SourceError NotAnImageInput,
+    BadNote, ConfigError BadChannels, PixelsDiffer."""
+    inputs = [model.image_input() for model in models]
+    mixed = len({tensor.dtype == "float32" for tensor in inputs}) > 1
+    notes = list(dict.fromkeys(model.note for model in models if model.note))
+    without = next((model for model in models if not model.note), None)
+    if pixels is None and without is not None and len(notes) > 1:
+        told_by = [next(model.name for model in models if model.note == note) for note in notes[:2]]
+        raise ConfigError(
+            "PixelsDiffer", f"{told_by[0]} was calibrated on images with {notes[0]}, {told_by[1]} with {notes[1]}: "
+            "neither says how this one takes them", at=Loc(without.name), hint=f"give the options, such as {notes[0]}",
+        )  # fmt: skip
+    found = []
+    for model, tensor in zip(models, inputs, strict=True):
+        given = as_stored(pixels) if pixels is not None and mixed and tensor.dtype != "float32" else pixels
+        note = model.note or next(iter(notes), "")
+        of_own = told if model.note else lambda _: None  # others follow one that was told
+        found.append(preprocess_by(tensor, given, note, Loc(model.name), of_own, model.name))
+    return found
 
 
 def told_apart(models: Sequence[Model], paths: Sequence[Path]) -> None:

@@ -29,6 +29,7 @@ Shape = tuple[int, ...]
 SMALL = 4096  # elements of a constant that shape inference may want to read
 IR_VERSION = 8  # of what is written: since 4 initializers need not be inputs, and here they never are
 KEEP_FLOAT = "furc.keep_float"  # metadata: names of the nodes that are not quantized, one a line
+PIXELS = "furc.pixels"  # metadata: how images became the inputs that it was calibrated on, see furc/data/noted.py
 
 INTEGERS = (
     TensorProto.INT8, TensorProto.INT16, TensorProto.INT32, TensorProto.INT64,
@@ -397,6 +398,11 @@ def _without_graph(model: onnx.ModelProto) -> onnx.ModelProto:
     head.metadata_props.extend(model.metadata_props)
     head.functions.extend(model.functions)
     return head
+
+
+def noted_pixels(model: onnx.ModelProto) -> str:
+    """What a model notes of the images that it was calibrated on; "" where it does not."""
+    return next((str(entry.value) for entry in model.metadata_props if entry.key == PIXELS), "")
 
 
 def _captured(node: Node) -> list[str]:

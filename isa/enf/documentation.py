@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from enum import IntEnum
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -99,7 +100,9 @@ METADATA = """
 ## Metadata
 
 Canonical JSON: UTF-8, keys sorted, no blanks, nothing escaped that need not be, no key twice. Every key is there and no
-other is. Whole numbers fit 64 bits signed. The top is an `Enf`.
+other is, but for keys that are left out where they hold what the table says. Such a key may come without a new version:
+files without it mean what they meant, and a furc that does not know it refuses the file by the key's name (`BadEnf`).
+Whole numbers fit 64 bits signed. The top is an `Enf`.
 """
 
 RULES = f"""
@@ -152,7 +155,8 @@ def _record(record: type) -> Iterator[str]:
     yield "| --- | --- |"
     hints = get_type_hints(record)
     for field in fields(record):
-        yield f"| `{field.name}` | {_outside(record, field.name) or _json(hints[field.name])} |"
+        left_out = "" if field.default is MISSING else f", left out where it is {json.dumps(field.default)}"
+        yield f"| `{field.name}` | {_outside(record, field.name) or _json(hints[field.name])}{left_out} |"
 
 
 def _outside(record: type, name: str) -> str:

@@ -2,7 +2,8 @@
 
 Canonical: keys sorted, no blanks, UTF-8; only the canonical text of a record is accepted, so equal records have
 equal bytes and the other way round. Knows no record by name. A record that stands for one of several says which by
-the key "kind". Of a field that lies outside the JSON, its length stands in it.
+the key "kind". Of a field that lies outside the JSON, its length stands in it. A field with a default is left out where
+it holds that, so that a record may get one and texts of before stay what they are.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import difflib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from enum import IntEnum
 from functools import cache
 from types import UnionType
@@ -76,7 +77,9 @@ def _plain(value: object, kind: Any, path: str, found: dict[str, list[Any]]) -> 
         said: dict[str, object] = {KIND: type(value).__name__} if get_origin(kind) is UnionType else {}
         hints = _hints(type(value))
         return said | {
-            f.name: _plain(getattr(value, f.name), hints[f.name], _join(path, f.name), found) for f in fields(value)
+            f.name: _plain(getattr(value, f.name), hints[f.name], _join(path, f.name), found)
+            for f in fields(value)
+            if getattr(value, f.name) != f.default
         }
     if isinstance(value, tuple):
         item_kind = get_args(kind)[0] if get_origin(kind) is tuple else int
@@ -132,16 +135,21 @@ def _record(kind: Any, plain: object, path: str, outside: Outside) -> Any:
         if name not in hints:
             near = difflib.get_close_matches(name, hints, 1)
             raise MetadataError(f"{path or 'top'}: unknown key {name!r}" + (f", near '{near[0]}'" if near else ""))
-    missing = sorted(hints.keys() - plain.keys())
+    defaults = _defaults(kind)
+    missing = sorted(hints.keys() - plain.keys() - defaults.keys())
     if missing:
         raise MetadataError(f"{path or 'top'}: no {', '.join(missing)}")
     values: dict[str, Any] = {}
     bare = re.sub(r"\[\d+\]", "", path)
     for name, hint in hints.items():
+        if name in defaults and name not in plain:
+            continue
         at, content = _join(path, name), outside.get(_join(bare, name))
         values[name] = _typed(hint, plain[name], at, outside) if content is None else _content(
             hint, _leaf(int, plain[name], at), at, content
         )  # fmt: skip
+        if name in defaults and values[name] == defaults[name]:
+            raise MetadataError(f"{at}: {_short(plain[name])} is left out")
     return kind(**values)
 
 
@@ -177,3 +185,9 @@ def _short(value: object) -> str:
 @cache
 def _hints(kind: type) -> dict[str, Any]:
     return get_type_hints(kind)
+
+
+@cache
+def _defaults(kind: type) -> dict[str, object]:
+    """Of the fields that may be left out."""
+    return {f.name: f.default for f in fields(kind) if f.default is not MISSING}

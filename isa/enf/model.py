@@ -115,6 +115,9 @@ class Enf:
     of the SHA-256 of all constants of that machine. batch: images in one run. sram_peak_bytes: most SRAM in use at
     once, over all slices. operators: of all NPU steps.
 
+    pixels: how images became the inputs that the model was calibrated on, as options of `furc run`; "" where nobody
+    noted it. Nothing that runs the model reads it.
+
     image: DRAM from address 0, constants and encoded segments; activations follow up to dram_bytes. All NPU steps
     share one machine: SRAM, DRAM and registers keep what they hold between the steps of a run.
     """
@@ -131,6 +134,7 @@ class Enf:
     dram_bytes: int
     sram_peak_bytes: int
     operators: tuple[Operator, ...]
+    pixels: str = ""
 
     @property
     def npu_steps(self) -> tuple[NpuStep, ...]:

@@ -59,6 +59,7 @@ class _Linking:
             dram_bytes=_dram_end(graph, npu) + self.shift,
             sram_peak_bytes=peak_bytes_per_slice(graph, npu) * npu.num_slices,
             operators=tuple(self.program.operators),
+            pixels=graph.pixels,
         )
 
     def _steps(self) -> Iterator[HostStep | NpuStep]:

@@ -27,12 +27,14 @@ class Placement(NamedTuple):
 @dataclass(eq=False, kw_only=True)
 class Graph:
     """Ops in execution order over values. constants: what values without a producer hold. placements: of a model that
-    was just read and of which something is on the host, how it could have been placed; text does not carry them."""
+    was just read and of which something is on the host, how it could have been placed; text does not carry them.
+    pixels: the model's note of the images that it was calibrated on, for the binary; no pass reads it."""
 
     name: str
     level: Level
     source: str = ""
     batch: int = 1
+    pixels: str = ""
     inputs: list[Value] = field(default_factory=list)
     outputs: list[Value] = field(default_factory=list)
     ops: list[Op] = field(default_factory=list)

@@ -38,7 +38,8 @@ MOST_DIGITS = 24
 
 def show(graph: Graph) -> str:
     """The text of a graph, without what its constants hold."""
-    lines = [f'{graph.level} {json.dumps(graph.name)} batch={graph.batch} {{']  # fmt: skip
+    pixels = f" pixels={json.dumps(graph.pixels)}" if graph.pixels else ""
+    lines = [f"{graph.level} {json.dumps(graph.name)} batch={graph.batch}{pixels} {{"]
     lines += [f"  in {show_value(v)} : {show_type(v.type)}" for v in graph.inputs]
     lines += [f"  const {show_value(v)} : {show_type(v.type)}" for v in graph.constants]
     lines += [f"  {show_op(op, graph.level)}" for op in graph.ops]
@@ -157,9 +158,13 @@ class _Builder:
 
     def build(self, tree: Tree[Token]) -> Graph:
         header, *items = typing.cast(list[Tree[Token]], tree.children)
-        level, name, batch = typing.cast(list[Token], header.children)
+        level, name, batch, pixels = typing.cast(list[Token], header.children)
         graph = Graph(
-            name=self._text(name), level=Level(str(level)), source=self.source, batch=int(self._number(batch))
+            name=self._text(name),
+            level=Level(str(level)),
+            source=self.source,
+            batch=int(self._number(batch)),
+            pixels=self._text(pixels) if pixels is not None else "",
         )
         for item in items:
             getattr(self, f"_{item.data}")(graph, item.children)

@@ -39,7 +39,7 @@ class _Lowering:
 
     def __init__(self, graph: Graph) -> None:
         self.old = graph
-        self.new = Graph(name=graph.name, level=Level.LDFG, source=graph.source, batch=graph.batch)
+        self.new = Graph(name=graph.name, level=Level.LDFG, source=graph.source, batch=graph.batch, pixels=graph.pixels)
         self.names = Names(graph.names())
         self.made: dict[Value, Value] = {}  # dfg value -> ldfg value
         self.views: dict[Value, tuple[Value, View, Movement]] = {}  # dfg value -> base, view of it, the last movement

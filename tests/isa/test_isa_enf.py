@@ -101,6 +101,7 @@ def enfs(draw: st.DrawFn) -> Enf:
         SMALL,
         model_name=draw(_names),
         batch=draw(st.integers(1, 8)),
+        pixels=draw(_names),
         inputs=(ModelTensor(name, dtype, shape),),
         outputs=(ModelTensor(result, "float32", ()),),
         steps=(
@@ -125,6 +126,10 @@ def test_reading_what_was_written_gives_it_back(enf: Enf) -> None:
 def test_the_same_content_is_the_same_bytes() -> None:
     assert write(replace(SMALL)) == DATA
     assert write(replace(SMALL, batch=2)) != DATA
+
+
+def test_a_field_that_holds_its_default_is_left_out() -> None:
+    assert b"pixels" not in DATA and b'"pixels":"--scale 1"' in write(replace(SMALL, pixels="--scale 1"))
 
 
 def test_every_flipped_bit_is_refused() -> None:
@@ -224,6 +229,7 @@ def _with_metadata(metadata: bytes) -> bytes:
         (b'{"batch":' + b"9" * 5000 + b"}", "not JSON: "),
         (b'{"batchh":1}', "top: unknown key 'batchh', near 'batch'"),
         (b'{"batch":1}', "top: no dram_bytes, "),
+        (_metadata(DATA).replace(b',"sram_peak', b',"pixels":"","sram_peak'), "pixels: '' is left out"),
         (b"\xff", "not JSON: "),
         (b"[]", "top: expected an object, got a list"),
         (_metadata(DATA) + b" ", "not the canonical text of its content"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -58,7 +59,7 @@ TOP = 10
 @takes_request
 @force_option
 def command(
-    request: Request, pixels: Pixels, models: tuple[Path, ...], floats: tuple[Path, ...], data: Path,
+    request: Request, pixels: Pixels | None, models: tuple[Path, ...], floats: tuple[Path, ...], data: Path,
     labels: Path | None, task: str | None, decode: str | None, classes: Path | None, label_offset: int,
     nms_iou: float | None, score_threshold: float, limit: int | None, partial: bool, json_file: Path | None,
     html_file: Path | None, top: int, force: bool,
@@ -83,7 +84,9 @@ def command(
         partial=partial, limit=limit,
     )  # fmt: skip
     with Bar() as bar:
-        found = evaluate_files(models, options, floats=floats, request=request, progress=bar)
+        found = evaluate_files(
+            models, options, floats=floats, request=request, progress=bar, told=functools.partial(say, err=True)
+        )
     if json_file is not None:
         outputs.add(json_file, json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n", EVALUATION)
     if html_file is not None:

@@ -49,7 +49,7 @@ TOP = 10
 def command(
     enf: Path,
     inputs: tuple[str, ...],
-    pixels: Pixels,
+    pixels: Pixels | None,
     output: Path | None,
     seed: int,
     trace: Path | None,
@@ -66,7 +66,7 @@ def command(
     binary = enf_file.load(enf)
     npu = machine_of(binary, npu_config)
     session = Session(binary, npu=npu, accelerate=not reference)
-    feeds = read_inputs(session.inputs, files, seed, pixels, functools.partial(say, err=True))
+    feeds = read_inputs(session.inputs, files, seed, pixels, binary.pixels, functools.partial(say, err=True))
     results = session.run(feeds)
     measured = profile_of(binary, npu)
     if output is not None:

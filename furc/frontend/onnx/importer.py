@@ -38,7 +38,7 @@ from furc.frontend.onnx.refusals import refusal
 from furc.frontend.onnx.registry import HANDLERS, MOVES
 from furc.frontend.onnx.rounded_pools import agree_on_shape
 from furc.isolated import Worker
-from furc.onnx.graph import captured
+from furc.onnx.graph import captured, noted_pixels
 from furc.runtime.host_model import GROWING, refusals
 from isa.errors import FurcError, Loc, LowerError, SourceError
 from passes.dfg.check_operators import problems_of
@@ -174,6 +174,7 @@ class Importer(Context[Node]):
         self.told: dict[str, Told] = {}  # of tensors that the host makes
         self.real: dict[Value, Value] = {}  # int8 tensors as the host reads them
         graph = Graph(name=_model_name(model), level=Level.DFG, source=model.source)
+        graph.pixels = noted_pixels(model.proto)
         for name, dtype, shape in model.inputs:
             graph.inputs.append(Value(name, TensorType(shape, dtype)))
         first = model.inputs[0].shape if model.inputs else ()
