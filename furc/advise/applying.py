@@ -12,6 +12,8 @@ from furc.advise.uint8_input import taking_bytes
 from furc.onnx.files import Source, load
 from isa.errors import ConfigError, Loc
 
+SHOWN = 3  # proposals in a hint
+
 
 class Applied(NamedTuple):
     """model: the changed one. before, rest: what was cut off, to run in front of it and behind it."""
@@ -36,12 +38,18 @@ def _chosen(advice: Advice, number: int | None) -> Proposal:
     at = Loc(advice.source)
     changing = [i for i, proposal in enumerate(advice.proposals, 1) if proposal.change.changes_model]
     numbers = ", ".join(map(str, changing))
-    hint = f"--proposal: {numbers} change it" if changing else "leave out --apply to see all proposals"
+    hint = f"--proposal: {numbers} change it"
+    if not changing:
+        hows = (f"{number} is {proposal.change.how}" for number, proposal in enumerate(advice.proposals[:SHOWN], 1))
+        hint = (
+            f"proposals are options of furc compile: {', '.join(hows)}" if advice.proposals else "compile it as it is"
+        )
     if number is not None and not 1 <= number <= len(advice.proposals):
         raise ConfigError("UnknownProposal", f"there are {len(advice.proposals)} proposals, no {number}", at=at,
                           hint=hint)  # fmt: skip
     if number is None and not changing:
-        raise ConfigError("NothingToApply", "no proposal changes the model", at=at, hint=hint)
+        what = "no proposal changes the model" if advice.proposals else "nothing that was tried pays"
+        raise ConfigError("NothingToApply", what, at=at, hint=hint)
     chosen = advice.proposals[(number or changing[0]) - 1]
     if not chosen.change.changes_model:
         what = f"proposal {number} does not change the model: it is {chosen.change.how}"

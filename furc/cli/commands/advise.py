@@ -20,6 +20,7 @@ from furc.output import MODEL, Outputs
 from furc.quantizer import Task
 from furc.report.advice_table import advice_table, closing, considered_table, paragraphs
 from furc.request import Request
+from isa.errors import ConfigError
 
 
 @declare("advise", short_help="What to change in a model, each change compiled and measured.")
@@ -59,13 +60,18 @@ def command(
     options = replace(DECIDES, method=method)
     with Bar() as bar:
         advice = advise(model, request, data=data, task=Task(task), options=options, kinds=kinds, progress=bar)
-    chosen = applied(advice, proposal) if applied_to is not None else None
-    if applied_to is not None and chosen is not None:
-        _write(outputs, applied_to, chosen)  # before the table: whoever reads it may stop early
+    refused: ConfigError | None = None
+    if applied_to is not None:
+        try:
+            _write(outputs, applied_to, applied(advice, proposal))  # before the table: its reader may stop early
+        except ConfigError as error:
+            refused = error  # what was found is shown all the same
     if form == "json":
         click.echo(advice.to_json())
     else:
         _show(advice, everything)
+    if refused is not None:
+        raise refused
 
 
 def _show(advice: Advice, everything: bool) -> None:

@@ -68,8 +68,29 @@ def test_what_is_applied_equals_the_whole(furc: Furc, tailed: onnx.ModelProto) -
 def test_nothing_to_advise_is_said(furc: Furc, models: Path) -> None:
     result = furc("advise", models / "uint8.onnx", "--kind", "uint8_input", "--kind", "cut")
     assert result.stdout.endswith("Nothing to advise: 0 changes were tried, none of them pays (--all lists them)\n")
-    failed = furc("advise", models / "uint8.onnx", "--kind", "cut", "--apply", "out.onnx", exits=1)
-    assert "error[NothingToApply]: " in failed.stderr and not Path("out.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "why", "hint"),
+    [
+        (("--kind", "cut"), "nothing that was tried pays", "compile it as it is"),
+        (("--kind", "target"), "no proposal changes the model",
+         "proposals are options of furc compile: 1 is --target-npu warboy"),
+        (("--kind", "target", "--proposal", 2), "there are 1 proposals, no 2",
+         "proposals are options of furc compile: 1 is --target-npu warboy"),
+        (("--kind", "target", "--proposal", 1, "--format", "json"),
+         "proposal 1 does not change the model: it is --target-npu warboy",
+         "proposals are options of furc compile: 1 is --target-npu warboy"),
+    ],
+)  # fmt: skip
+def test_where_nothing_can_be_applied_the_advice_is_shown_all_the_same(
+    furc: Furc, models: Path, words: tuple[object, ...], why: str, hint: str
+) -> None:
+    model = models / "uint8.onnx"
+    failed = furc("advise", model, *words, "--apply", "out.onnx", exits=1)
+    assert failed.stderr.endswith(f"]: {model}: {why}\n  hint: {hint}\n") and not Path("out.onnx").exists()
+    without = [word for word in words if word not in ("--proposal", 1, 2)]
+    assert failed.stdout == furc("advise", model, *without).stdout
 
 
 def test_wrong_usage(furc: Furc, models: Path) -> None:
