@@ -22,10 +22,11 @@ IR = Graph | Program
 
 
 class Pass(NamedTuple):
-    """A pass and the name that users know it by."""
+    """A pass and the name that users know it by. asked: whether options want it at all."""
 
     name: str
     run: Callable[[Any, CompileOptions], IR]
+    asked: Callable[[CompileOptions], bool] = lambda _: True
 
     @property
     def doc(self) -> str:
@@ -103,8 +104,10 @@ def run_pass(each: Pass, ir: IR, options: CompileOptions, listener: Listener = Q
     """One pass, verified. Raises what the pass raises, or VerifyError where it broke a rule."""
     begin = time.perf_counter()
     listener.running(each.name)
-    result = each.run(ir, options)
-    check(result, options)
+    result = ir
+    if each.asked(options):
+        result = each.run(ir, options)
+        check(result, options)
     listener.passed(each.name, result, time.perf_counter() - begin)
     return result
 

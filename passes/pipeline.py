@@ -48,6 +48,18 @@ class Stage(NamedTuple):
         return self.source if each is self.passes[0] else self.target
 
 
+def _fusing(options: CompileOptions) -> bool:
+    return options.fuse
+
+
+def _hoisting(options: CompileOptions) -> bool:
+    return options.hoist
+
+
+def _overlapping(options: CompileOptions) -> bool:
+    return options.hoist and not options.use_program_loading
+
+
 STAGES: tuple[Stage, ...] = (
     Stage("onnx to dfg", "dfg", "dfg", (
         Pass("fold-transposes", fold_transposes),  # before set-batch: it slices groups of what the host makes
@@ -58,7 +70,7 @@ STAGES: tuple[Stage, ...] = (
     )),
     Stage("dfg to ldfg", "dfg", "ldfg", (
         Pass("to-lowlevel", to_lowlevel),
-        Pass("fuse-tiles", fuse_tiles),  # before splits: what is fused is not joined in DRAM
+        Pass("fuse-tiles", fuse_tiles, _fusing),  # before splits: what is fused is not joined in DRAM
         Pass("split-operators", split_operators),  # before layouts: so that some layout fits
         Pass("insert-pads", insert_pads),  # after splits: a tile pads its own rows
         Pass("assign-layouts", assign_layouts),
@@ -66,15 +78,15 @@ STAGES: tuple[Stage, ...] = (
     Stage("ldfg to cdfg", "ldfg", "cdfg", (
         Pass("insert-commands", insert_commands),  # needs layouts: they decide the packing
         Pass("order-turns", order_turns),  # before addresses: they follow the order
-        Pass("hoist-loads", hoist_loads),  # before addresses: what is loaded early needs room early
+        Pass("hoist-loads", hoist_loads, _hoisting),  # before addresses: what is loaded early needs room early
     )),
     Stage("cdfg to gir", "cdfg", "gir", (
         Pass("place-tensors", place_tensors),  # last of the graphs: every movement must be known
-        Pass("hoist-stores", hoist_stores),  # after addresses: what is stored must not make room too early
+        Pass("hoist-stores", hoist_stores, _hoisting),  # after addresses: what is stored must not make room too early
     )),
     Stage("gir to lir", "gir", "lir", (
         Pass("emit-instructions", emit_instructions),
-        Pass("fill-first", fill_first),  # before tags: waits follow the order
+        Pass("fill-first", fill_first, _overlapping),  # before tags: waits follow the order
         Pass("segment-program", segment_program),  # before tags: loading the next segment takes part in them
         Pass("assign-tags", assign_tags),
     )),

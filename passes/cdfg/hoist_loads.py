@@ -25,11 +25,10 @@ AHEAD = 4  # operators; further ahead, room is taken that others need
 
 def hoist_loads(graph: Graph, options: CompileOptions) -> Graph:
     """Move each load ahead of operators that do not make what it loads."""
-    if options.hoist:
-        ops: list[Op] = []
-        for op in graph.ops:
-            ops.insert(_place(op, ops) if isinstance(op, Load) else len(ops), op)
-        graph.ops = ops
+    ops: list[Op] = []
+    for op in graph.ops:
+        ops.insert(_place(op, ops) if isinstance(op, Load) else len(ops), op)
+    graph.ops = ops
     return graph
 
 

@@ -26,8 +26,6 @@ from passes.options import CompileOptions
 
 def hoist_stores(graph: Graph, options: CompileOptions) -> Graph:
     """Put each store of a whole tensor right behind what makes the tensor."""
-    if not options.hoist:
-        return graph
     stores: dict[Value, list[Op]] = {}
     for op in graph.ops:
         if _moves(op):

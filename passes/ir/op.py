@@ -12,6 +12,7 @@ import typing
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from operator import attrgetter
 from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
 
 from numpy.typing import NDArray
@@ -140,6 +141,11 @@ class Op:
     at_once: ClassVar[bool] = True  # operands and result are in SRAM together
     open_extents: ClassVar[bool] = False  # operands and results may have extents that only a run tells
 
+    _readers: ClassVar[dict[Roles, Callable[[Op], tuple[Value, ...]]]]
+
+    def __init_subclass__(cls) -> None:
+        cls._readers = {}
+
     @property
     def result(self) -> Value:
         """The only result."""
@@ -249,7 +255,7 @@ class Op:
 
     def operands(self) -> tuple[Value, ...]:
         """Every value the op reads, in field order."""
-        return self.held(*fields_in(type(self), OPERANDS))
+        return self._reader(OPERANDS)(self)
 
     def held(self, *held_by: OpField) -> tuple[Value, ...]:
         """The values of some fields, which are operands."""
@@ -264,10 +270,17 @@ class Op:
 
     def reads(self, role: Role) -> tuple[Value, ...]:
         """The operands in a role, in field order."""
-        return self.held(*fields_in(type(self), (role,)))
+        return self._reader((role,))(self)
 
     def activations(self) -> tuple[Value, ...]:
         return self.reads(Role.ACTIVATION)
+
+    @classmethod
+    def _reader(cls, roles: Roles) -> Callable[[Op], tuple[Value, ...]]:
+        """Gives the operands in some roles."""
+        if roles not in cls._readers:
+            cls._readers[roles] = _reader(fields_in(cls, roles))
+        return cls._readers[roles]
 
     def on(self, value: Callable[[Value], Value], results: tuple[Value, ...]) -> Op:
         """A copy that reads and makes other values."""
@@ -348,6 +361,19 @@ def fields_in(cls: type[Op], roles: Roles) -> tuple[OpField, ...]:
     if (cls, roles) not in _IN:
         _IN[cls, roles] = tuple(field for field in op_fields(cls) if field.role in roles)
     return _IN[cls, roles]
+
+
+def _reader(found: tuple[OpField, ...]) -> Callable[[Op], tuple[Value, ...]]:
+    """Gives what some fields hold, which are operands: of most ops so many fields of one value each."""
+    if not found:
+        return lambda _: ()
+    if any(field.kind != "one" for field in found):
+        return lambda op: op.held(*found)
+    first, *others = (field.name for field in found)
+    if not others:
+        return lambda op: (getattr(op, first),)
+    several: Callable[[Op], tuple[Value, ...]] = attrgetter(first, *others)
+    return several
 
 
 def _field(name: str, hint: Any) -> OpField:

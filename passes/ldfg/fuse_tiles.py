@@ -36,7 +36,7 @@ BANDS = 8  # of a group: the first is loaded and the last is joined while nothin
 
 def fuse_tiles(graph: Graph, options: CompileOptions) -> Graph:
     """Replace groups of operators by their bands."""
-    return _Fusing(graph, options).run() if options.fuse else graph
+    return _Fusing(graph, options).run()
 
 
 class _Fusing(Splitting):

@@ -18,9 +18,8 @@ from passes.options import CompileOptions
 
 def fill_first(program: Program, options: CompileOptions) -> Program:
     """Let what re-lays wait until something else than filling comes."""
-    if options.hoist and not options.use_program_loading:
-        for run in program.runs:
-            run.steps = _filled_first(run.steps, options.npu.sram_access_bytes)
+    for run in program.runs:
+        run.steps = _filled_first(run.steps, options.npu.sram_access_bytes)
     return program
 
 

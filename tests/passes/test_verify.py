@@ -87,6 +87,18 @@ def test_a_changed_shape_is_said() -> None:
         run_pass(Pass("cut", cut), graph, options, listener)
 
 
+def test_a_pass_that_is_not_asked_for_is_told_and_not_run() -> None:
+    def fails(graph: Graph, options: CompileOptions) -> Graph:
+        raise AssertionError
+
+    graph = example()
+    listener, options = listening(graph)
+    assert run_pass(Pass("fails", fails, lambda options: options.hoist), graph, options, listener) is graph
+    assert listener.checked == ["fails"]
+    with pytest.raises(AssertionError):
+        run_pass(Pass("fails", fails, lambda options: not options.hoist), graph, options, listener)
+
+
 @pytest.mark.parametrize("batch", [1, 2])
 def test_right_passes_go_through(batch: int) -> None:
     graph = example()
