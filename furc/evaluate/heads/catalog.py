@@ -5,6 +5,4 @@ from __future__ import annotations
 from furc.evaluate.heads import fastestdet, yolov5, yolov8, yolox
 from furc.evaluate.heads.head import Head
 
-HEADS: dict[str, Head] = {
-    "yolox": yolox.HEAD, "yolov5": yolov5.HEAD, "yolov8": yolov8.HEAD, "fastestdet": fastestdet.HEAD,
-}  # fmt: skip
+HEADS: dict[str, Head] = {head.name: head for head in (yolox.HEAD, yolov5.HEAD, yolov8.HEAD, fastestdet.HEAD)}

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from furc.evaluate.heads.head import Candidates, Head, Outputs, Size, corners, grid, rows_of, sigmoid, unfit
+from furc.evaluate.heads.cells import corners, grid, rows_of, sigmoid
+from furc.evaluate.heads.head import Candidates, Head, Outputs, Size, Unfit, of_scale
 
 SHAPES = "the head convolutions [1,1,h,w], [1,4,h,w] and [1,classes,h,w]"
 
 
-def decode(outputs: Outputs, size: Size) -> Candidates:
-    parts = list(outputs)
-    if [output.shape[0] for output in parts[:2]] != [1, 4]:  # in another order than the head's own
-        parts.sort(key=lambda part: {1: 0, 4: 1}.get(part.shape[0], 2))
-    if len(parts) != 3 or any(p.ndim != 3 for p in parts) or (parts[0].shape[0], parts[1].shape[0]) != (1, 4):
-        raise unfit("fastestdet", SHAPES, outputs)
-    objectness, box, classes = parts
+def candidates(outputs: Outputs, size: Size) -> Candidates:
+    if any(output.ndim != 3 for output in outputs):
+        raise Unfit
+    objectness, box, classes = of_scale(outputs, 1, 4)
     rows, columns = objectness.shape[1:]
     x, y = grid(rows, columns)
     across, down = size[1] / columns, size[0] / rows
@@ -30,4 +28,6 @@ def decode(outputs: Outputs, size: Size) -> Candidates:
     return Candidates(boxes, rows_of(sigmoid(objectness) ** 0.6 * shares**0.4))
 
 
-HEAD = Head(decode=decode, iou=0.45, multi_label=False, shapes=SHAPES, source="dog-qiuqiu/FastestDet")
+HEAD = Head(
+    name="fastestdet", reads=candidates, iou=0.45, multi_label=False, shapes=SHAPES, source="dog-qiuqiu/FastestDet"
+)

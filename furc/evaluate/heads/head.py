@@ -1,4 +1,4 @@
-"""What a decoder of a detection head is, and what all of them need."""
+"""What a decoder of a detection head is, and how outputs are told to be its own."""
 
 from __future__ import annotations
 
@@ -29,48 +29,43 @@ Size = tuple[int, int]  # rows and columns of the input
 class Head:
     """How to read a network's outputs, with what its authors' own evaluation does behind them.
 
-    iou: boxes of a class that overlap more are one object. multi_label: a box may be of several classes. shapes: what
-    outputs it takes, in words. source: where that is from.
+    reads: raises Unfit for the outputs of another head. iou: boxes of a class that overlap more are one object.
+    multi_label: a box may be of several classes. shapes: what outputs it takes, in words. source: where that is from.
     """
 
-    decode: Callable[[Outputs, Size], Candidates]
+    name: str
+    reads: Callable[[Outputs, Size], Candidates]
     iou: float
     multi_label: bool
     shapes: str
     source: str
 
-
-def grid(rows: int, columns: int) -> tuple[Float, Float]:
-    """Column and row of every cell, each [rows, columns]."""
-    y, x = np.mgrid[:rows, :columns]
-    return x, y
-
-
-def sigmoid(x: Float) -> Float:
-    return 1 / (1 + np.exp(-np.clip(x, -80, 80)))
-
-
-def corners(x: Float, y: Float, width: Float, height: Float) -> Float:
-    """Boxes [n, 4] from centres and sizes of any one shape."""
-    return np.stack([x - width / 2, y - height / 2, x + width / 2, y + height / 2], -1).reshape(-1, 4)
+    def decode(self, outputs: Outputs, size: Size) -> Candidates:
+        """Raises RunError HeadMismatch."""
+        try:
+            return self.reads(outputs, size)
+        except Unfit:
+            found = ", ".join(str([1, *output.shape]) for output in outputs)
+            raise RunError("HeadMismatch", f"outputs {found} are not those of {self.name}",
+                           hint=f"it takes {self.shapes}; see --decode") from None  # fmt: skip
 
 
-def rows_of(channels_first: Float) -> Float:
-    """[channels, rows, columns] to [rows * columns, channels]."""
-    return channels_first.reshape(channels_first.shape[0], -1).T
+class Unfit(Exception):
+    """The outputs are not what this head has."""
 
 
-def strides(size: Size) -> list[tuple[int, int, int]]:
-    """Stride, rows and columns of the three grids of a YOLO, which whole outputs have one behind the other."""
-    return [(s, -(-size[0] // s), -(-size[1] // s)) for s in (8, 16, 32)]
+def of_scale(outputs: Outputs, *channels: int) -> list[Float]:
+    """The three outputs of one scale in the head's own order: two of so many channels, then the classes. Raises Unfit.
+
+    Where they come in another order, they are told by their channels."""
+    if [output.shape[0] for output in outputs[:2]] != [*channels]:
+        places = {count: place for place, count in enumerate(channels)}
+        outputs = sorted(outputs, key=lambda output: places.get(output.shape[0], 2))
+    if len(outputs) != 3 or [output.shape[0] for output in outputs[:2]] != [*channels]:
+        raise Unfit
+    return list(outputs)
 
 
 def joined(parts: Sequence[Candidates]) -> Candidates:
     boxes, scores = zip(*parts, strict=True)
     return Candidates(np.concatenate(boxes), np.concatenate(scores))
-
-
-def unfit(kind: str, shapes: str, outputs: Outputs) -> RunError:
-    """The outputs are not what this head has."""
-    found = ", ".join(str([1, *output.shape]) for output in outputs)
-    return RunError("HeadMismatch", f"outputs {found} are not those of {kind}", hint=f"it takes {shapes}; see --decode")

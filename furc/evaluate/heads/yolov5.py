@@ -8,19 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from furc.evaluate.heads.head import (
-    Candidates,
-    Float,
-    Head,
-    Outputs,
-    Size,
-    corners,
-    grid,
-    joined,
-    rows_of,
-    sigmoid,
-    unfit,
-)  # fmt: skip
+from furc.evaluate.heads.cells import corners, grid, rows_of, sigmoid
+from furc.evaluate.heads.head import Candidates, Float, Head, Outputs, Size, Unfit, joined
 
 ANCHORS = {  # width and height in pixels, by stride
     8: ((10, 13), (16, 30), (33, 23)),
@@ -30,19 +19,19 @@ ANCHORS = {  # width and height in pixels, by stride
 SHAPES = "the head convolutions [1,3*(5+classes),h,w] of strides 8, 16 and 32, or [1,cells,5+classes]"
 
 
-def decode(outputs: Outputs, size: Size) -> Candidates:
+def candidates(outputs: Outputs, size: Size) -> Candidates:
     if len(outputs) == 1 and outputs[0].ndim == 2 and outputs[0].shape[1] > 5:
         rows = outputs[0]
         return Candidates(corners(*rows[:, :4].T), rows[:, 5:] * rows[:, 4:5])
     if len(outputs) != 3 or any(o.ndim != 3 or o.shape[0] % 3 or o.shape[0] < 18 for o in outputs):
-        raise unfit("yolov5", SHAPES, outputs)
-    return joined([part for output in outputs for part in _of_scale(output, size, outputs)])
+        raise Unfit
+    return joined([part for output in outputs for part in _cells(output, size)])
 
 
-def _of_scale(output: Float, size: Size, outputs: Outputs) -> list[Candidates]:
+def _cells(output: Float, size: Size) -> list[Candidates]:
     stride = round(size[0] / output.shape[1])
     if stride not in ANCHORS:
-        raise unfit("yolov5", SHAPES, outputs)
+        raise Unfit
     x, y = grid(*output.shape[1:])
     found = []
     for raw, (width, height) in zip(np.split(output, 3), ANCHORS[stride], strict=True):
@@ -53,4 +42,4 @@ def _of_scale(output: Float, size: Size, outputs: Outputs) -> list[Candidates]:
     return found
 
 
-HEAD = Head(decode=decode, iou=0.6, multi_label=True, shapes=SHAPES, source="ultralytics/yolov5")
+HEAD = Head(name="yolov5", reads=candidates, iou=0.6, multi_label=True, shapes=SHAPES, source="ultralytics/yolov5")

@@ -8,35 +8,24 @@ from __future__ import annotations
 
 import numpy as np
 
-from furc.evaluate.heads.head import (
-    Candidates,
-    Float,
-    Head,
-    Outputs,
-    Size,
-    corners,
-    grid,
-    joined,
-    rows_of,
-    sigmoid,
-    unfit,
-)
+from furc.evaluate.heads.cells import corners, grid, rows_of, sigmoid
+from furc.evaluate.heads.head import Candidates, Float, Head, Outputs, Size, Unfit, joined
 
 BINS = 16
 SHAPES = "for each stride the head convolutions [1,64,h,w] and [1,classes,h,w], or both in one, or [1,4+classes,cells]"
 
 
-def decode(outputs: Outputs, size: Size) -> Candidates:
+def candidates(outputs: Outputs, size: Size) -> Candidates:
     if len(outputs) == 1 and outputs[0].ndim == 2 and outputs[0].shape[0] > 4:
         return Candidates(corners(*outputs[0][:4]), outputs[0][4:].T)
     if not outputs or any(output.ndim != 3 for output in outputs):
-        raise unfit("yolov8", SHAPES, outputs)
+        raise Unfit
     found = []
     for extents in sorted({output.shape[1:] for output in outputs}, reverse=True):
         parts = _ordered([o for o in outputs if o.shape[1:] == extents])
         part = np.concatenate(parts)
         if len(parts) > 2 or (len(parts) == 2 and parts[0].shape[0] != 4 * BINS) or part.shape[0] <= 4 * BINS:
-            raise unfit("yolov8", SHAPES, outputs)
+            raise Unfit
         found.append(_cells(part, size[0] / extents[0], size[1] / extents[1]))
     return joined(found)
 
@@ -56,4 +45,4 @@ def _cells(part: Float, down: float, across: float) -> Candidates:
     return Candidates(boxes.reshape(-1, 4), rows_of(sigmoid(part[4 * BINS :])))
 
 
-HEAD = Head(decode=decode, iou=0.7, multi_label=True, shapes=SHAPES, source="ultralytics/ultralytics")
+HEAD = Head(name="yolov8", reads=candidates, iou=0.7, multi_label=True, shapes=SHAPES, source="ultralytics/ultralytics")

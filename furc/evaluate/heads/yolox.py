@@ -10,29 +10,17 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from furc.evaluate.heads.head import (
-    Candidates,
-    Float,
-    Head,
-    Outputs,
-    Size,
-    corners,
-    grid,
-    joined,
-    rows_of,
-    sigmoid,
-    strides,
-    unfit,
-)  # fmt: skip
+from furc.evaluate.heads.cells import corners, grid, rows_of, sigmoid, strides
+from furc.evaluate.heads.head import Candidates, Float, Head, Outputs, Size, Unfit, joined, of_scale
 
 SHAPES = "for each stride the head convolutions [1,4,h,w], [1,1,h,w], [1,classes,h,w], or [1,cells,5+classes]"
 
 
-def decode(outputs: Outputs, size: Size) -> Candidates:
+def candidates(outputs: Outputs, size: Size) -> Candidates:
     if len(outputs) == 1 and outputs[0].ndim == 2:
         return _whole(outputs[0], size)
     if not outputs or len(outputs) % 3 or any(output.ndim != 3 for output in outputs):
-        raise unfit("yolox", SHAPES, outputs)
+        raise Unfit
     return joined([_cells(part, size[0] / part.shape[1], size[1] / part.shape[2]) for part in _by_scale(outputs)])
 
 
@@ -40,18 +28,14 @@ def _by_scale(outputs: Outputs) -> Iterator[Float]:
     """[5 + classes, h, w] of each scale, the finest first: box, then scores between 0 and 1."""
     sizes = sorted({output.shape[1:] for output in outputs}, reverse=True)
     for extents in sizes:
-        parts = [output for output in outputs if output.shape[1:] == extents]
-        if [p.shape[0] for p in parts[:2]] != [4, 1]:  # in another order than the head's own: told by their channels
-            parts.sort(key=lambda part: {4: 0, 1: 1}.get(part.shape[0], 2))
-        if len(parts) != 3 or parts[0].shape[0] != 4 or parts[1].shape[0] != 1:
-            raise unfit("yolox", SHAPES, outputs)
-        yield np.concatenate([parts[0], sigmoid(parts[1]), sigmoid(parts[2])])
+        box, *scores = of_scale([output for output in outputs if output.shape[1:] == extents], 4, 1)
+        yield np.concatenate([box, *map(sigmoid, scores)])
 
 
 def _whole(output: Float, size: Size) -> Candidates:
     """The export without decode_in_inference: raw boxes, scores behind their sigmoid."""
     if sum(rows * columns for _, rows, columns in strides(size)) != output.shape[0] or output.shape[1] < 6:
-        raise unfit("yolox", SHAPES, [output])
+        raise Unfit
     found, start = [], 0
     for stride, rows, columns in strides(size):
         part = output[start : start + rows * columns]
@@ -67,4 +51,6 @@ def _cells(part: Float, down: float, across: float) -> Candidates:
     return Candidates(boxes, rows_of(part[5:] * part[4]))
 
 
-HEAD = Head(decode=decode, iou=0.65, multi_label=False, shapes=SHAPES, source="Megvii-BaseDetection/YOLOX")
+HEAD = Head(
+    name="yolox", reads=candidates, iou=0.65, multi_label=False, shapes=SHAPES, source="Megvii-BaseDetection/YOLOX"
+)
