@@ -34,8 +34,7 @@ class Shape4(NamedTuple):
         return self.n * self.c * self.h * self.w
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """Kind and partition. Slice (n_index * ho + ho_index) * co + co_index holds Hi rows of Ci channels: of image
     n_index where images lie apart, else of all images, and n_index is 0."""
 

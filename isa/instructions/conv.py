@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from isa.execute import numerics
@@ -138,7 +136,7 @@ class Conv(Sliding):
     def _partial(self) -> Window:
         """Where the int32 partial sums of a tile lie: as int8 of four times the width, spread like y."""
         y = self.y
-        layout = replace(y.layout, kind=LayoutKind.HCHCW)
+        layout = y.layout._replace(kind=LayoutKind.HCHCW)
         shape = Shape4(y.shape.n, y.layout.co * self.ocn, y.shape.h, 4 * y.shape.w)
         return whole(Place(self.acc.offset, layout, shape))
 

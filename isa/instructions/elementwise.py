@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -125,7 +124,7 @@ class Accumulate(Instruction):
 
 def partial_sums(y: Window, offset: int) -> Window:
     """Where four bytes for each element of y lie, spread like y: as int8 of four times the width."""
-    layout = replace(y.layout, kind=LayoutKind.HCHCW)
+    layout = y.layout._replace(kind=LayoutKind.HCHCW)
     return whole(Place(offset, layout, y.shape._replace(w=4 * y.shape.w)))
 
 

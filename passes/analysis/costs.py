@@ -45,9 +45,10 @@ class Costs:
             signature = self._signed(op)
             self._signature[op] = self._ids.setdefault(signature, len(self._ids))
         key = (self._signature[op], *map(layouts.__getitem__, self.buffers(op)))
-        if key not in self._known:
-            self._known[key] = self._fresh(op, layouts)
-        return self._known[key]
+        cycles = self._known.get(key)
+        if cycles is None:
+            cycles = self._known[key] = self._fresh(op, layouts)
+        return cycles
 
     def _signed(self, op: Op) -> Hashable:
         """What the cost of an op depends on besides layouts: ops that agree here cost alike."""
