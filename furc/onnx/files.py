@@ -8,7 +8,7 @@ If and Loop, functions. All of them are read here, relative to the model's folde
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -18,7 +18,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import AttributeProto, TensorProto, external_data_helper
 
-from furc.onnx.soundness import Placed, checked, tensors_of, walk
+from furc.onnx.soundness import Part, Placed, checked, tensors_of, walk
 from furc.tflite.mark import is_tflite
 from isa.enf import MAGIC
 from isa.errors import FurcError, Loc, SourceError
@@ -49,10 +49,11 @@ def load(model: Source, source: str = "") -> onnx.ModelProto:
     else:
         message = f"a model is a path, bytes or an onnx.ModelProto, not {type(model).__name__}"
         raise SourceError("NotOnnx", message, hint=HINT)
-    for placed in outside(proto, source):
+    parts = list(walk(proto, source))
+    for placed in outside(parts):
         _load(placed, folder)
     _complete(proto)
-    return checked(proto, source)
+    return checked(proto, source, parts)
 
 
 @contextmanager
@@ -103,15 +104,15 @@ def data_files(path: Path) -> list[Path]:
         model = onnx.ModelProto.FromString(data)
     except (DecodeError, RecursionError) as error:
         raise ValueError("not an ONNX model") from error
-    locations = sorted({_location(placed.tensor) for placed in outside(model)})
+    locations = sorted({_location(placed.tensor) for placed in outside(walk(model, ""))})
     if not all(map(_stays_inside, locations)):
         raise ValueError("data outside the folder of the model")
     return [path.parent / location for location in locations]
 
 
-def outside(model: onnx.ModelProto, source: str = "") -> Iterator[Placed]:
-    """Every tensor of the model whose data is in another file, and where it stands."""
-    for placed in tensors_of(walk(model, source)):
+def outside(parts: Iterable[Part]) -> Iterator[Placed]:
+    """Every tensor of a model whose data is in another file, and where it stands."""
+    for placed in tensors_of(parts):
         if external_data_helper.uses_external_data(placed.tensor):
             yield placed
 

@@ -7,9 +7,8 @@ at, the bodies of control flow and functions too: a damaged file is told by what
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import onnx
@@ -42,20 +41,25 @@ class Part(NamedTuple):
     at: Loc
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """A tensor, and where it is."""
+class Placed(NamedTuple):
+    """A tensor, and what it is of which graph or node."""
 
     tensor: onnx.TensorProto
-    at: Loc
+    what: str
+    of: Loc
+
+    @property
+    def at(self) -> Loc:
+        return Loc(self.of.source, self.of.nodes, self.what)
 
 
-def checked(proto: onnx.ModelProto, source: str = "") -> onnx.ModelProto:
-    """The model itself; dimensions that are no counts (some exporters write -1 for "open") are forgotten.
+def checked(proto: onnx.ModelProto, source: str = "", parts: Sequence[Part] = ()) -> onnx.ModelProto:
+    """The model itself; dimensions that are no counts (some exporters write -1 for "open") are forgotten. parts: what
+    `walk` gives, where somebody has walked already.
 
     Raises SourceError InvalidGraph or TensorTooLarge with the file, the node and the tensor.
     """
-    parts = list(walk(proto, source))
+    parts = parts or list(walk(proto, source))
     _check_names(proto, Loc(source))
     for part in parts:
         if isinstance(part.content, onnx.GraphProto):
@@ -127,7 +131,7 @@ def tensors_of(parts: Iterable[Part]) -> Iterator[Placed]:
     for content, at in parts:
         if isinstance(content, onnx.GraphProto):
             for tensor in content.initializer:
-                yield Placed(tensor, _detailed(at, f"initializer '{_shown(tensor.name)}'"))
+                yield Placed(tensor, f"initializer '{_shown(tensor.name)}'", at)
             for sparse in content.sparse_initializer:
                 yield from _sparse(sparse, at, f"sparse initializer '{_shown(sparse.values.name)}'")
         else:
@@ -137,17 +141,17 @@ def tensors_of(parts: Iterable[Part]) -> Iterator[Placed]:
                     continue
                 what = f"attribute '{_shown(attribute.name)}'"
                 if attribute.HasField("t"):
-                    yield Placed(attribute.t, _detailed(at, what))
+                    yield Placed(attribute.t, what, at)
                 for tensor in attribute.tensors:
-                    yield Placed(tensor, _detailed(at, what))
+                    yield Placed(tensor, what, at)
                 for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
                     if sparse.HasField("values"):
                         yield from _sparse(sparse, at, what)
 
 
 def _sparse(sparse: onnx.SparseTensorProto, at: Loc, what: str) -> Iterator[Placed]:
-    yield Placed(sparse.values, _detailed(at, what))
-    yield Placed(sparse.indices, _detailed(at, what))
+    yield Placed(sparse.values, what, at)
+    yield Placed(sparse.indices, what, at)
 
 
 def _detailed(at: Loc, detail: str) -> Loc:

@@ -11,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from furc.onnx import files
+from furc.onnx.soundness import walk
 from furc.quantizer import optimize_model
 from isa.errors import SourceError
 
@@ -65,8 +66,8 @@ def test_data_is_read_from_the_models_folder(
     (tmp_path / "model" / "m.onnx").write_bytes(make().SerializeToString())
     monkeypatch.chdir(tmp_path / "elsewhere")
     loaded = files.load(tmp_path / "model" / "m.onnx")
-    assert not list(files.outside(loaded))
-    assert list(files.outside(make())) and VALUES.tobytes() in loaded.SerializeToString()
+    assert not list(files.outside(walk(loaded, "")))
+    assert list(files.outside(walk(make(), ""))) and VALUES.tobytes() in loaded.SerializeToString()
 
 
 @pytest.mark.parametrize("location", ["../w.bin", "/etc/passwd", "C:\\w.bin", "a/../../w.bin", ""])
