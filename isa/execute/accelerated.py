@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from isa.execute import lookup, max_pool, pad_part, qlinear_binary, relay
+from isa.execute import average_pool, lookup, max_pool, pad_part, qlinear_binary, relay
 from isa.execute.conv_group import ConvGroup, group_convolutions
 from isa.execute.failure import CANNOT_RUN, cannot_run
 from isa.execute.forwarding import ForwardingMachine
@@ -17,7 +17,7 @@ from isa.execute.fusion import fused
 from isa.execute.lifetimes import lifetimes
 from isa.execute.parts import Fused, Item, Part
 from isa.execute.qlinear_conv import is_exact
-from isa.instructions import Add, Instruction, Load, Max, MaxPool, Min, Move, Mul, Pad, Store, Table
+from isa.instructions import Add, AveragePool, Instruction, Load, Max, MaxPool, Min, Move, Mul, Pad, Store, Table
 from isa.machine import Machine
 from isa.npu import NpuConfig
 
@@ -43,6 +43,7 @@ PARTS: dict[type[Instruction], Callable[[Any], Part | None]] = {
     Max: qlinear_binary.prepare,
     Min: qlinear_binary.prepare,
     MaxPool: max_pool.prepare,
+    AveragePool: average_pool.prepare,
     Pad: pad_part.prepare,
 }
 # The same for what is faster in NumPy, by itself.
@@ -66,6 +67,7 @@ class Accelerated:
 
     def run(self, machine: Machine) -> None:
         """Execute every item in order. Raises RunError where one cannot run."""
+        forwarding = machine if isinstance(machine, ForwardingMachine) else None
         for item, dead in zip(self.items, self.dead or [()] * len(self.items), strict=True):
             try:
                 item.run(machine)
@@ -73,8 +75,8 @@ class Accelerated:
                 culprit = item.instructions[-1]
                 index = next(i for i, instruction in enumerate(self.program) if instruction is culprit)
                 raise cannot_run(index, culprit, error) from error
-            if isinstance(machine, ForwardingMachine):
-                machine.release(dead)
+            if dead and forwarding:
+                forwarding.release(dead)
 
 
 def item_of(work: Instruction | ConvGroup) -> Item:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from isa.execute import numerics
 from isa.execute.kernel_form import UInt8
-from isa.execute.kernel_graph import KernelGraph
+from isa.execute.kernel_graph import KernelGraph, Pads
 from isa.execute.lookup import clamped
 from isa.execute.qlinear_conv import Contraction, emit_conv, onnx_pads
 from isa.instructions import Conv, Instruction, LoadTable, Preload, Unit
@@ -39,13 +40,13 @@ class Tile(NamedTuple):
     conv_at: int
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False)
 class ConvGroup:
     """All tiles of one convolution in order: a part (isa/execute/parts.py)."""
 
     tiles: list[Tile] = field(default_factory=list)
-    _packed: Int8 | None = None
-    _contraction: Contraction | None = None  # out of what was packed
+    _loaded: Int8 | None = None  # what the region held
+    _contraction: Contraction | None = None  # out of it
 
     @property
     def conv(self) -> Conv:
@@ -67,9 +68,9 @@ class ConvGroup:
     def looks_up(self) -> bool:
         return bool(self.conv.lookup)
 
-    @property
+    @cached_property
     def feeds_itself(self) -> bool:
-        """Where ONNX has no such padding, or where a tile sees nothing but padding."""
+        """Where ONNX has no such padding, or where a tile sees nothing but padding. Asked when all tiles are there."""
         geometry, (_, used) = self.conv.geometry, self._pads()
         return geometry.up != 1 or geometry.pad_top < 0 or geometry.pad_left < 0 or min(used) < 1
 
@@ -79,11 +80,13 @@ class ConvGroup:
         return first.src, first.start, max(tile.preload.start + tile.preload.tile_bytes for tile in self.tiles)
 
     def bind(self, machine: Machine) -> bool:
-        region, start, stop = self.region()
-        packed = machine.striped(region)[start:stop]
-        if self._packed is not None and _same_bytes(packed, self._packed):
+        loaded = machine.striped(self.tiles[0].preload.src)
+        if loaded is self._loaded and not loaded.flags.writeable:  # of what nobody can write, nobody asks the bytes
             return False
-        self._packed, self._contraction = packed, self._unpacked(packed)
+        _, start, stop = self.region()
+        if self._loaded is not None and np.array_equal(loaded[start:stop], self._loaded[start:stop]):
+            return False
+        self._loaded, self._contraction = loaded, self._unpacked(loaded[start:stop])
         return True
 
     def feed(self, x: UInt8) -> UInt8:
@@ -108,7 +111,7 @@ class ConvGroup:
             return None
         return clamped(machine.tables[self.conv.tbank].copy(), self.conv.lo, self.conv.hi)  # others load the bank
 
-    def _pads(self) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
+    def _pads(self) -> tuple[Pads, tuple[int, int]]:
         x, y = self.conv.x.shape, self.conv.y.shape
         return onnx_pads(self.conv.geometry, (x.h, x.w), (y.h, y.w))
 
@@ -218,11 +221,3 @@ def _undisturbed(group: ConvGroup, program: Sequence[Instruction], access_bytes:
         if isinstance(insn, LoadTable) and conv.lookup and insn.bank == conv.tbank:
             return False
     return True
-
-
-def _same_bytes(a: Int8, b: Int8) -> bool:
-    """Whether two runs of bytes are equal: known without looking where they are the same memory that none can write."""
-    same_memory = a.size == b.size and a.ctypes.data == b.ctypes.data
-    if same_memory and not a.flags.writeable and not b.flags.writeable:
-        return True
-    return np.array_equal(a, b)

@@ -22,6 +22,7 @@ class ForwardingMachine(Machine):
         self._flow = flow
         self._tensors = Tensors()
         self._loaded: dict[SramRange, Int8] = {}
+        self._constants: dict[DramRange, Int8] = {}
 
     def read(self, window: Window) -> Int8:
         return machine_form(self.fetch(window))
@@ -67,11 +68,13 @@ class ForwardingMachine(Machine):
         return whole_tensor(window) in self._flow.overwrites
 
     def read_dram_bytes(self, span: DramRange) -> Int8:
-        """Consecutive bytes, as a view that cannot be written where nothing else writes them either."""
-        data = super().read_dram_bytes(span)
-        if span.address + span.bytes <= self._flow.constant:
-            data.flags.writeable = False
-        return data
+        """Consecutive bytes, as a view: where nothing writes them, always as the same one, which cannot be written."""
+        if span.address + span.bytes > self._flow.constant:
+            return super().read_dram_bytes(span)
+        if span not in self._constants:
+            self._constants[span] = super().read_dram_bytes(span)
+            self._constants[span].flags.writeable = False
+        return self._constants[span]
 
     def striped(self, span: SramRange) -> Int8:
         """What was loaded into a range: not its bytes behind that."""

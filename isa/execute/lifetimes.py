@@ -15,25 +15,31 @@ from numpy.typing import NDArray
 
 from isa.instructions import Conv, Instruction, LoadTable, LoadWeights, Preload
 from isa.instructions.weights import TABLE_BYTES
-from isa.layout import Place, Window
+from isa.layout import Place, Window, whole
 from isa.operands import Operand, OperandValue, Range, Role, SramRange, sram_bytes
 
 
 def lifetimes(items: Sequence[Sequence[Instruction]], access_bytes: int) -> list[tuple[Place, ...]] | None:
-    """For each item of work, the places that nothing reads or writes after it; None for a program that is not tidy.
+    """For each item of work, the places that nothing reads after it before all of them is written anew; None for a
+    program that is not tidy.
 
     An item is one instruction, or the tiles of a whole convolution with their preloads."""
     state, last = _State(access_bytes), dict[Place, int]()
+    dead: list[list[Place]] = [[] for _ in items]
     for index, instructions in enumerate(items):
         if len(instructions) == 1 and _comes_in_pieces(instructions[0]):
             return None
         reads, writes = _accesses(instructions)
         if not all(map(state.knows, reads)):
             return None
+        last |= {access.what.place: index for access in reads if isinstance(access.what, Window)}
         for access in writes:
             state.write(access)
-        last |= {access.what.place: index for access in (*reads, *writes) if isinstance(access.what, Window)}
-    dead: list[list[Place]] = [[] for _ in items]
+            if isinstance(access.what, Window):
+                place = access.what.place
+                if access.what == whole(place) and last.get(place, index) < index:
+                    dead[last[place]].append(place)
+                last[place] = index
     for place, index in last.items():
         dead[index].append(place)
     return [tuple(places) for places in dead]

@@ -8,7 +8,7 @@ import numpy as np
 
 from isa.execute import numerics
 from isa.execute.forwarding import fetch, keep
-from isa.execute.kernel_form import UInt8, plus_128
+from isa.execute.kernel_form import UInt8, contiguous, plus_128
 from isa.execute.numerics import Int8
 from isa.instructions import Instruction, Table
 from isa.machine import Machine
@@ -39,5 +39,5 @@ class TableKernel:
         return (self.table,)
 
     def run(self, machine: Machine) -> None:
-        x = np.ascontiguousarray(fetch(machine, self.table.x))
+        x = contiguous(fetch(machine, self.table.x))
         keep(machine, self.table.y, look_up(x, machine.tables[self.table.tbank]))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from isa.execute.kernel_graph import KernelGraph
+from isa.execute.kernel_graph import KernelGraph, Padded
 from isa.execute.simple_part import SimplePart
 from isa.instructions import Pad
 
@@ -20,10 +18,9 @@ class PadPart(SimplePart):
 
     def emit(self, graph: KernelGraph, xs: Sequence[str]) -> str:
         pad, x, y = self.pad, self.pad.x.shape, self.pad.y.shape
-        before = [0, pad.dh, pad.dw, pad.dc]
-        after = [0, y.h - x.h - pad.dh, y.w - x.w - pad.dw, y.c - x.c - pad.dc]
-        value = graph.constant(np.uint8(pad.value + 128))
-        return graph.add("Pad", [*xs, graph.constant(np.array([*before, *after])), value])
+        [source], before = xs, (0, pad.dh, pad.dw, pad.dc)
+        after = (0, y.h - x.h - pad.dh, y.w - x.w - pad.dw, y.c - x.c - pad.dc)
+        return graph.pad(Padded(source, before, after, pad.value))
 
 
 def prepare(pad: Pad) -> PadPart | None:

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
-
 from isa.execute.forwarding import fetch, keep
-from isa.execute.kernel_form import UInt8
+from isa.execute.kernel_form import UInt8, contiguous
 from isa.execute.kernel_graph import KernelGraph, run
 from isa.execute.lookup import look_up
 from isa.instructions import Instruction
@@ -99,7 +97,7 @@ class Fused:
         self._tables[index] = part.table(machine)
         for window, source in zip(part.reads, self.sources[index], strict=True):
             if source is None:
-                self._held.append(np.ascontiguousarray(part.feed(fetch(machine, window))))
+                self._held.append(contiguous(part.feed(fetch(machine, window))))
 
     def finish(self, machine: Machine) -> None:
         """Compute, and write what is kept."""

@@ -15,7 +15,7 @@ import numpy as np
 from isa import ort
 from isa.execute import numerics
 from isa.execute.kernel_form import kernel_form, machine_form
-from isa.execute.kernel_graph import KernelGraph, run
+from isa.execute.kernel_graph import KernelGraph, Pads, run
 from isa.execute.numerics import Float32, Geometry, Int8, Int32
 
 
@@ -31,8 +31,10 @@ class Contraction(NamedTuple):
     groups: int = 1
 
 
-def emit_conv(graph: KernelGraph, x: str, c: Contraction, geometry: Geometry, pads: tuple[int, int, int, int]) -> str:
-    """Add a convolution. pads: rows above, columns left, rows below, columns right."""
+def emit_conv(graph: KernelGraph, x: str, c: Contraction, geometry: Geometry, pads: Pads) -> str:
+    """Add a convolution, which does what x is padded with by itself where that is its zero point."""
+    x, more = graph.unpadded(x, c.zx)
+    pads = (pads[0] + more[0], pads[1] + more[1], pads[2] + more[2], pads[3] + more[3])
     channels, one = len(c.weights), graph.constant(np.float32(1))
     inputs = [
         x, one, graph.constant(np.uint8(c.zx + 128)), graph.constant(np.ascontiguousarray(c.weights)),
@@ -45,9 +47,7 @@ def emit_conv(graph: KernelGraph, x: str, c: Contraction, geometry: Geometry, pa
     )  # fmt: skip
 
 
-def onnx_pads(
-    g: Geometry, size: tuple[int, int], out: tuple[int, int]
-) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
+def onnx_pads(g: Geometry, size: tuple[int, int], out: tuple[int, int]) -> tuple[Pads, tuple[int, int]]:
     """ONNX pads (top, left, bottom, right), and how much of the input they leave in use."""
     ends, used = [], []
     for extent, o, k, s, d, before in zip(

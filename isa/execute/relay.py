@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from isa.execute.forwarding import ForwardingMachine, fetch, keep
+from isa.execute.kernel_form import contiguous
 from isa.instructions import Instruction, Load, Move, Store
 from isa.layout import Shape4
 from isa.machine import Machine
@@ -44,10 +45,10 @@ class MoveKernel:
         return (self.move,)
 
     def run(self, machine: Machine) -> None:
-        source, y = np.ascontiguousarray(fetch(machine, self.move.x)).reshape(-1), self.move.y
+        source, y = contiguous(fetch(machine, self.move.x)).reshape(-1), self.move.y
         view = np.lib.stride_tricks.as_strided(source[self.start :], self.sizes, self.steps)
         n, c, h, w = y.shape
-        keep(machine, y, np.ascontiguousarray(view).reshape(n, h, w, c))
+        keep(machine, y, contiguous(view).reshape(n, h, w, c))
 
 
 @dataclass(frozen=True, slots=True)

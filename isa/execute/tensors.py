@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from isa.execute.kernel_form import UInt8
+from isa.execute.kernel_form import UInt8, contiguous, runs
 from isa.layout import Box, Place
 from isa.operands import DramWindow
 
@@ -30,7 +30,7 @@ class Tensors:
         n, c, h, w = tensor.shape
         if values.shape == (n, h, w, c):
             self.drop((tensor,))
-            held = self._arrays[tensor] = np.ascontiguousarray(values)
+            held = self._arrays[tensor] = contiguous(values)
             self._filling.pop(id(_memory(held)), None)
         else:
             self._fill(tensor, box, values)
@@ -40,10 +40,14 @@ class Tensors:
         if held is None or id(held) not in self._filling:
             own = np.empty((n, h, w, c), np.uint8)
             if held is not None:
-                own[...] = held
+                runs(own)[...] = runs(held)
             self._arrays[tensor] = held = own
             self._filling[id(own)] = tensor
-        held[_spans(box)] = values
+        part = held[_spans(box)]
+        if part.shape == values.shape:
+            runs(part)[...] = runs(values)
+        else:  # of a hostile file: NumPy repeats or refuses, as the machine does
+            part[...] = values
 
     def drop(self, tensors: Iterable[Tensor]) -> None:
         """Forget tensors; those that there are not, too."""

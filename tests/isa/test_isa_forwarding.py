@@ -37,6 +37,21 @@ def test_a_tidy_program_lets_go_of_what_nothing_reads_any_more() -> None:
     assert dead(LOADW, LOADT, LOAD, TABLE, STORE) == [(), (), (), (X.place,), (Y.place,)]
 
 
+def test_what_is_written_anew_is_let_go_of_before() -> None:
+    assert dead(LOAD, Store(src=X, dst=OUT), LOADW, LOAD, Store(src=X, dst=OUT)) == [
+        (), (X.place,), (), (), (X.place,),
+    ]  # fmt: skip
+
+
+def test_what_is_written_anew_in_part_is_not() -> None:
+    store = Store(src=X, dst=OUT)
+    assert dead(LOAD, store, Load(src=HALF, dst=TOP), store) == [(), (), (), (X.place,)]
+
+
+def test_a_place_that_is_read_and_written_at_once_stays() -> None:
+    assert dead(LOADW, LOADT, LOAD, Table(x=X, y=X), Store(src=X, dst=OUT)) == [(), (), (), (), (X.place,)]
+
+
 def test_a_place_may_be_written_in_parts() -> None:
     rest = Box(0, 1, 0, 4, 4, 4)
     bottom = Load(src=DramWindow(0, LayoutKind.HCHCW, SHAPE, rest), dst=Window(X.place, rest))

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import onnx
 import pytest
 
+from isa import ort
 from isa.execute.accelerated import Accelerated
 from isa.execute.dram_flow import DramFlow
 from isa.execute.forwarding import ForwardingMachine
 from isa.execute.fusion import Member
-from isa.instructions import Add, Instruction, Load, MaxPool, Pad, Store, Table
+from isa.instructions import Add, AveragePool, Instruction, Load, MaxPool, Pad, Store, Table
 from isa.interpreter import execute
 from isa.layout import Box, Layout, LayoutKind, Place, Shape4, Window, whole
 from isa.machine import Machine
@@ -88,3 +90,45 @@ def test_a_pad_may_be_part_of_it() -> None:
     fast.run(forwarding)
     execute(program, plain)
     assert np.array_equal(forwarding.read_dram(out), plain.read_dram(out))
+
+
+LARGE = whole(Place(4 * BYTES, LAYOUT, Shape4(1, 4, 10, 10)))
+DEEP = whole(Place(4 * BYTES, LAYOUT, Shape4(1, 5, 8, 8)))
+LARGE_OUT, DEEP_OUT = (DramWindow(2048, LayoutKind.HCHCW, x.place.shape, x.box) for x in (LARGE, DEEP))
+
+
+def mean(x: Window, y: Window, size: int) -> AveragePool:
+    return AveragePool(x=x, y=y, kh=size, kw=size, sx=0.5, sy=0.25, zx=-7, zy=3)
+
+
+@pytest.mark.parametrize(
+    ("program", "pads"),
+    [
+        ((LOAD, Pad(x=A, y=LARGE, dh=1, dw=2, value=-7), mean(LARGE, B, 3), store(B)), 0),
+        ((LOAD, Pad(x=A, y=LARGE, dh=1, dw=2, value=-8), mean(LARGE, B, 3), store(B)), 1),
+        ((LOAD, Pad(x=A, y=LARGE, dh=1, dw=2, value=-7), mean(LARGE, B, 3), store(LARGE, LARGE_OUT), store(B)), 1),
+        ((LOAD, Pad(x=A, y=LARGE, dh=1, dw=2, value=-7), mean(LARGE, B, 3), pool(LARGE, LARGE),
+          store(LARGE, LARGE_OUT), store(B)), 1),
+        ((LOAD, Pad(x=A, y=DEEP, dc=1, value=-7), AveragePool(x=DEEP, y=DEEP, kh=3, kw=3, pt=1, pl=1, padded=1,
+          zx=-7, sx=1.0, sy=2.0), store(DEEP, DEEP_OUT)), 1),
+    ],
+    ids=["zero-point", "another-value", "stored", "read-twice", "of-channels"],
+)  # fmt: skip
+def test_kernels_pad_by_themselves_where_nobody_else_sees_it(
+    program: Sequence[Instruction], pads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models, kernels = list[onnx.ModelProto](), ort.kernels
+
+    def seen(model: bytes, *, few: int = 0) -> object:
+        models.append(onnx.load_from_string(model))
+        return kernels(model, few=few)
+
+    monkeypatch.setattr(ort, "kernels", seen)
+    forwarding, plain = ForwardingMachine(NPU, 4096, FLOW), Machine(NPU, 4096)
+    for machine in (forwarding, plain):
+        machine.write_dram(IN, np.random.default_rng(0).integers(-128, 128, SHAPE, np.int8))
+    Accelerated(program, NPU).run(forwarding)
+    execute(program, plain)
+    for stored in (insn for insn in program if isinstance(insn, Store)):
+        assert np.array_equal(forwarding.read_dram(stored.dst), plain.read_dram(stored.dst))
+    assert [node.op_type for model in models for node in model.graph.node].count("Pad") == pads

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,7 +13,7 @@ from isa.execute import numerics
 from isa.execute.accelerated import AsItIs, item_of
 from isa.execute.numerics import BinaryKind, BinaryScales
 from isa.execute.parts import Fused
-from isa.instructions import Add, Max, MaxPool, Min, Mul
+from isa.instructions import Add, AveragePool, Max, MaxPool, Min, Mul
 from isa.layout import Layout, LayoutKind, Place, Shape4, whole
 from isa.machine import Machine
 from isa.npu import target
@@ -59,3 +61,42 @@ def test_every_pair_of_values_is_as_the_reference_has_it(
 def test_pools_that_could_see_padding_alone_are_left_as_they_are(operands: dict[str, int], kernel: type) -> None:
     x, y = (whole(Place(offset, LAYOUT, Shape4(1, 4, size, size))) for offset, size in ((0, 8), (4096, 6)))
     assert type(item_of(MaxPool(x=x, y=y, **operands))) is kernel
+
+
+@pytest.mark.parametrize(
+    ("operands", "kernel"),
+    [
+        ({"kh": 3, "kw": 3}, Fused),
+        ({"kh": 2, "kw": 4, "sh": 2, "dw": 2}, Fused),
+        ({"kh": 8, "kw": 8}, Fused),
+        ({"kh": 3, "kw": 3, "pt": 1, "pl": 1, "padded": 1}, Fused),
+        ({"kh": 3, "kw": 3, "pt": 1, "pl": 1}, AsItIs),
+        ({"kh": 3, "kw": 3, "pt": -1, "padded": 1}, AsItIs),
+        ({"kh": 9, "kw": 9, "pt": 1, "pl": 1, "padded": 1}, AsItIs),
+        ({"kh": 3, "kw": 3, "sy": 2.0**-149, "sx": 2.0**100}, AsItIs),
+    ],
+    ids=["plain", "sliding", "all-of-it", "padded", "of-fewer", "cropped", "larger-than-all", "not-finite"],
+)
+@settings(max_examples=20, deadline=None)
+@given(scales=st.tuples(SCALE, SCALE), zeros=st.tuples(ZERO, ZERO), seed=st.integers(0, 99))
+def test_means_of_as_many_elements_are_convolutions(
+    operands: dict[str, int | float], kernel: type, scales: tuple[float, float], zeros: tuple[int, int], seed: int
+) -> None:
+    where: dict[str, Any] = {"sx": scales[0], "sy": scales[1], "zx": zeros[0], "zy": zeros[1], "hi": 100, **operands}
+    x = whole(Place(0, LAYOUT, Shape4(2, 5, 8, 8)))
+    reach = AveragePool(x=x, y=x, **where)
+    rows, columns = (
+        (8 + (2 if where.get("padded") else 0) * where.get(pad, 0) - (k - 1) * d - 1) // s + 1
+        for k, s, d, pad in ((reach.kh, reach.sh, reach.dh, "pt"), (reach.kw, reach.sw, reach.dw, "pl"))
+    )
+    y = whole(Place(4096, LAYOUT, Shape4(2, 5, rows, columns)))
+    insn = AveragePool(x=x, y=y, **where)
+    assert type(item_of(insn)) is kernel
+    results = []
+    for run in (item_of(insn).run, insn.execute):
+        machine = Machine(NPU, 64)
+        machine.write(x, np.random.default_rng(seed).integers(-128, 128, x.shape, np.int8))
+        with np.errstate(all="ignore"):
+            run(machine)
+        results.append(machine.read(y))
+    assert np.array_equal(results[0], results[1])
