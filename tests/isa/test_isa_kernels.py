@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isa.execute import numerics
+from isa.execute import numerics, qlinear_binary
 from isa.execute.accelerated import AsItIs, item_of
+from isa.execute.kernel_graph import KernelGraph
 from isa.execute.numerics import BinaryKind, BinaryScales
 from isa.execute.parts import Fused
 from isa.instructions import Add, AveragePool, Max, MaxPool, Min, Mul
@@ -20,6 +22,7 @@ from isa.npu import target
 
 NPU = target("warboy")
 LAYOUT = Layout(LayoutKind.HCHCW, 1, 1)
+ROW = whole(Place(0, LAYOUT, Shape4(1, 1, 1, 256)))
 SCALE = st.floats(2**-10, 4.0, width=32)
 ZERO = st.integers(-128, 127)
 BINARY = {"add": Add, "mul": Mul, "max": Max, "min": Min}
@@ -45,6 +48,22 @@ def test_every_pair_of_values_is_as_the_reference_has_it(
     item.run(machine)
     wanted = BinaryScales(sa=sa, sb=sb, sy=sy, za=za, zb=zb, zy=zy, lo=-120)
     assert np.array_equal(machine.read(y), numerics.binary(kind, a, b, wanted))
+
+
+@pytest.mark.parametrize(
+    "scales",
+    [
+        BinaryScales(sa=0.04618600010871887, za=3, sb=0.01930713839828968, zb=-128, sy=0.027940545231103897, zy=-128),
+        BinaryScales(sa=0.21312741935253143, za=-5, sb=0.09059405326843262, zb=-128, sy=0.1513630896806717, zy=-128),
+    ],
+    ids=["one-ulp", "two-ulps"],
+)
+def test_a_sum_that_rounds_otherwise_in_one_pair_has_a_neighbour_that_does_not(scales: BinaryScales) -> None:
+    insn = Add(a=ROW, b=ROW, y=ROW, sa=scales.sa, za=scales.za, sb=scales.sb, zb=scales.zb, sy=scales.sy, zy=scales.zy)
+    part, graph = qlinear_binary.prepare(insn), Mock(KernelGraph)
+    assert part is not None
+    part.emit(graph, ["a", "b"])
+    assert [call.args[0] for call in graph.add.call_args_list] == ["QLinearAdd"]
 
 
 @pytest.mark.parametrize(
