@@ -17,13 +17,13 @@ from furc.profiling.host import nanoseconds
 from furc.quantizer.calibrated import is_calibrated
 from furc.quantizer.editor import retype_inputs
 from furc.quantizer.optimize import optimize_graph
+from furc.quantizer.scheme import any_ranges
 from furc.quantizer.with_ranges import written
 from furc.request import Request
 from isa.errors import LowerError, QuantizeError
 from isa.npu import NS_PER_MS, NpuConfig
 from passes.analysis.host_share import operators_of
 
-ANY_RANGE = (-1.0, 1.0)
 PES_OF_A_CARD = 2
 TOO_LONG, NO_INTEGERS = "InsufficientInstructionMemory", "NothingToQuantize"
 
@@ -74,9 +74,8 @@ def int8_for_timing(model: onnx.ModelProto, input_dtype: str = "float32") -> onn
 
 def _with_any_ranges(graph: Graph, input_dtype: str) -> onnx.ModelProto | None:
     """A float model in INT8; None where all of it is for the host."""
-    names = [*graph.inputs, *(name for node in graph.nodes for name in node.outputs)]
     try:
-        return written(graph, dict.fromkeys(names, ANY_RANGE), "qdq", input_dtype)
+        return written(graph, any_ranges(graph), "qdq", input_dtype)
     except QuantizeError as error:
         if error.name != NO_INTEGERS:
             raise

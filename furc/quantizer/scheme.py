@@ -20,6 +20,8 @@ from furc.quantizer.operators import FIXED_RANGES, data_inputs, fused_clamp, is_
 from furc.quantizer.optimize.plain_ops import clip_bounds
 from isa.errors import Loc, QuantizeError
 
+ANY_RANGE = (-1.0, 1.0)
+
 
 @dataclass(frozen=True, slots=True)
 class Scheme:
@@ -34,6 +36,11 @@ def choose_grids(graph: Graph, ranges: Mapping[str, Range]) -> Scheme:
     leader = _leaders(graph, quantized_tensors(graph))
     led = {name: grid(*_range(graph, ranges, name)) for name in dict.fromkeys(leader.values())}
     return Scheme({name: led[first] for name, first in leader.items()}, leader)
+
+
+def any_ranges(graph: Graph) -> dict[str, Range]:
+    """One range for every tensor: enough for timing, which does not depend on ranges."""
+    return dict.fromkeys(activations(graph), ANY_RANGE)
 
 
 def quantized_tensors(graph: Graph) -> list[str]:

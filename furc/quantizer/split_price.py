@@ -12,7 +12,7 @@ import onnx
 from furc.machine import DEFAULT_TARGET
 from furc.onnx.graph import Graph
 from furc.quantizer.qdq import write_qdq
-from furc.quantizer.scheme import choose_grids
+from furc.quantizer.scheme import any_ranges, choose_grids
 from furc.quantizer.split_channels import Chain, divide
 from isa.errors import FurcError
 from isa.npu import NS_PER_MS, target
@@ -20,7 +20,6 @@ from passes.ir.lir import Program
 from passes.pipeline import lower
 from passes.plan import program_cycles
 
-ANY_RANGE = (-1.0, 1.0)  # timing does not depend on ranges
 CONFIG = {"use_program_loading": True}
 
 
@@ -90,8 +89,7 @@ def _edge_ms(graph: Graph) -> float:
 
 
 def _quantized(graph: Graph) -> onnx.ModelProto:
-    names = [*graph.inputs, *(name for node in graph.nodes for name in node.outputs)]
-    return write_qdq(graph, choose_grids(graph, dict.fromkeys(names, ANY_RANGE)))
+    return write_qdq(graph, choose_grids(graph, any_ranges(graph)))
 
 
 def _alone(graph: Graph, chain: Chain, ends: Sequence[int] = ()) -> Graph:
