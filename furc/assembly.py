@@ -14,7 +14,7 @@ from isa import enf as enf_file
 from isa.assembly import format_instruction, format_program, parse_program
 from isa.encoding import decode_program, encode_program
 from isa.enf import Enf, NpuStep
-from isa.errors import EncodeError, Loc, SourceError
+from isa.errors import EncodeError, Loc, SourceError, counted
 from isa.instructions import Instruction
 from isa.program import fetch
 
@@ -65,10 +65,10 @@ def _text(path: Path) -> str:
 
 def _annotated(binary: Enf, programs: list[list[Instruction]]) -> Iterator[str]:
     name, count = one_line((binary.model_name,))[0], sum(map(len, programs))
-    yield f"# {name} for {binary.target}, batch {binary.batch}: {count} instructions"
+    yield f"# {name} for {binary.target}, batch {binary.batch}: {counted(count, 'instruction')}"
     for number, (step, program) in enumerate(zip(binary.npu_steps, programs, strict=True)):
         if len(programs) > 1:
-            yield f"\n# program {number} of {len(programs)}: {len(program)} instructions"
+            yield f"\n# program {number} of {len(programs)}: {counted(len(program), 'instruction')}"
         yield from _program(binary, step, program)
 
 

@@ -26,7 +26,7 @@ from furc.request import Request
 from isa import enf as enf_file
 from isa.assembly import format_instruction
 from isa.enf import Enf, HostOperator
-from isa.errors import ConfigError, Loc
+from isa.errors import ConfigError, Loc, counted
 from isa.npu import NpuConfig
 from isa.operands import Range, Space
 
@@ -212,7 +212,8 @@ class _Map:
 
     def _nothing(self, message: str, where: str) -> ConfigError:
         near = difflib.get_close_matches(where, self._names(), 1) if where else []
-        cycles = f"; it takes {round(self.recorded.timeline.cycles)} cycles, {len(self.executed)} instructions"
+        instructions = counted(len(self.executed), "instruction")
+        cycles = f"; it takes {round(self.recorded.timeline.cycles)} cycles, {instructions}"
         hint = f"did you mean '{near[0]}'?" if near else f"give {FORMS}{cycles}"
         return ConfigError("NothingThere", message, at=Loc(self.enf.model_name), hint=hint)
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from isa.encoding import TAGS, WORD_BYTES, body_words, field_places
 from isa.enf.documentation import enf_page
+from isa.errors import counted
 from isa.instructions import TABLE, Spec
 from isa.npu import TARGETS, NpuConfig, sources, target
 from isa.operands import (
@@ -232,8 +233,7 @@ def _overview() -> Iterator[str]:
 def _instruction(spec: Spec) -> Iterator[str]:
     yield f"\n### {spec.mnemonic}\n"
     words = 1 + body_words(spec)
-    plural = "word" if words == 1 else "words"
-    yield f"Opcode 0x{spec.opcode:02x}, unit `{spec.unit}`, {words} {plural}, one more where it waits.\n"
+    yield f"Opcode 0x{spec.opcode:02x}, unit `{spec.unit}`, {counted(words, 'word')}, one more where it waits.\n"
     yield f"{spec.meaning}\n"
     if spec.operands:
         yield "| operand | kind | values | default | |"

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import NamedTuple
 
-from isa.errors import EncodeError, Loc
+from isa.errors import EncodeError, Loc, counted
 from isa.instructions import BY_OPCODE, Instruction, Spec
 from isa.operands import Field, Operand, OperandValue
 
@@ -86,13 +86,18 @@ class Decoder:
         start = offset + WORD_BYTES * (1 + has_wait)
         expected = 1 + has_wait + body_words(spec)
         if length != expected or head >> 24 or head >> 15 & 1 or (not has_signal and head >> 8 & 0x1F):
-            raise _bad(offset, f"the header 0x{head:08x} is not that of {spec.mnemonic}, which takes {expected} words")
+            raise _bad(
+                offset,
+                f"the header 0x{head:08x} is not that of {spec.mnemonic}, which takes {counted(expected, 'word')}",
+            )
         wait = _word(data, offset + WORD_BYTES) if has_wait else 0
         if has_wait and not wait:
             raise _bad(offset, "an empty wait mask")
         end = offset + length * WORD_BYTES
         if end > len(data):
-            raise _bad(offset, f"{spec.mnemonic} takes {length} words but the program ends at byte {len(data)}")
+            raise _bad(
+                offset, f"{spec.mnemonic} takes {counted(length, 'word')} but the program ends at byte {len(data)}"
+            )
         body = int.from_bytes(data[start:end], "little")
         unused = body & _unused_bits(spec)
         if unused:

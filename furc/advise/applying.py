@@ -10,7 +10,7 @@ from furc.advise.advice import Advice
 from furc.advise.proposal import Change, Proposal
 from furc.advise.uint8_input import taking_bytes
 from furc.onnx.files import Source, load
-from isa.errors import ConfigError, Loc
+from isa.errors import ConfigError, Loc, counted
 
 SHOWN = 3  # proposals in a hint
 
@@ -45,8 +45,8 @@ def _chosen(advice: Advice, number: int | None) -> Proposal:
             f"proposals are options of furc compile: {', '.join(hows)}" if advice.proposals else "compile it as it is"
         )
     if number is not None and not 1 <= number <= len(advice.proposals):
-        raise ConfigError("UnknownProposal", f"there are {len(advice.proposals)} proposals, no {number}", at=at,
-                          hint=hint)  # fmt: skip
+        what = f"no proposal {number}, {counted(len(advice.proposals), 'proposal')} found"
+        raise ConfigError("UnknownProposal", what, at=at, hint=hint)
     if number is None and not changing:
         what = "no proposal changes the model" if advice.proposals else "nothing that was tried pays"
         raise ConfigError("NothingToApply", what, at=at, hint=hint)

@@ -16,6 +16,7 @@ from furc.advise.surgery import ancestors, followers, halves
 from furc.advise.unlike import unlike_concats
 from furc.check import Where
 from furc.onnx.graph import Node
+from isa.errors import counted
 
 KIND = "cut"
 LARGEST_SHARE = 0.02  # of the model's multiplications: what is more is no tail
@@ -95,7 +96,7 @@ def _tail(subject: Subject, reasons: list[Reason]) -> Draft | None:
     if cut is None:
         return None
     return Draft(
-        kind=KIND, title=f"cut the tail at {_counted(cut.cut)}", why=_told(kept), tensors=tuple(cut.cut),
+        kind=KIND, title=f"cut the tail at {counted(len(cut.cut), 'tensor')}", why=_told(kept), tensors=tuple(cut.cut),
         change=Change(model=cut.first, rest=cut.second, how="--apply; run the rest in float on the host"),
         rescues=any(reason.rescues for reason in kept), reasons=len(kept),
     )  # fmt: skip
@@ -169,7 +170,7 @@ def _head(subject: Subject, head: dict[int, Node], why: str) -> Iterator[Draft]:
     cut = halves(subject.graph, {id(node) for node in subject.graph.nodes if id(node) not in head})
     if cut is not None and not set(subject.graph.outputs) & {o.name for o in cut.first.graph.output}:
         yield Draft(
-            kind=KIND, title=f"cut the head at {_counted(cut.cut)}", why=why, tensors=tuple(cut.cut),
+            kind=KIND, title=f"cut the head at {counted(len(cut.cut), 'tensor')}", why=why, tensors=tuple(cut.cut),
             change=Change(model=cut.second, before=cut.first, how="--apply; run the head in float on the host"),
         )  # fmt: skip
 
@@ -181,10 +182,6 @@ def _told(reasons: Iterable[Reason]) -> str:
     words = list(dict.fromkeys(reason.words for reason in reasons))
     more = f"; and {len(words) - SHOWN} more" if len(words) > SHOWN else ""
     return "; ".join(words[:SHOWN]) + more
-
-
-def _counted(names: list[str]) -> str:
-    return f"{len(names)} tensors" if len(names) > 1 else "1 tensor"
 
 
 def _listed(names: list[str]) -> str:

@@ -9,6 +9,7 @@ from furc.advise.subject import Subject
 from furc.check import Where
 from furc.compiler_config import compiler_config
 from furc.frontend.onnx.placing import AUTO
+from isa.errors import counted
 
 KIND = "segments"
 
@@ -18,7 +19,7 @@ def drafts(subject: Subject, base: Figures | None) -> Iterator[Draft]:
     beside = [j for j in subject.report.of(Where.HOST) if j.possible]
     if beside and not isinstance(compiler_config(asked.settings).max_npu_segments, str):
         request = asked.setting("max_npu_segments", AUTO)
-        why = f"{len(beside)} operators are on the host although the NPU takes them: one part of the model runs on it"
+        why = f"on the host {counted(len(beside), 'operator')} that the NPU takes: one part of the model runs on it"
         yield Draft(
             kind=KIND, title="as many NPU segments as pay", why=why,
             change=Change(request=request, how=f"-c max_npu_segments={AUTO}"),

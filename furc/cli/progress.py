@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from furc.cli.display import on_terminal, say
+from isa.errors import counted
 from passes.ir.graph import Graph
 from passes.manager import IR, Listener
 from passes.pipeline import STAGES
@@ -126,7 +127,7 @@ class Bar(AbstractContextManager["Bar"]):
             self._rich.update(what, done, total)
         elif what not in self._seen:
             self._seen.add(what)
-            say(f"{what}: {total} steps" if total is not None else what, err=True)
+            say(f"{what}: {counted(total, 'step')}" if total is not None else what, err=True)
 
 
 class _Rich:
@@ -162,5 +163,5 @@ def _titles(stage: str) -> list[str]:
 
 def _size(ir: IR) -> str:
     if isinstance(ir, Graph):
-        return f"{len(ir.ops)} ops, {len(ir.constants)} constants"
-    return f"{sum(len(run.steps) for run in ir.runs)} instructions"
+        return f"{counted(len(ir.ops), 'op')}, {counted(len(ir.constants), 'constant')}"
+    return counted(sum(len(run.steps) for run in ir.runs), "instruction")

@@ -15,7 +15,7 @@ from onnx import helper
 
 from furc.data.arrays import Array
 from furc.onnx.graph import Graph
-from isa.errors import Loc, QuantizeError
+from isa.errors import Loc, QuantizeError, counted
 
 NUMBERS = "pass arrays of numbers, one for each input, by its name"
 
@@ -94,7 +94,7 @@ def _arrays(inputs: Sequence[Taken], sample: object, index: int) -> list[Array]:
     if not isinstance(arrays, Sequence) or isinstance(arrays, str | bytes):
         raise _wrong(index, f"is {type(sample).__name__}", names)
     if len(arrays) != len(names):
-        raise _wrong(index, f"has {len(arrays)} arrays", names)
+        raise _wrong(index, f"has {counted(len(arrays), 'array')}", names)
     return [_array(array, name, index) for name, array in zip(names, arrays, strict=True)]
 
 

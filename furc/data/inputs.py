@@ -14,7 +14,7 @@ from furc.data.arrays import Array, read_array
 from furc.data.images import Preprocess, find_images, preprocess_image, read_image
 from furc.data.noted import Tensor, preprocess_by
 from furc.data.pixels import Pixels
-from isa.errors import Loc, RunError, SourceError
+from isa.errors import Loc, RunError, SourceError, counted
 from passes.ir.op import Value
 
 ARRAYS = (".npy", ".npz")
@@ -113,7 +113,9 @@ def _images(path: Path, tensor: Tensor, pixels: Pixels | None, note: str, told: 
     how = preprocess_by(tensor, pixels, note, at, told, f"input '{tensor.name}'")
     files, n = find_images(path), tensor.shape[0]
     if path.is_dir() and len(files) < n:
-        raise SourceError("NoImages", f"{len(files)} images, a run takes {n}", at=at, hint=f"give a directory of {n}")
+        raise SourceError(
+            "NoImages", f"{counted(len(files), 'image')}, a run takes {n}", at=at, hint=f"give a directory of {n}"
+        )
     if path.is_dir() and len(files) > n:
         told(f"{path}: {len(files)} images, the first {n} are run")
     made = [image_input(read_image(file), how, tensor.dtype) for file in files[:n]]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from furc.data.images import Channels, Fit, Place, Preprocess
-from isa.errors import NOWHERE, ConfigError, Loc, SourceError
+from isa.errors import NOWHERE, ConfigError, Loc, SourceError, counted
 
 IMAGE_AXES = 4
 LIKELY = (1, 3, 640, 640)
@@ -70,12 +70,12 @@ def preprocess_for(
 def _check_channels(name: str, channels: int, order: str, pixels: Pixels, at: Loc) -> None:
     wanted = 1 if order == "gray" else 3
     if channels not in (0, wanted):
-        raise SourceError("NotAnImageInput", f"input '{name}' has {channels} channels, {order} images have {wanted}",
-                          at=at, hint="choose --channels, or give an .npz")  # fmt: skip
+        what = f"input '{name}' has {counted(channels, 'channel')}, {order} images have {wanted}"
+        raise SourceError("NotAnImageInput", what, at=at, hint="choose --channels, or give an .npz")
     for what, numbers in (("mean", pixels.mean), ("std", pixels.std)):
         if len(numbers) not in (1, wanted):
-            raise ConfigError("BadChannels", f"{what} has {len(numbers)} numbers for {wanted} channels",
-                              hint="give one number, or one a channel")  # fmt: skip
+            message = f"{what} has {counted(len(numbers), 'number')} for {counted(wanted, 'channel')}"
+            raise ConfigError("BadChannels", message, hint="give one number, or one a channel")
 
 
 def _check_stored(name: str, dtype: str, pixels: Pixels, at: Loc) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from furc.data.images import image_size
 from furc.evaluate.truth import Annotated, Objects, Truth, bad, complete, images_below, objects, outside, read_text
-from isa.errors import SourceError
+from isa.errors import SourceError, counted
 
 COCO_FORM = "COCO's form is {images: [{id, file_name}], annotations: [{image_id, category_id, bbox}], categories}"
 YOLO_FORM = (
@@ -148,7 +148,7 @@ def _of_yolo(folder: Path, labels: Path, classes: Sequence[str], *, partial: boo
         found = _read_yolo(text, file, len(classes)) if name in texts else objects([], [])
         images.append(Annotated(str(file.relative_to(folder)), file, found))
     if not any(len(image.objects.classes) for image in images):
-        raise SourceError("NoLabel", f"no object in any of {len(images)} images", at=bad(labels, "", "").at,
+        raise SourceError("NoLabel", f"no object in any of {counted(len(images), 'image')}", at=bad(labels, "", "").at,
                           hint="text files are named as the images are, with .txt")  # fmt: skip
     return Truth(tuple(images), tuple(classes), left_out)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from furc.evaluate.truth import Labelled, Truth, bad, complete, images_below, read_text
-from isa.errors import Loc, SourceError
+from isa.errors import Loc, SourceError, counted
 
 HEADINGS = {"file", "filename", "file_name", "image", "path", "name", "id"}  # of the first column
 NUMBERED = "a number, or a name from --classes FILE"
@@ -56,7 +56,7 @@ def _numbered(folder: Path, directories: Sequence[str], classes: Sequence[str]) 
         known = _known(classes)
         for name in directories:
             if name not in known:
-                raise bad(folder, f"directory '{name}' is none of the {len(classes)} classes",
+                raise bad(folder, f"directory '{name}' is none of the {counted(len(classes), 'class', 'classes')}",
                           "name it as in --classes, whole or by the first word of the line")  # fmt: skip
         return classes, {name: known[name] for name in directories}
     if all(name.isdecimal() and name.isascii() for name in directories):  # by number: as text, 10 comes before 2
@@ -85,8 +85,8 @@ def _by_file(folder: Path, labels: Path, classes: Sequence[str], offset: int, *,
         raise bad(labels, "there are no labels in it", "lines of file,label")
     left_out = complete(missing, [name for name in files if name not in images], labels, folder, partial=partial)
     if not images:
-        raise SourceError("NoImages", f"none of its {len(missing)} images is in {folder}", at=Loc(str(labels)),
-                          hint="files are named from the --data folder on")  # fmt: skip
+        raise SourceError("NoImages", f"none of its {counted(len(missing), 'image')} is in {folder}",
+                          at=Loc(str(labels)), hint="files are named from the --data folder on")  # fmt: skip
     return Truth(tuple(images[name] for name in sorted(images)), tuple(classes), left_out)
 
 

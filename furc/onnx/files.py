@@ -21,7 +21,7 @@ from onnx import AttributeProto, TensorProto, external_data_helper
 from furc.onnx.soundness import Part, Placed, checked, tensors_of, walk
 from furc.tflite.mark import is_tflite
 from isa.enf import MAGIC
-from isa.errors import FurcError, Loc, SourceError
+from isa.errors import FurcError, Loc, SourceError, counted
 
 Source: TypeAlias = str | Path | bytes | onnx.ModelProto
 CONSTANTS_ARE_NO_INPUTS = 4  # IR version
@@ -130,7 +130,7 @@ def _parsed(data: bytes, source: str) -> onnx.ModelProto:
     except (DecodeError, ValueError, RecursionError) as error:
         raise SourceError("NotOnnx", f"not an ONNX model: {error}", at=Loc(source), hint=HINT) from error
     if not model.ir_version or not model.HasField("graph"):
-        message = f"not an ONNX model: {len(data)} bytes without an ONNX graph"
+        message = f"not an ONNX model: {counted(len(data), 'byte')} without an ONNX graph"
         raise SourceError("NotOnnx", message, at=Loc(source), hint=HINT)
     return model
 

@@ -11,6 +11,7 @@ from furc.profiling.host import HostWork, Moment, host_work
 from furc.profiling.recorded import PROGRAM
 from isa.encoding import instruction_bytes
 from isa.enf import Enf
+from isa.errors import counted
 from isa.instructions import Instruction
 from isa.npu import NpuConfig
 from isa.timing.clock import resident_loads, weight_bytes
@@ -87,7 +88,7 @@ def _instructions(enf: Enf, programs: Programs, npu: NpuConfig) -> Use:
     owners = ((enf.operators[index] if index >= 0 else PROGRAM, size) for index, size in top)
     named = tuple(Consumer(operator.name, size, operator.nodes) for operator, size in owners)
     used, parts = sum(segment.bytes for segment in enf.segments), len(enf.segments)
-    note = f"{parts} segments, loaded while running" if parts > len(enf.npu_steps) else ""
+    note = f"{counted(parts, 'segment')}, loaded while running" if parts > len(enf.npu_steps) else ""
     return Use(used, npu.instruction_memory_bytes, named, note)
 
 

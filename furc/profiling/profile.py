@@ -17,6 +17,7 @@ from isa import enf as enf_file
 from isa import npu as npus
 from isa.encoding import instruction_bytes
 from isa.enf import MAGIC, Enf, NpuStep
+from isa.errors import counted
 from isa.instructions import LoadProgram
 from isa.npu import NpuConfig
 
@@ -96,7 +97,7 @@ class Profile:
         largest = sorted(self.operators, key=lambda o: -(o.cycles + o.host_ms * per_ms))[:MOST_SHOWN]
         lines += [f"  {_operator_line(o)}" for o in largest]
         rest = len(self.operators) - len(largest)
-        return "\n".join([*lines, f"  and {rest} more operators>" if rest else "  >"])
+        return "\n".join([*lines, f"  and {counted(rest, 'more operator')}>" if rest else "  >"])
 
     def to_json(self) -> dict[str, object]:
         """The keys that `furc profile --format json` promises."""

@@ -27,6 +27,7 @@ from furc.quantizer.scheme import choose_grids
 from furc.quantizer.sensitivity import Channels
 from furc.quantizer.simulate import Simulation
 from furc.quantizer.sqnr import Noise, sqnr_db
+from isa.errors import counted
 
 CANDIDATES = (WEIGHTED, "MSE_ASYM", "SQNR_ASYM", "PERCENTILE_ASYM", "MIN_MAX_ASYM", "MSE_SYM", "SQNR_SYM",
               "PERCENTILE_SYM", "ENTROPY_ASYM", "ENTROPY_SYM", "MIN_MAX_SYM")  # fmt: skip
@@ -66,7 +67,7 @@ class Choice:
             enough = math.ceil(budget.default + FEWEST * budget.trial(self.held))
             return f"auto: {WEIGHTED} untried, it takes {spent} by itself; --budget {enough} tries {FEWEST} methods"
         errors = ", ".join(f"{t.method} {sqnr_db(t.error):.1f} dB" for t in self.trials)
-        return f"auto: {self.method}, by {self.held} samples held back: {errors}; {spent}"
+        return f"auto: {self.method}, by {counted(self.held, 'sample')} held back: {errors}; {spent}"
 
 
 def choose_method(

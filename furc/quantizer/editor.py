@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 from furc.onnx.files import Source, load
 from furc.onnx.graph import Graph, Node, input_infos, make
 from furc.quantizer.affine import LOW, Range, grid
-from isa.errors import Loc, QuantizeError
+from isa.errors import Loc, QuantizeError, counted
 
 NOTES_KEY = "furc.TensorTypes"  # JSON: [name, type, [low, high] or null] for each
 UNSIGNED_SHIFT = -LOW  # uint8 = int8 + 128
@@ -240,7 +240,7 @@ def _check_exact(graph: Graph, conv: Node, factor: np.ndarray[tuple[int, ...], n
     if factor.size not in (1, weight.shape[1]) or offset.size not in (1, weight.shape[1]):
         raise QuantizeError(
             "NotExact",
-            f"mean has {offset.size} and std {factor.size} numbers for {weight.shape[1]} channels",
+            f"mean has {offset.size} and std {factor.size} numbers for {counted(weight.shape[1], 'channel')}",
             at=conv.loc,
         )
     padded = any(conv.get("pads", [0])) or conv.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID")

@@ -14,7 +14,7 @@ from furc.quantizer.histogram import Histogram
 from furc.quantizer.pointwise import behind
 from furc.quantizer.report import LayerSqnr
 from furc.quantizer.warning import LintWarning
-from isa.errors import NOWHERE
+from isa.errors import NOWHERE, counted
 
 FEW_SAMPLES = 16
 MOST_LINES = 10
@@ -58,7 +58,7 @@ def _samples(observer: Observer) -> Iterator[LintWarning]:
         yield LintWarning(
             "FewSamples",
             "",
-            f"only {observer.samples} samples were seen, ranges may miss what real data does",
+            f"only {counted(observer.samples, 'sample')} seen, ranges may miss what real data does",
             f"calibrate with at least {FEW_SAMPLES}, better 100, that look like what the model will see",
         )
 

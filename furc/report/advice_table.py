@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from furc.advise import Accuracy, Advice, Figures, Proposal
 from furc.advise.proposal import FOR_THROUGHPUT
 from furc.report.tables import Column, Table, count
+from isa.errors import counted
 
 WIDTH = 80
 TENSORS = 6  # that are named
@@ -54,11 +55,11 @@ def closing(advice: Advice) -> str:
     """The last line."""
     tried = len(advice.proposals) + len(advice.considered)
     if not advice.proposals:
-        return f"Nothing to advise: {tried} changes were tried, none of them pays (--all lists them)"
-    rest = f"; {len(advice.considered)} more were tried and do not pay (--all)" if advice.considered else ""
+        return f"Nothing to advise: {counted(tried, 'change')} tried, none pays (--all lists them)"
+    rest = f"; {len(advice.considered)} more tried, which do not pay (--all)" if advice.considered else ""
     if all(proposal.kind in FOR_THROUGHPUT for proposal in advice.proposals):
         return f"Nothing to advise for a single run: what there is makes more images a second{rest}"
-    return f"{len(advice.proposals)} proposals, the best first{rest}"
+    return f"{counted(len(advice.proposals), 'proposal')}, the best first{rest}"
 
 
 def _row(

@@ -9,6 +9,7 @@ from furc.profiling.host import HostWork
 from furc.report.placement_table import placement_table
 from furc.report.profile_table import HOST_COLUMNS, host_row
 from furc.report.tables import Column, Table, count, nodes, percent, shape
+from isa.errors import counted
 
 ROUNDINGS = ("QuantizeLinear", "DequantizeLinear")
 
@@ -50,7 +51,7 @@ def _conversions(host: list[HostWork], beside_operators: bool) -> Table:
     for name in ROUNDINGS:
         works = [work for work in host if work.name == name]
         why = "between operators on the host, as the model has it"
-        rows += [(name, f"{len(works)} tensors", "", _sum(works), why)] if works else []
+        rows += [(name, counted(len(works), "tensor"), "", _sum(works), why)] if works else []
     heading = "also on the host" if beside_operators else "on the host"
     footer = (("", "", "", _sum(host), "in all"),)
     return Table(columns=(Column(heading), *HOST_COLUMNS), rows=tuple(rows), footer=footer)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from furc.check import CheckReport, Judgement, Where
 from furc.report.tables import Column, Table
+from isa.errors import counted
 
 SHOWN = 8  # rows of a warning
 COLUMNS = (
@@ -38,7 +39,8 @@ def summary(report: CheckReport) -> str:
     ms = {where: sum(j.ms for j in report.of(where)) for where in Where}
     parts = [f"{counts[where]} {_words(where)}" for where in Where if counts[where]]
     times = f"each alone, {ms[Where.NPU]:.3f} ms on the NPU and {ms[Where.HOST]:.3f} ms on the host in all"
-    return f"{len(report.judgements)} operators: {', '.join(parts)}; estimated {times} (furc profile times the program)"
+    operators = counted(len(report.judgements), "operator")
+    return f"{operators}: {', '.join(parts)}; estimated {times} (furc profile times the program)"
 
 
 def _words(where: Where) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from furc.evaluate.result import Change, ClassRow, Estimate, Evaluation, Scored, Task
 from furc.report.tables import Column, Table
+from isa.errors import counted
 
 WORDS = {-1: "worse", 0: "other", 1: "better"}
 
@@ -19,7 +20,7 @@ def models_table(found: Evaluation) -> Table:
     rows = [row for model in found.models for row in _rows(model, found)]
     kept = [i for i in range(len(columns)) if any(row[i] for row in rows)]  # what nobody has is no column
     reference = found.models[found.reference].name
-    title = f"{found.images} images" if found.task is not Task.NONE else f"{found.images} samples"
+    title = counted(found.images, "image" if found.task is not Task.NONE else "sample")
     left = f", {found.left_out} left out" if found.left_out else ""
     compared = f"; compared with {reference}" if len(found.models) > 1 else ""
     return Table(

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from furc.profiling.recorded import Engine, Recorded
 from furc.report.page import text
 from furc.report.tables import count, nodes, shape
+from isa.errors import counted
 
 MOST_BARS = 4000  # of all engines; what a browser draws without a pause
 
@@ -36,7 +37,7 @@ def hover(recorded: Recorded, bar: Bar) -> str:
     return (
         f"<b>{text(operator.name)}</b> {text(shape(operator.shape))}<br>{text(nodes(operator.nodes))}<br>"
         f"{bar.engine}: [{count(bar.start)}, {count(bar.stop)}) = {count(bar.stop - bar.start)} cycles, "
-        f"{bar.instructions} instructions"
+        f"{counted(bar.instructions, 'instruction')}"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from furc.profiling.host import HostWork
 from furc.profiling.profile import OperatorProfile, Profile
 from furc.report.tables import Column, Table, count, nodes, percent, shape
+from isa.errors import counted
 from isa.instructions import Jump
 
 COLUMNS = (
@@ -58,7 +59,7 @@ def operator_table(profile: Profile, top: int | None = None) -> Table:
     """Operators of the NPU by cycles. top: how many, all by default."""
     found = sorted((o for o in profile.operators if o.bound_by != "host"), key=lambda o: -o.cycles)
     shown = found if top is None else found[:top]
-    footer = [_total(f"{len(found)} operators", found, profile)]
+    footer = [_total(counted(len(found), "operator"), found, profile)]
     if len(shown) < len(found):
         footer.insert(0, _total(f"{len(found) - len(shown)} not shown", found[len(shown) :], profile))
     return Table(
@@ -111,10 +112,10 @@ def _rate(profile: Profile) -> float:
 
 def _loads(profile: Profile) -> str:
     if profile.program_loads:
-        return f"{profile.program_loads} segments loaded while running; switching takes {_switching_ms(profile):.3f} ms"
+        segments = counted(profile.program_loads, "segment")
+        return f"{segments} loaded while running; switching takes {_switching_ms(profile):.3f} ms"
     programs = len(profile.recorded.runs)
-    where = "one segment" if programs == 1 else f"{programs} programs"
-    return f"{len(profile.recorded.timeline.events)} instructions in {where}"
+    return f"{counted(len(profile.recorded.timeline.events), 'instruction')} in {counted(programs, 'program')}"
 
 
 def _switching_ms(profile: Profile) -> float:

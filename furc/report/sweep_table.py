@@ -7,15 +7,16 @@ from collections.abc import Sequence
 
 from furc.report.tables import Column, Table, count, percent
 from furc.sweep.rows import Row, Sweep, front
+from isa.errors import counted
 
 
 def points_table(sweep: Sweep, top: int) -> Table:
     """All points, or, of more than `top`, those on the fronts of latency and throughput."""
-    rows, title = sweep.rows, f"{len(sweep.rows)} points"
+    rows, title = sweep.rows, counted(len(sweep.rows), "point")
     if len(rows) > top:
         best = front(rows)
         rows = tuple(best[:top])
-        title = f"Of {len(sweep.rows)} points those that no other of the model beats in latency and images/s"
+        title = f"Of {counted(len(sweep.rows), 'point')} those that no other of the model beats in latency and images/s"
         title += f": the first {top} of {len(best)}" if len(best) > top else ""
     columns = _columns(sweep, ("latency, ms", "images/s"))
     if all(row.ok for row in rows):

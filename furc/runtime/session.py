@@ -17,7 +17,7 @@ from isa import enf as enf_file
 from isa import npu as npus
 from isa.enf import COMPILE_AGAIN, Enf, HostStep, ModelTensor, NpuStep
 from isa.enf.rules import OPEN
-from isa.errors import EnfError, RunError
+from isa.errors import EnfError, RunError, counted
 from isa.execute.dram_flow import at_the_edge
 from isa.interpreter import Interpreter
 from isa.npu import NpuConfig
@@ -97,7 +97,7 @@ class Session:
         """Arrays in the order of the inputs, by name. An array is one input, not a list of them."""
         arrays = [inputs] if isinstance(inputs, np.ndarray) else list(inputs)
         if len(arrays) != len(self.enf.inputs):
-            what = f"{len(arrays)} arrays, the model has {len(self.enf.inputs)} inputs"
+            what = f"{counted(len(arrays), 'array')}, the model has {counted(len(self.enf.inputs), 'input')}"
             raise RunError("MissingInput", what, hint=f"in this order: {_list(self._known())}")
         return {tensor.name: array for tensor, array in zip(self.enf.inputs, arrays, strict=True)}
 

@@ -17,7 +17,7 @@ import tflite
 from numpy.typing import NDArray
 
 from furc.tflite.mark import IDENTIFIER
-from isa.errors import FurcError, Loc, LowerError, SourceError
+from isa.errors import FurcError, Loc, LowerError, SourceError, counted
 
 Array = NDArray[Any]
 Float32 = NDArray[np.float32]
@@ -137,7 +137,7 @@ class Model:
 def read(data: bytes, source: str) -> Model:
     """Raises SourceError NotTflite, LowerError UnsupportedOperator for element types the NPU has nothing for."""
     if data[4:8] != IDENTIFIER:
-        raise _broken(source, f"{len(data)} bytes without the mark {IDENTIFIER.decode()}")
+        raise _broken(source, f"{counted(len(data), 'byte')} without the mark {IDENTIFIER.decode()}")
     try:
         return _Reader(data, source).model()
     except FurcError:
@@ -212,7 +212,8 @@ class _Reader:
         zero = np.array(found.ZeroPointAsNumpy(), np.int64) if zeros else np.zeros(count, np.int64)
         fits = count == 1 or (0 <= axis < len(shape) and shape[axis] == count)
         if not fits or zero.size not in (1, count) or not np.all(np.isfinite(scale)) or np.any(scale < 0):
-            raise self.broken(f"tensor '{name}' {list(shape)} has {count} scales and {zeros} zero points, axis {axis}")
+            grids = f"{counted(count, 'scale')} and {counted(zeros, 'zero point')}"
+            raise self.broken(f"tensor '{name}' {list(shape)} has {grids}, axis {axis}")
         if np.any(zero < -128) or np.any(zero > 255):  # of 8 bits; wider elements have zero points of 0
             raise self.broken(f"tensor '{name}' has zero point {int(zero[np.argmax(np.abs(zero))])}")
         return scale, np.broadcast_to(zero, (count,)), axis

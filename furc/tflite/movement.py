@@ -9,6 +9,7 @@ from furc.tflite.elementwise import same_order
 from furc.tflite.model import Operator
 from furc.tflite.registry import operator
 from furc.tflite.writer import TO_IMAGE, TO_PLAIN, Writer
+from isa.errors import counted
 
 
 @operator("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
@@ -25,7 +26,7 @@ def transpose(writer: Writer, node: Operator) -> None:
     perm, number = writer.known_ints(node, 1), node.inputs[0]
     x = writer.tensor(number)
     if sorted(perm) != list(range(x.rank)):
-        raise node.invalid(f"{perm} is no order of {x.rank} axes")
+        raise node.invalid(f"{perm} is no order of {counted(x.rank, 'axis', 'axes')}")
     if writer.is_image(number):
         shape = [x.shape[axis] for axis in TO_IMAGE]
         made = writer.turned(writer.image(number), shape, [TO_PLAIN[axis] for axis in perm])

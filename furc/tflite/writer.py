@@ -17,7 +17,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from furc.tflite.model import EXPORT, Array, Model, Operator, Tensor
-from isa.errors import Loc, LowerError, SourceError
+from isa.errors import Loc, LowerError, SourceError, counted
 
 OPSET, IR_VERSION = 14, 8
 TO_IMAGE, TO_PLAIN = (0, 3, 1, 2), (0, 2, 3, 1)
@@ -245,8 +245,8 @@ class Writer:
         """Scale and zero point of an activation."""
         if tensor.scale.size != 1 or tensor.scale[0] <= 0:
             raise LowerError(
-                "UnquantizedTensor", f"'{tensor.name}' is {tensor.dtype} with {tensor.scale.size} scales, expected one "
-                "above 0", at=Loc(self.model.source, (self._current,)),
+                "UnquantizedTensor", f"'{tensor.name}' is {tensor.dtype} with {counted(tensor.scale.size, 'scale')}, "
+                "expected one above 0", at=Loc(self.model.source, (self._current,)),
                 hint="convert the model as full-integer, with a representative dataset",
             )  # fmt: skip
         limits = np.iinfo(tensor.dtype)

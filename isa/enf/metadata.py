@@ -18,6 +18,8 @@ from functools import cache
 from types import UnionType
 from typing import Any, NoReturn, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
+from isa.errors import counted
+
 _T = TypeVar("_T")
 KIND = "kind"
 MAX_INTEGER = 2**63 - 1
@@ -97,7 +99,7 @@ def _typed(kind: Any, plain: object, path: str, outside: Outside) -> Any:
         names = list(_hints(kind))
         items = _list(plain, path)
         if len(items) != len(names):
-            raise MetadataError(f"{path}: expected {len(names)} numbers, got {len(items)}")
+            raise MetadataError(f"{path}: expected {counted(len(names), 'number')}, got {len(items)}")
         return kind(
             *(_typed(_hints(kind)[n], item, f"{path}.{n}", outside) for n, item in zip(names, items, strict=True))
         )

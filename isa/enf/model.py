@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from isa.errors import counted
 from isa.layout import LayoutKind, Shape4
 
 MOST_SHOWN = 12  # lines of a repr that grow with the model
@@ -162,9 +163,9 @@ class Enf:
         lines += [f"  {side} {_list(t)}" for side, t in (("takes", self.inputs), ("gives", self.outputs)) if t]
         lines += [f"  step {i}: {_step(step)}" for i, step in enumerate(self.steps[:MOST_SHOWN])]
         if len(self.steps) > MOST_SHOWN:
-            lines.append(f"  and {len(self.steps) - MOST_SHOWN} more steps")
+            lines.append(f"  and {counted(len(self.steps) - MOST_SHOWN, 'more step')}")
         image, used = len(self.image), f"DRAM {self.dram_bytes} B, SRAM {self.sram_peak_bytes} B"
-        return "\n".join([*lines, f"  image {image} B, {used}, {len(self.operators)} operators>"])
+        return "\n".join([*lines, f"  image {image} B, {used}, {counted(len(self.operators), 'operator')}>"])
 
 
 def _list(tensors: tuple[ModelTensor, ...]) -> str:
@@ -174,7 +175,7 @@ def _list(tensors: tuple[ModelTensor, ...]) -> str:
 
 def _step(step: HostStep | NpuStep) -> str:
     if isinstance(step, NpuStep):
-        return f"NPU, {len(step.operator_of)} instructions of {sum(s.bytes for s in step.segments)} B"
+        return f"NPU, {counted(len(step.operator_of), 'instruction')} of {sum(s.bytes for s in step.segments)} B"
     names = list(dict.fromkeys(operator.name for operator in step.operators))
     rest = f" and {len(names) - 4} more" if len(names) > 4 else ""
     return f"host '{step.name}', {', '.join(names[:4])}{rest}"

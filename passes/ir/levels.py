@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from isa.errors import Loc, VerifyError
+from isa.errors import Loc, VerifyError, counted
 from isa.layout import LayoutKind, Shape4
 from passes.ir.graph import Graph
 from passes.ir.op import ATTRIBUTES, REGISTRY, Level, Op, Role, Runs, Value, fields_in, name_at
@@ -88,7 +88,7 @@ def type_rules(type: TensorType) -> Iterator[str]:
     if quant is None:
         return
     if len(quant.scale) != len(quant.zero):
-        yield f"{len(quant.scale)} scales and {len(quant.zero)} zero points"
+        yield f"{counted(len(quant.scale), 'scale')} and {counted(len(quant.zero), 'zero point')}"
     if not all(map(math.isfinite, quant.scale)) or min(quant.scale, default=1) <= 0:
         yield "a scale is not positive and finite"
     low, high = _ZEROS.get(type.dtype, (-(1 << 31), (1 << 31) - 1))
@@ -96,7 +96,7 @@ def type_rules(type: TensorType) -> Iterator[str]:
         outside = next(zero for zero in quant.zero if not low <= zero <= high)
         yield f"zero point {outside} is outside {low}..{high}"
     if quant.axis is not None and (quant.axis >= len(type.shape) or len(quant.scale) != type.shape[quant.axis]):
-        yield f"{len(quant.scale)} scales along axis {quant.axis} of {list(type.shape)}"
+        yield f"{counted(len(quant.scale), 'scale')} along axis {quant.axis} of {list(type.shape)}"
 
 
 def _constants_have_their_type(graph: Graph) -> Iterator[str]:

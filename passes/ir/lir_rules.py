@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-from isa.errors import Loc, VerifyError
+from isa.errors import Loc, VerifyError, counted
 from isa.instructions import End
 from isa.npu import NpuConfig
 from isa.program import operand_rules
@@ -42,7 +42,7 @@ def _run_rules(run: Run, npu: NpuConfig) -> Iterator[str]:
         yield f"`end` is instruction {ends[0]} of {len(run.steps)}" if ends else "a run without `end`"
     rising = all(a < b for a, b in pairwise(run.segments))
     if not rising or run.segments[:1] != [0] or run.segments[-1] >= max(1, len(run.steps)):
-        yield f"segments {run.segments} do not cut {len(run.steps)} instructions"
+        yield f"segments {run.segments} do not cut {counted(len(run.steps), 'instruction')}"
     seen: set[int] = set()  # the tiles of an operator share their windows
     for index, step in enumerate(run.steps):
         for operand in step.instruction.places:  # numbers are bounded by their fields

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from isa.errors import counted
 from isa.layout import Box
 from passes.ir.op import Value
 from passes.ir.types import DType, Quant
@@ -35,7 +36,7 @@ def four_axes(**values: Value) -> Iterator[str]:
     """Rule: these have the axes n, c, h, w."""
     for name, value in values.items():
         if value.type.rank != DATA_AXES:
-            yield f"{name} has {value.type.rank} axes, expected {DATA_AXES}"
+            yield f"{name} has {counted(value.type.rank, 'axis', 'axes')}, expected {DATA_AXES}"
 
 
 def alike(values: Iterable[Value], quant: Quant | None) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from isa import instructions as isa
+from isa.errors import counted
 from isa.execute import numerics
 from isa.instructions import Instruction
 from isa.layout import Box
@@ -43,7 +44,7 @@ class AlongAxis(Op):
         yield from int8(x=self.x, result=self.result)
         yield from quantized(x=self.x, result=self.result)
         if not 0 <= self.axis < self.x.type.rank:
-            yield f"axis {self.axis} of {self.x.type.rank} axes"
+            yield f"axis {self.axis} of {counted(self.x.type.rank, 'axis', 'axes')}"
 
     def grown(self, axes: Mapping[Value, int], factor: int) -> int | None:
         return None if axes[self.x] == self.axis else axes[self.x]
@@ -171,7 +172,7 @@ class Reduce(Op):
         if self.kind not in KINDS:
             yield f"kind '{self.kind}' is not one of {', '.join(KINDS)}"
         if not self.axes or sorted(set(self.axes)) != list(self.axes) or self.axes[-1] >= self.x.type.rank:
-            yield f"axes {list(self.axes)} of {self.x.type.rank} axes, in order"
+            yield f"axes {list(self.axes)} of {counted(self.x.type.rank, 'axis', 'axes')}, in order"
 
     def grown(self, axes: Mapping[Value, int], factor: int) -> int | None:
         return None if axes[self.x] in self.axes else axes[self.x]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from isa import instructions as isa
+from isa.errors import counted
 from isa.instructions import Instruction
 from isa.layout import Box
 from isa.npu import NpuConfig
@@ -40,7 +41,7 @@ class Joined(Op):
         yield from alike(self.inputs, self.result.type.quant)
         first = self.inputs[0].type.shape
         if not 0 <= self.axis < len(first):
-            yield f"axis {self.axis} of {len(first)} axes"
+            yield f"axis {self.axis} of {counted(len(first), 'axis', 'axes')}"
             return
         for value in self.inputs:
             shape = value.type.shape

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from isa import instructions as isa
+from isa.errors import counted
 from isa.execute import numerics
 from isa.execute.numerics import Float32, Int8, Int32
 from isa.instructions import NO_SRAM, Instruction
@@ -63,7 +64,7 @@ class Contraction(Op):
         elif len(set(quant.zero)) > 1:
             yield "the weights have more than one zero point"
         elif quant.axis is None and len(quant.scale) != 1:
-            yield f"the weights have {len(quant.scale)} scales and no axis"
+            yield f"the weights have {counted(len(quant.scale), 'scale')} and no axis"
         elif quant.axis not in (None, self.made_axis):
             yield f"the weights have scales along axis {quant.axis}, expected output channels, axis {self.made_axis}"
 
@@ -163,7 +164,8 @@ class ConvTranspose2d(Contraction):
         yield from super().rules(level)
         yield from four_axes(x=self.x, w=self.w, result=self.result)
         if self.x.type.shape[1] != self.w.type.shape[0] or self.x.type.shape[1] % self.group:
-            yield f"{self.x.type.shape[1]} input channels, {self.w.type.shape[0]} in the weights, {self.group} groups"
+            have = counted(self.x.type.shape[1], "input channel")
+            yield f"{have}, {self.w.type.shape[0]} in the weights, {counted(self.group, 'group')}"
         if self.w.type.shape[2:] != self.kernel.size:
             yield f"a kernel of {list(self.kernel.size)}, the weights have {list(self.w.type.shape[2:])}"
 
@@ -318,7 +320,7 @@ class LowLevelConv2d(Op):
                 layout = self.result.type.place.layout
                 size = self.packed_bytes(layout.co * layout.channels(self.channels))
                 if self.packed.type.shape != (size,):
-                    yield f"{self.packed} has {self.packed.type.elements} bytes, {layout} takes {size}"
+                    yield f"{self.packed} has {counted(self.packed.type.elements, 'byte')}, {layout} takes {size}"
             return
         if self.packed is not None or any(v is None for v in plain):
             yield "weights, bias and multiplier are plain at ldfg"

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from isa import instructions as isa
-from isa.errors import RunError
+from isa.errors import RunError, counted
 from isa.instructions import MOVE_AXES, Instruction
 from isa.layout import Box, Shape4
 from isa.npu import NpuConfig
@@ -86,7 +86,7 @@ class Reshape(Movement):
     def rules(self, level: Level) -> Iterator[str]:
         yield from super().rules(level)
         if math.prod(self.to) != self.x.type.elements:
-            yield f"{self.x.type.elements} elements do not fill {list(self.to)}"
+            yield f"{counted(self.x.type.elements, 'element')} do not fill {list(self.to)}"
 
     def grown(self, axes: Mapping[Value, int], factor: int) -> int | None:
         """The axis of the result that starts where the batch axis starts in row-major order."""
@@ -118,7 +118,7 @@ class Transpose(Movement):
     def rules(self, level: Level) -> Iterator[str]:
         yield from super().rules(level)
         if sorted(self.perm) != list(range(self.x.type.rank)):
-            yield f"{list(self.perm)} is no order of {self.x.type.rank} axes"
+            yield f"{list(self.perm)} is no order of {counted(self.x.type.rank, 'axis', 'axes')}"
 
     def grown(self, axes: Mapping[Value, int], factor: int) -> int | None:
         return self.perm.index(axes[self.x])

@@ -80,7 +80,7 @@ def test_an_unknown_key_names_the_nearest() -> None:
 
 def test_orders_that_do_not_fit_the_model() -> None:
     model = small().model()
-    for orders, message in (([[0, 1]], "is no order of the 4 axes"), ([[], []], "the model 1 inputs")):
+    for orders, message in (([[0, 1]], "is no order of the 4 axes"), ([[], []], "the model 1 input")):
         with pytest.raises(ConfigError, match=message):
             furc.compile(model, compiler_config={"permute_input": orders})
 

@@ -11,6 +11,7 @@ from furc.cli.command import command as declare
 from furc.cli.display import say
 from furc.cli.request import FILE, force_option
 from furc.output import PROGRAM, Outputs
+from isa.errors import counted
 
 
 @declare("asm", short_help="Assemble text to encoded instructions.")
@@ -28,4 +29,4 @@ def command(file: Path, output: Path | None, check: bool, force: bool) -> None:
     if output is not None:
         outputs.add(output, assembled.code, PROGRAM)
         outputs.write()
-    say(f"{assembled.instructions} instructions, {len(assembled.code)} bytes", err=True)
+    say(f"{counted(assembled.instructions, 'instruction')}, {counted(len(assembled.code), 'byte')}", err=True)

@@ -8,6 +8,7 @@ from furc.cache import MOST_BYTES, default_cache
 from furc.cli.command import command as declare
 from furc.cli.display import say
 from furc.report.tables import count
+from isa.errors import counted
 
 
 @declare("cache", short_help="Show or clear the compiler cache.")
@@ -18,6 +19,7 @@ def command(clear: bool) -> None:
     entries = cache.entries()
     size = sum(entry.bytes for entry in entries)
     if clear:
-        say(f"removed {cache.clear()} entries, {count(size)} B, from {cache.directory}")
+        say(f"removed {counted(cache.clear(), 'entry', 'entries')}, {count(size)} B, from {cache.directory}")
     else:
-        say(f"{cache.directory}: {len(entries)} entries, {count(size)} B of at most {count(MOST_BYTES)} B")
+        held = counted(len(entries), "entry", "entries")
+        say(f"{cache.directory}: {held}, {count(size)} B of at most {count(MOST_BYTES)} B")

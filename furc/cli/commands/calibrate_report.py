@@ -16,6 +16,7 @@ from furc.output import HTML, Outputs
 from furc.quantize_files import Comparison, compare_methods_on, comparison_html, open_shapes
 from furc.quantizer import MethodRow
 from furc.report.tables import Column, Table
+from isa.errors import counted
 
 
 @declare("calibrate-report", short_help="Compare calibration methods on a model.")
@@ -57,7 +58,8 @@ def _table(comparison: Comparison) -> Table:
     words = ("output SQNR dB", "agreement %", "worst layer dB", "KiB", "s")
     columns = (Column("method"), *(Column(word, right=True) for word in words))
     seen, held = len(comparison.seen), len(comparison.held_out)
-    title = f"Calibrated on {seen} samples, judged on {held} others: the simulated NPU against the float model"
+    judged = f"judged on {counted(held, 'other')}: the simulated NPU against the float model"
+    title = f"Calibrated on {counted(seen, 'sample')}, {judged}"
     return Table(title=title, columns=columns, rows=tuple(_row(row) for row in comparison.rows))
 
 

@@ -23,6 +23,7 @@ from furc.output import EVALUATION, HTML, Outputs
 from furc.report.eval_html import evaluation_html
 from furc.report.eval_table import by_loss, changes_table, classes_table, models_table
 from furc.request import Request
+from isa.errors import counted
 
 TOP = 10
 
@@ -97,7 +98,7 @@ def command(
         say("Classes that changed, the largest loss first:")
         show(classes_table(found, top))
     if top and found.changes:
-        say(f"{len(found.changes)} images that changed, the worst first:")
+        say(f"{counted(len(found.changes), 'image')} that changed, the worst first:")
         show(changes_table(found, top))
     for path in outputs.contents:
         saved(path)

@@ -12,6 +12,7 @@ from furc.cli.request import FILE, for_models, takes_request
 from furc.explain import Executed, Explained, explain_file
 from furc.report.tables import Column, Table, count, shape
 from furc.request import Request
+from isa.errors import counted
 from isa.operands import Range
 
 SHOWN_RANGES = 6
@@ -35,7 +36,7 @@ def command(request: Request, model: Path, where: str, top: int) -> None:
     """
     for_models(request, model)
     found = explain_file(model, where, request)
-    say(f"{found.asked}: {len(found.operators)} operators on the NPU, {len(found.host)} on the host\n")
+    say(f"{found.asked}: {counted(len(found.operators), 'operator')} on the NPU, {len(found.host)} on the host\n")
     for host in found.host:
         reason = f", because {host.reason}" if host.reason else ""
         say(f"{host.name} on the host: {host.tensor} {shape(host.shape)}{reason}\n")
@@ -58,7 +59,7 @@ def _show(operator: Explained, top: int) -> None:
             say(f"  {label:<12}{text}")
     show(Table(columns=COLUMNS, rows=tuple(map(_row, operator.instructions[:top]))))
     if len(operator.instructions) > top:
-        say(f"and {len(operator.instructions) - top} more instructions; --top shows them\n")
+        say(f"and {counted(len(operator.instructions) - top, 'more instruction')}; --top shows them\n")
 
 
 def _row(one: Executed) -> tuple[str, ...]:

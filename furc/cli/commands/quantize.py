@@ -19,7 +19,7 @@ from furc.output import MODEL, Outputs
 from furc.quantize_files import quantize_file
 from furc.quantizer import LintWarning, QuantizeOptions, Task, grouped
 from furc.request import Request
-from isa.errors import QuantizeError
+from isa.errors import QuantizeError, counted
 
 
 @declare("quantize", short_help="Quantize a float model to INT8.")
@@ -101,7 +101,7 @@ def command(
         say(str(quantized.uncompilable).replace("error[", "warning[furc compile will say "), err=True)
     outputs.add(output, quantized.model.SerializeToString(deterministic=True), MODEL)
     outputs.write()
-    say(f"Quantized with {method.upper()} on {quantized.samples} samples", err=True)
+    say(f"Quantized with {method.upper()} on {counted(quantized.samples, 'sample')}", err=True)
     saved(output)
 
 

@@ -14,7 +14,7 @@ from furc.report.tables import Column, Table, count, nodes
 from furc.request import Request
 from furc.verify import Against, Checked, Error, Verification, minimal, verify_file
 from furc.verify_tflite import minimal_tflite
-from isa.errors import Loc, RunError
+from isa.errors import Loc, RunError, counted
 
 NAMES = {Against.ONNXRUNTIME: "ONNX Runtime", Against.LITERT: "LiteRT"}
 
@@ -71,12 +71,12 @@ def _write_part(
         found = minimal_tflite(model, request, files, seed, limit)
         assert found is not None, "it was just seen that an operator adds more"
         outputs.add(path, found[0].data, TFLITE_PART)
-        words = f", {found[0].operators} operators"
+        words = f", {counted(found[0].operators, 'operator')}"
     else:
         part = minimal(model, request, files, seed, limit)
         assert part is not None, "it was just seen that an operator adds more"
         outputs.add(path, part[0].SerializeToString(), MODEL)
-        words = f", {len(part[0].graph.node)} nodes"
+        words = f", {counted(len(part[0].graph.node), 'node')}"
     outputs.write()
     saved(path, words)
 

@@ -14,7 +14,7 @@ from furc.frontend.onnx.elementwise import operand
 from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.registry import OnnxContext, operator
 from furc.frontend.onnx.windows import auto_pad, lifted, lowered_shape, read_window, read_windows
-from isa.errors import LowerError
+from isa.errors import LowerError, counted
 from passes.ir.attributes import Kernel
 from passes.ir.op import Array, Value
 from passes.ir.types import MOST_IMAGES, DType, Quant, TensorType
@@ -75,7 +75,9 @@ def read_bias(context: OnnxContext, node: Node, index: int, x: Value, weights: W
     scale: NDArray[np.float32] = np.broadcast_to(np.float32(x.type.q.s) * weights.scale, (channels,))
     shape = entry.shape
     if math.prod(shape) not in (1, channels) or (shape and shape[-1] not in (1, channels)):
-        raise node.unsupported(f"a bias of {list(shape)} for {channels} output channels does not run on the NPU")
+        raise node.unsupported(
+            f"a bias of {list(shape)} for {counted(channels, 'output channel')} does not run on the NPU"
+        )
     beta = node.number("beta", 1.0)
     if beta != 1.0:
         entry = Constant(entry.array * np.float32(beta))
@@ -166,7 +168,8 @@ def contract_volume(context: OnnxContext, node: Node, x: Value, weights: Weights
 
 def _check_groups(node: Node, group: int, have: int, need: int, out: int) -> None:
     if group < 1 or have != need or out % group:
-        raise node.invalid(f"{have} input channels, {out} output channels and group {group} do not go with its weights")
+        channels = f"{counted(have, 'input channel')}, {counted(out, 'output channel')}"
+        raise node.invalid(f"{channels} and group {group} do not go with its weights")
 
 
 @operator("ConvTranspose")

@@ -9,6 +9,7 @@ from furc.frontend.entries import Constant, Entry, Pending, Quantized, Quantized
 from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.refusals import refusal
 from furc.frontend.onnx.registry import OnnxContext, operator
+from isa.errors import counted
 from passes.dfg.legality import OperatorSet, accelerated
 from passes.ir.op import Array, Op, Value
 from passes.ir.types import DType, TensorType, per_tensor
@@ -109,7 +110,7 @@ def _compared(context: OnnxContext, node: Node) -> Entry:
 @operator("Add", "Mul", "Sub", "Div")
 def binary(context: OnnxContext, node: Node) -> Entry:
     if len(node.inputs) != 2:
-        raise node.invalid(f"{len(node.inputs)} inputs, expected 2")
+        raise node.invalid(f"{counted(len(node.inputs), 'input')}, expected 2")
     for index in (0, 1):
         gated = _with_itself(context, node, index)
         if gated is not None:

@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from furc.onnx.graph import captured, input_infos
-from isa.errors import ConfigError, Loc
+from isa.errors import ConfigError, Loc, counted
 
 
 class InputForm(NamedTuple):
@@ -30,7 +30,8 @@ def apply_form(proto: onnx.ModelProto, form: InputForm, source: str) -> onnx.Mod
         infos = input_infos(proto)
         if len(form.permute) != len(infos):
             raise ConfigError(
-                "BadConfigValue", f"permute_input has {len(form.permute)} orders, the model {len(infos)} inputs",
+                "BadConfigValue",
+                f"permute_input has {counted(len(form.permute), 'order')}, the model {counted(len(infos), 'input')}",
                 at=Loc(source), hint="one list of axes for each input, [] for an input that stays as it is",
             )  # fmt: skip
         for info, order in zip(infos, form.permute, strict=True):
@@ -60,7 +61,8 @@ def _permute(proto: onnx.ModelProto, info: onnx.ValueInfoProto, order: Sequence[
     dims = info.type.tensor_type.shape.dim
     if sorted(order) != list(range(len(dims))):
         raise ConfigError(
-            "BadConfigValue", f"permute_input: {list(order)} is no order of the {len(dims)} axes of '{info.name}'",
+            "BadConfigValue",
+            f"permute_input: {list(order)} is no order of the {counted(len(dims), 'axis', 'axes')} of '{info.name}'",
             at=Loc(source), hint="permute_input: [[0, 3, 1, 2]] takes NHWC where the model has NCHW",
         )  # fmt: skip
     inner = f"{info.name}/permuted"

@@ -19,7 +19,7 @@ from furc.isolated import Died, Worker, isolated
 from furc.onnx.files import Source, load
 from furc.onnx.graph import captured, fixed_batch, input_infos, lightened
 from furc.onnx.soundness import CHECK, NotValid, check_by_onnx, node_name, onnx_checker
-from isa.errors import Loc, SourceError
+from isa.errors import Loc, SourceError, counted
 from passes.ir.types import DType
 
 OLDEST_OPSET, NEWEST_OPSET, QUANTIZED_OPSET = 10, 21, 13
@@ -217,9 +217,8 @@ def _input(info: onnx.ValueInfoProto, given: Sequence[int] | None, source: str) 
         return Input(info.name, dtype, _positive(tuple(given), at))
     dims = list(tensor.shape.dim)
     if given is not None and len(given) != len(dims):
-        raise SourceError(
-            "WrongShape", f"the model's has {len(dims)} axes, {list(given)} has {len(given)}", at=at, hint=_asked(info)
-        )
+        what = f"the model's has {counted(len(dims), 'axis', 'axes')}, {list(given)} has {len(given)}"
+        raise SourceError("WrongShape", what, at=at, hint=_asked(info))
     shape = []
     batch = len(dims) > 1 and all(dim.HasField("dim_value") for dim in dims[1:])
     for i, dim in enumerate(dims):

@@ -12,6 +12,7 @@ from furc.frontend.entries import Constant, Entry, Joined, Quantized, Stored
 from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.quantization import checked_axis
 from furc.frontend.onnx.registry import OnnxContext, operator
+from isa.errors import counted
 from passes.ir.op import Value
 
 # Which elements stand in front of an axis, for a padding of so many; counted from its end for what stands behind it.
@@ -96,7 +97,7 @@ def transpose(context: OnnxContext, node: Node) -> Entry:
     x = context.activation(node)
     perm = node.integers("perm", ()) or list(range(x.type.rank))[::-1]
     if sorted(perm) != list(range(x.type.rank)):
-        raise node.invalid(f"perm {perm} is no order of {x.type.rank} axes")
+        raise node.invalid(f"perm {perm} is no order of {counted(x.type.rank, 'axis', 'axes')}")
     return context.moved(node, context.builder.transpose(x, perm, node.output, node.loc))
 
 
@@ -125,7 +126,7 @@ def split(context: OnnxContext, node: Node) -> tuple[Entry, ...]:
         part = -(-extent // count)
         sizes = [part] * (count - 1) + [extent - part * (count - 1)]
     if len(sizes) != count or sum(sizes) != extent or min(sizes) < 1:
-        raise node.invalid(f"an axis of {extent} does not split into {sizes} for {count} outputs")
+        raise node.invalid(f"an axis of {extent} does not split into {sizes} for {counted(count, 'output')}")
     results, first = [], 0
     for name, size in zip(node.outputs, sizes, strict=True):
         taken = [range(d) for d in x.type.shape]
@@ -218,7 +219,7 @@ def pad(context: OnnxContext, node: Node) -> Entry:
     real = float(context.known(node, 2).reshape(-1)[0]) if node.has_input(2) else node.number("value", 0.0)
     axes = [checked_axis(a, x.type.rank, node) for a in context.known_ints(node, 3)] or list(range(x.type.rank))
     if len(amounts) != 2 * len(axes):
-        raise node.invalid(f"{len(amounts)} amounts for {len(axes)} axes")
+        raise node.invalid(f"{counted(len(amounts), 'amount')} for {counted(len(axes), 'axis', 'axes')}")
     before, after = [0] * x.type.rank, [0] * x.type.rank
     for i, axis in enumerate(axes):
         before[axis], after[axis] = amounts[i], amounts[i + len(axes)]

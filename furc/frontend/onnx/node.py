@@ -12,7 +12,7 @@ import onnx
 from onnx import helper
 
 from furc.onnx.soundness import node_name
-from isa.errors import Loc, LowerError, SourceError
+from isa.errors import Loc, LowerError, SourceError, counted
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Node:
         value = self.attribute(name)
         result = list(default) if value is None else [int(v) for v in np.atleast_1d(value)]
         if len(default) and len(result) != len(default):
-            raise self.invalid(f"{name} has {len(result)} values, expected {len(default)}")
+            raise self.invalid(f"{name} has {counted(len(result), 'value')}, expected {len(default)}")
         return result
 
     def invalid(self, message: str) -> SourceError:

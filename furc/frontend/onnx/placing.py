@@ -17,6 +17,7 @@ from furc.frontend.onnx.hosted import Cause, reads_of
 from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.quantization import DEQUANTIZE, QUANTIZE
 from furc.frontend.placement import Carried, Problem, Unit, place
+from isa.errors import counted
 from isa.npu import NS_PER_MS, NpuConfig
 from isa.timing.formulas import CONV_COMMANDS
 from passes.analysis.host_share import macs_of
@@ -136,7 +137,7 @@ class _Question:
             return Cause(
                 f"any number of parts may run on the NPU, and {PLACED} with this operator on the host", EVERYTHING
             )
-        parts = "one part" if segments == 1 else f"{segments} parts"
+        parts = counted(segments, "part")
         reason = f"{parts} of the model may run on the NPU, and {PLACED} with this operator before or behind"
         return Cause(reason, f"{EVERYTHING}, or auto for as many parts as pay")
 

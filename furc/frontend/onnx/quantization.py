@@ -11,7 +11,7 @@ from furc.frontend.dfg_builder import IDENTITY
 from furc.frontend.entries import Constant, Entry, GraphInput, OnHost, Quantized, QuantizedConstant, Stored
 from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.registry import OnnxContext, operator
-from isa.errors import LowerError
+from isa.errors import LowerError, counted
 from passes.ir.op import Array
 from passes.ir.types import DType, Quant, per_tensor
 
@@ -48,7 +48,7 @@ def read_parameters(context: OnnxContext, node: Node) -> Parameters:
     else:
         dtype, zero = ELEMENT_TYPES.get(node.integer("output_dtype", 0)), np.zeros(scale.shape, np.int64)
     if zero.shape != scale.shape:
-        raise node.invalid(f"{scale.size} scales but {zero.size} zero points")
+        raise node.invalid(f"{counted(scale.size, 'scale')} but {counted(zero.size, 'zero point')}")
     return Parameters(scale, zero, dtype, node.integer("axis", 1))
 
 
@@ -95,7 +95,7 @@ def _channel_shape(array: Array, parameters: Parameters, node: Node) -> list[int
     if not parameters.per_tensor:
         axis = checked_axis(parameters.axis, array.ndim, node)
         if array.shape[axis] != parameters.scale.size:
-            raise node.invalid(f"{parameters.scale.size} scales for an axis of {array.shape[axis]}")
+            raise node.invalid(f"{counted(parameters.scale.size, 'scale')} for an axis of {array.shape[axis]}")
         shape[axis] = -1
     return shape
 

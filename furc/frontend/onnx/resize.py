@@ -13,6 +13,7 @@ from furc.frontend.onnx.linear_resize import linear
 from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.quantization import checked_axis
 from furc.frontend.onnx.registry import OnnxContext, operator
+from isa.errors import counted
 from passes.dfg.legality import HINTS, OperatorSet
 from passes.ir.op import Value
 
@@ -55,7 +56,7 @@ def _resized(context: OnnxContext, node: Node, x: Value) -> tuple[list[int], lis
     sizes = context.known_ints(node, 3) if not old else []
     listed = sizes or list(given)
     if len(listed) != len(axes):
-        raise node.invalid(f"{len(listed)} scales or sizes for {len(axes)} axes")
+        raise node.invalid(f"{len(listed)} scales or sizes for {counted(len(axes), 'axis', 'axes')}")
     for axis, number in zip(axes, listed, strict=True):
         out[axis] = int(number) if sizes else math.floor(shape[axis] * float(number))
         scales[axis] = out[axis] / shape[axis] if sizes else float(number)

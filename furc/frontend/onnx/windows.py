@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from furc.frontend.dfg_builder import Builder
 from furc.frontend.onnx.node import Node
+from isa.errors import counted
 from passes.ir.attributes import Kernel, Pair
 from passes.ir.op import Value
 
@@ -34,7 +35,7 @@ def read_window(node: Node, spatial: Sequence[int], kernel: Sequence[int]) -> Ke
     """spatial, kernel: extents in the model's own number of axes."""
     axes = len(spatial)
     if len(kernel) != axes:
-        raise node.invalid(f"a kernel of {list(kernel)} over {axes} axes")
+        raise node.invalid(f"a kernel of {list(kernel)} over {counted(axes, 'axis', 'axes')}")
     stride, dilation = node.integers("strides", [1] * axes), node.integers("dilations", [1] * axes)
     if min((*stride, *dilation, *kernel)) < 1:
         raise node.invalid(f"kernel {list(kernel)}, strides {stride} and dilations {dilation} must be positive")

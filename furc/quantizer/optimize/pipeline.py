@@ -21,7 +21,7 @@ from furc.quantizer.optimize.fold_pad import fold_pad
 from furc.quantizer.optimize.opset import convert_opset
 from furc.quantizer.optimize.plain_ops import plain_ops
 from furc.quantizer.optimize.remove_identity import remove_identity
-from isa.errors import Loc, QuantizeError, SourceError
+from isa.errors import Loc, QuantizeError, SourceError, counted
 
 OWN_DOMAINS = ("", "ai.onnx")
 LARGEST = 1 << 27  # elements of a tensor: half a GiB in float32, eight times the SRAM in int8
@@ -129,7 +129,7 @@ def _check_linear(graph: Graph, node: Node) -> None:
         raise QuantizeError("BadModel", f"{node.op} with weights of {list(weight.shape)}", at=node.loc, hint=CHECK)
     channels = weight.shape[0] if node.op == "Conv" else weight.shape[1] * int(node.get("group", 1))
     if bias is not None and bias.shape != (channels,):
-        what = f"{node.op}: a bias of {list(bias.shape)} for {channels} output channels"
+        what = f"{node.op}: a bias of {list(bias.shape)} for {counted(channels, 'output channel')}"
         raise QuantizeError("BadModel", what, at=node.loc, hint=CHECK)
 
 

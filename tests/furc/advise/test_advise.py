@@ -228,7 +228,7 @@ class TestNothing:
         assert all(proposal.kind in ("target", "batch") for proposal in advice.proposals)
         assert closing(advice).startswith("Nothing to advise for a single run")
         advice = advice_for(tmp_path, int8, kinds=["uint8_input", "cut", "program_loading"])
-        assert not advice.proposals and closing(advice).startswith("Nothing to advise: 0 changes were tried")
+        assert not advice.proposals and closing(advice).startswith("Nothing to advise: 0 changes tried, none pays")
         with pytest.raises(ConfigError, match="NothingToApply"):
             applied(advice)
 

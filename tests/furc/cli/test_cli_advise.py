@@ -67,7 +67,7 @@ def test_what_is_applied_equals_the_whole(furc: Furc, tailed: onnx.ModelProto) -
 
 def test_nothing_to_advise_is_said(furc: Furc, models: Path) -> None:
     result = furc("advise", models / "uint8.onnx", "--kind", "uint8_input", "--kind", "cut")
-    assert result.stdout.endswith("Nothing to advise: 0 changes were tried, none of them pays (--all lists them)\n")
+    assert result.stdout.endswith("Nothing to advise: 0 changes tried, none pays (--all lists them)\n")
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_nothing_to_advise_is_said(furc: Furc, models: Path) -> None:
         (("--kind", "cut"), "nothing that was tried pays", "compile it as it is"),
         (("--kind", "target"), "no proposal changes the model",
          "proposals are options of furc compile: 1 is --target-npu warboy"),
-        (("--kind", "target", "--proposal", 2), "there are 1 proposals, no 2",
+        (("--kind", "target", "--proposal", 2), "no proposal 2, 1 proposal found",
          "proposals are options of furc compile: 1 is --target-npu warboy"),
         (("--kind", "target", "--proposal", 1, "--format", "json"),
          "proposal 1 does not change the model: it is --target-npu warboy",

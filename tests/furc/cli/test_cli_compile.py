@@ -124,7 +124,7 @@ class TestCache:
         assert "compiler cache" not in first and second.startswith("Found in the compiler cache")
         assert budget(first) == budget(second)
         assert Path("a.enf").read_bytes() == Path("b.enf").read_bytes()
-        assert ": 1 entries" in furc("cache").stdout
+        assert ": 1 entry" in furc("cache").stdout
 
     @pytest.mark.parametrize(
         "option", [["-b", 2], ["--target-npu", "warboy"], ["-c", "use_program_loading=true"], ["--strict"]]
@@ -153,7 +153,7 @@ class TestCache:
 
     def test_it_is_cleared(self, furc: Furc, models: Path) -> None:
         furc("compile", models / "int8.onnx")
-        assert furc("cache", "--clear").stdout.startswith("removed 1 entries")
+        assert furc("cache", "--clear").stdout.startswith("removed 1 entry")
         assert default_cache().entries() == []
 
     def test_a_cache_that_cannot_be_written_is_no_error(

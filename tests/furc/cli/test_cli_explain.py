@@ -62,7 +62,7 @@ def test_ranges_that_touch_are_one() -> None:
 
 def test_the_command(furc: Furc, models: Path) -> None:
     told = furc("explain", models / "model.enf", "#0").stdout
-    assert told.startswith("operator 0: 1 operators on the NPU, 0 on the host")
+    assert told.startswith("operator 0: 1 operator on the NPU, 0 on the host")
     assert "from nodes" in told and "cycles" in told and "DMA in" in told
     assert furc("explain", models / "model.enf", "nosuchnode", exits=1).stderr.startswith("error[NothingThere]:")
     assert "is for models" in furc("explain", models / "model.enf", "#0", "-b", 2, exits=2).stderr

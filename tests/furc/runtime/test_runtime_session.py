@@ -138,7 +138,7 @@ def test_a_session_takes_arrays_in_order_and_serves_a_with(enf: Enf, tmp_path: P
         assert repr(session).startswith("<Session of '") and "'images' float32[1, 1, 8, 8]" in repr(session)
         with pytest.raises(RunError) as caught:
             session.run([x, x])
-    assert caught.value.message == "2 arrays, the model has 1 inputs" and "'images'" in caught.value.hint
+    assert caught.value.message == "2 arrays, the model has 1 input" and "'images'" in caught.value.hint
 
 
 def test_binaries_and_profiles_print_as_one_screen(enf: Enf) -> None:

@@ -204,7 +204,7 @@ def test_against_litert_a_tflite_model_is_cut_out(
     model, part = written(residual, dtype, tmp_path / "net.tflite"), tmp_path / "part.tflite"
     words = ("verify", model, "--against", "litert", "--target-npu", "warboy", "--minimal", part)
     told = furc_command(*words)
-    assert told.exit_code == 1 and f"saved to {part}, 1 operators" in told.stderr
+    assert told.exit_code == 1 and f"saved to {part}, 1 operator" in told.stderr
     (operator,) = converted(part.read_bytes()).model.operators
     assert operator.op == "DEPTHWISE_CONV_2D" and part.stat().st_size < model.stat().st_size
     again = furc_command("verify", part, "--against", "litert", "--target-npu", "warboy")
