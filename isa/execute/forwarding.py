@@ -23,6 +23,7 @@ class ForwardingMachine(Machine):
         self._tensors = Tensors()
         self._loaded: dict[SramRange, Int8] = {}
         self._constants: dict[DramRange, Int8] = {}
+        self._arrays: dict[DramWindow, DramWindow | None] = {}  # by window, the tensor, where that is an array
 
     def read(self, window: Window) -> Int8:
         return machine_form(self.fetch(window))
@@ -31,10 +32,10 @@ class ForwardingMachine(Machine):
         self.keep(window, kernel_form(values))
 
     def read_dram(self, window: DramWindow) -> Int8:
-        return machine_form(self.fetch_dram(window)) if self._is_array(window) else super().read_dram(window)
+        return machine_form(self.fetch_dram(window)) if self._array(window) else super().read_dram(window)
 
     def write_dram(self, window: DramWindow, values: Int8) -> None:
-        if self._is_array(window):
+        if self._array(window):
             self.keep_dram(window, kernel_form(values))
         else:
             super().write_dram(window, values)
@@ -51,21 +52,22 @@ class ForwardingMachine(Machine):
 
     def fetch_dram(self, window: DramWindow) -> UInt8:
         """The same of a tensor in DRAM."""
-        if not self._is_array(window):
-            return kernel_form(super().read_dram(window))
-        return self._tensors.read(whole_tensor(window), window.box)
+        tensor = self._array(window)
+        return self._tensors.read(tensor, window.box) if tensor else kernel_form(super().read_dram(window))
 
     def keep_dram(self, window: DramWindow, values: UInt8) -> None:
         """The same of a tensor in DRAM."""
-        if not self._is_array(window):
+        if tensor := self._array(window):
+            self._tensors.drop(self._flow.overwrites[tensor])
+            self._tensors.write(tensor, window.box, values)
+        else:
             super().write_dram(window, machine_form(values))
-            return
-        tensor = whole_tensor(window)
-        self._tensors.drop(self._flow.overwrites[tensor])
-        self._tensors.write(tensor, window.box, values)
 
-    def _is_array(self, window: DramWindow) -> bool:
-        return whole_tensor(window) in self._flow.overwrites
+    def _array(self, window: DramWindow) -> DramWindow | None:
+        if window not in self._arrays:
+            tensor = whole_tensor(window)
+            self._arrays[window] = tensor if tensor in self._flow.overwrites else None
+        return self._arrays[window]
 
     def read_dram_bytes(self, span: DramRange) -> Int8:
         """Consecutive bytes, as a view: where nothing writes them, always as the same one, which cannot be written."""

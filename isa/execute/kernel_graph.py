@@ -88,17 +88,17 @@ class KernelGraph:
             return x
         return self.add("Slice", [x, *(self.constant(np.array(bounds)) for bounds in ([0, 0], used, [1, 2]))])
 
-    def session(self, outputs: Sequence[str]) -> Any:
+    def session(self, outputs: Sequence[str]) -> Kernels:
         """A session that gives these outputs for the inputs; the graph ends with it. Raises ValueError where ONNX
         Runtime refuses."""
         self._make(outputs)
         self._graph.output.extend(map(_four_axes, outputs))
-        few = ALONE_THREADS if len(self._graph.node) == 1 else 0
+        alone = len(self._graph.node) == 1 and not self._padded
         model = self._model.SerializeToString()
         self._model.Clear()  # the weights are there once more while the session is made
         try:
-            return ort.kernels(model, few=few)
-        except Exception as error:  # ONNX Runtime's exceptions have no common base
+            return Kernels(ort.kernels(model, few=ALONE_THREADS if alone else 0))
+        except Exception as error:  # see below
             raise ValueError(str(error)) from error
 
     def _make(self, names: Sequence[str]) -> None:
@@ -119,11 +119,17 @@ def _four_axes(name: str) -> ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.UINT8, [None] * 4)
 
 
-def run(session: Any, inputs: Sequence[UInt8]) -> list[UInt8]:
-    """The outputs, in their order. Raises ValueError where ONNX Runtime cannot."""
-    try:
-        feed = {declared.name: array for declared, array in zip(session.get_inputs(), inputs, strict=True)}
-        made: list[UInt8] = session.run(None, feed)
-    except Exception as error:  # see above
-        raise ValueError(str(error)) from error
-    return made
+class Kernels:
+    """A session of a graph, ready for many runs."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._inputs, self._outputs = ([x.name for x in has] for has in (session.get_inputs(), session.get_outputs()))
+
+    def run(self, inputs: Sequence[UInt8]) -> list[UInt8]:
+        """The outputs, in their order. Raises ValueError where ONNX Runtime cannot."""
+        try:
+            made: list[UInt8] = self._session.run(self._outputs, dict(zip(self._inputs, inputs, strict=True)))
+        except Exception as error:  # ONNX Runtime's exceptions have no common base
+            raise ValueError(str(error)) from error
+        return made

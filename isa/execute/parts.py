@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from isa.execute.forwarding import fetch, keep
 from isa.execute.kernel_form import UInt8, contiguous
-from isa.execute.kernel_graph import KernelGraph, run
+from isa.execute.kernel_graph import KernelGraph, Kernels
 from isa.execute.lookup import look_up
 from isa.instructions import Instruction
 from isa.layout import Window
@@ -68,7 +68,7 @@ class Fused:
     parts: list[Part]
     sources: list[tuple[int | None, ...]]
     kept: list[int]
-    _session: Any = None
+    _kernels: Kernels | None = None
     _held: list[UInt8] = field(default_factory=list)
     _tables: dict[int, Int8 | None] = field(default_factory=dict)
 
@@ -93,7 +93,7 @@ class Fused:
             self._held = []
         part = self.parts[index]
         if part.bind(machine):
-            self._session = None
+            self._kernels = None
         self._tables[index] = part.table(machine)
         for window, source in zip(part.reads, self.sources[index], strict=True):
             if source is None:
@@ -101,15 +101,15 @@ class Fused:
 
     def finish(self, machine: Machine) -> None:
         """Compute, and write what is kept."""
-        if self._session is None:
-            self._session = self._build()
-        made = run(self._session, self._held)
+        if self._kernels is None:
+            self._kernels = self._build()
+        made = self._kernels.run(self._held)
         self._held = []
         for index, y in zip(self.kept, made, strict=True):
             table = self._tables[index]
             keep(machine, self.parts[index].writes, y if table is None else look_up(y, table))
 
-    def _build(self) -> Any:
+    def _build(self) -> Kernels:
         graph, results = KernelGraph(), list[str]()
         for part, sources in zip(self.parts, self.sources, strict=True):
             results.append(part.emit(graph, [graph.input() if s is None else results[s] for s in sources]))

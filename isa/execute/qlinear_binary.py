@@ -18,7 +18,7 @@ import numpy as np
 from isa import ort
 from isa.execute import numerics
 from isa.execute.kernel_form import plus_128
-from isa.execute.kernel_graph import KernelGraph, run
+from isa.execute.kernel_graph import KernelGraph
 from isa.execute.numerics import BinaryKind, BinaryScales
 from isa.execute.simple_part import SimplePart
 from isa.instructions.elementwise import Binary
@@ -71,8 +71,8 @@ def _exact(kind: BinaryKind, scales: BinaryScales) -> Emit | None:
     for nodes in _candidates(kind):
         graph = KernelGraph()
         with np.errstate(all="ignore"):
-            session = graph.session([nodes(graph, kind, scales, graph.input(), graph.input())])
-        if all(np.array_equal(run(session, [side[..., at] for side in pairs])[0], expected[..., at]) for at in RUNS):
+            kernels = graph.session([nodes(graph, kind, scales, graph.input(), graph.input())])
+        if all(np.array_equal(kernels.run([side[..., at] for side in pairs])[0], expected[..., at]) for at in RUNS):
             return nodes
     return None
 

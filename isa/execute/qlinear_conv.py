@@ -15,7 +15,7 @@ import numpy as np
 from isa import ort
 from isa.execute import numerics
 from isa.execute.kernel_form import kernel_form, machine_form
-from isa.execute.kernel_graph import KernelGraph, Pads, run
+from isa.execute.kernel_graph import KernelGraph, Pads
 from isa.execute.numerics import Float32, Geometry, Int8, Int32
 
 
@@ -71,7 +71,7 @@ def is_exact() -> bool:
     for zw in (0, -7):
         graph = KernelGraph()
         y = emit_conv(graph, graph.input(), Contraction(w, bias, multiplier, 3, zw, -5), geometry, (1, 1, 1, 1))
-        [made] = run(graph.session([y]), [kernel_form(x)])
+        [made] = graph.session([y]).run([kernel_form(x)])
         acc = numerics.contract(x, w, 3, geometry, (6, 6), zw=zw) + bias.reshape(1, -1, 1, 1)
         expected = numerics.requantize(acc, multiplier, -5, -128, 127)
         if not np.array_equal(machine_form(made), expected):
