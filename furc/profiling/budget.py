@@ -15,7 +15,7 @@ from isa.errors import counted
 from isa.instructions import Instruction
 from isa.npu import NpuConfig
 from isa.timing.clock import resident_loads, weight_bytes
-from passes.analysis.occupancy import Occupied, occupancy
+from passes.analysis.occupancy import occupancy, peak
 from passes.ir.graph import Placement
 from passes.ir.lir import Program
 
@@ -95,16 +95,12 @@ def _instructions(enf: Enf, programs: Programs, npu: NpuConfig) -> Use:
 def _sram(enf: Enf, program: Program, programs: Programs, npu: NpuConfig) -> Use:
     """The buffers at the command where most is in use."""
     buffers = occupancy(program.graph, npu)
-    peak = max((buffer.first for buffer in buffers), key=lambda at: _in_use(buffers, at), default=0)
-    there = sorted((b for b in buffers if b.first <= peak <= b.last), key=lambda b: (b.low - b.high, b.name))
+    _, fullest = peak(buffers)
+    there = sorted((b for b in buffers if b.first <= fullest <= b.last), key=lambda b: (b.low - b.high, b.name))
     top = tuple(Consumer(f"{b.kind} {b.name}", (b.high - b.low) * npu.num_slices) for b in there[:TOP])
     resident, reloaded = weight_bytes(programs, resident_loads(programs, npu))
     note = f"{resident} B of weights stay from run to run, {reloaded} B are loaded at every run"
     return Use(enf.sram_peak_bytes, npu.sram_bytes, top, note)
-
-
-def _in_use(buffers: list[Occupied], at: int) -> int:
-    return sum(b.high - b.low for b in buffers if b.first <= at <= b.last)
 
 
 def _dram(enf: Enf, npu: NpuConfig) -> Use:

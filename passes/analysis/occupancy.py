@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from isa.npu import NpuConfig
@@ -49,15 +50,16 @@ def occupancy(graph: Graph, npu: NpuConfig) -> list[Occupied]:
     return found
 
 
-def peak_bytes_per_slice(graph: Graph, npu: NpuConfig) -> int:
-    """Most bytes of a slice in use at one command."""
+def peak(buffers: Iterable[Occupied]) -> tuple[int, int]:
+    """Most bytes of a slice in use at one command, and the first command where so many are."""
     change: dict[int, int] = {}
-    for rectangle in occupancy(graph, npu):
-        size = rectangle.high - rectangle.low
-        change[rectangle.first] = change.get(rectangle.first, 0) + size
-        change[rectangle.last + 1] = change.get(rectangle.last + 1, 0) - size
-    now = peak = 0
+    for each in buffers:
+        size = each.high - each.low
+        change[each.first] = change.get(each.first, 0) + size
+        change[each.last + 1] = change.get(each.last + 1, 0) - size
+    now = most = command = 0
     for index in sorted(change):
         now += change[index]
-        peak = max(peak, now)
-    return peak
+        if now > most:
+            most, command = now, index
+    return most, command

@@ -17,7 +17,7 @@ from isa.layout import align
 from isa.npu import NpuConfig
 from isa.operands import DramRange, DramRangeOperand, DramWindow, DramWindowOperand, OperandValue
 from passes.analysis.aliases import Aliases
-from passes.analysis.occupancy import peak_bytes_per_slice
+from passes.analysis.occupancy import occupancy, peak
 from passes.analysis.turns import Turn, turns
 from passes.enf.host_models import host_steps
 from passes.ir.graph import Graph
@@ -57,7 +57,7 @@ class _Linking:
             steps=steps,
             image=self._image(),
             dram_bytes=_dram_end(graph, npu) + self.shift,
-            sram_peak_bytes=peak_bytes_per_slice(graph, npu) * npu.num_slices,
+            sram_peak_bytes=peak(occupancy(graph, npu))[0] * npu.num_slices,
             operators=tuple(self.program.operators),
             pixels=graph.pixels,
         )
