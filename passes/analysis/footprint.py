@@ -1,4 +1,4 @@
-"""Bytes that tensors and packed constants take in SRAM, and the layouts worth trying."""
+"""Bytes that tensors and packed constants take in SRAM, whether an op fits, and the layouts worth trying."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ from functools import lru_cache
 
 from isa.layout import Box, Layout, LayoutKind, Place, Shape4, Window, align
 from isa.npu import NpuConfig
+from passes.analysis.aliases import Aliases
 from passes.ir.op import Op
+from passes.ir.types import InDram
 
+WHOLE_SHARE = 3 / 4  # of SRAM that an unsplit operator may use under the most compact layouts
+USABLE_SHARE = 15 / 16  # of SRAM that an operator may use at all: the rest is for weights of its neighbours
 MOST_COLUMNS = 16  # channel columns of all PEs together in the vendor's layouts, as its latencies tell
 ROOMY = 1 / 4  # of SRAM: a tensor that takes more under these layouts may use more columns
 
@@ -84,3 +88,36 @@ def constant_bytes(op: Op, y: Window, npu: NpuConfig) -> int:
     """Bytes per slice of packed constants and partial sums while an op writes y."""
     packed = op.packed_bytes(y.layout.co * y.layout.channels(y.place.shape.c))
     return (striped_bytes(packed, npu) if packed else 0) + op.scratch_bytes(y, npu)
+
+
+class Room:
+    """What an op and its tensors need of SRAM before they have layouts: bytes per slice, the least of all layouts.
+
+    slices: that a whole tensor may use."""
+
+    def __init__(self, npu: NpuConfig, slices: int) -> None:
+        self._npu, self._slices, self.bytes_per_slice = npu, slices, npu.sram_bytes_per_slice
+
+    def fits(self, op: Op, aliases: Aliases) -> bool:
+        """Whether an op can stay in one piece."""
+        return self.need(op, aliases) <= WHOLE_SHARE * self.bytes_per_slice
+
+    def need(self, op: Op, aliases: Aliases) -> int:
+        """Operands, result, packed constants and partial sums together."""
+        part = op.alias()
+        if part is not None:
+            root = aliases.root(part[0])
+            return 0 if isinstance(root.type.place, InDram) else self.of(root.type.shape4)
+        tensors = [*dict.fromkeys(aliases.root(value) for value in op.activations()), op.result]
+        shapes = [value.type.shape4 for value in tensors]
+        return sum(map(self.of, shapes)) + self.of_constants(op, shapes[-1])
+
+    def of(self, shape: Shape4) -> int:
+        """A tensor."""
+        return smallest_bytes(shape, self._npu, self._slices)
+
+    def of_constants(self, op: Op, made: Shape4) -> int:
+        """Packed constants and partial sums where an op makes this shape, all channels in one slice."""
+        packed = op.packed_bytes(made.c)
+        scratch = op.scratch_bytes(over_rows(made, self._slices), self._npu)
+        return (striped_bytes(packed, self._npu) if packed else 0) + scratch

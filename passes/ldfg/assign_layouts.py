@@ -17,11 +17,10 @@ from math import inf
 from isa.layout import Layout, LayoutKind
 from passes.analysis.aliases import Aliases
 from passes.analysis.costs import Costs
-from passes.analysis.footprint import MOST_COLUMNS, ROOMY, candidates, smallest_bytes
+from passes.analysis.footprint import MOST_COLUMNS, ROOMY, USABLE_SHARE, candidates, smallest_bytes
 from passes.ir.graph import Graph
 from passes.ir.op import Op, Runs, Value
 from passes.ir.types import InDram, InSram
-from passes.ldfg.split_operators import USABLE_SHARE
 from passes.options import CompileOptions
 
 ROUNDS = 3

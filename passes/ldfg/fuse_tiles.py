@@ -22,10 +22,13 @@ Keeps: every value, bit for bit. Raises: nothing. Leaves alone: every graph, unl
 from __future__ import annotations
 
 from isa.layout import Box, Shape4
-from passes.ir.graph import Graph
+from passes.analysis.aliases import Aliases
+from passes.analysis.footprint import WHOLE_SHARE, Room
+from passes.analysis.pieces import Band, Pieces, cut, needed
+from passes.ir.graph import Graph, Names
 from passes.ir.op import Op, Runs, Value
 from passes.ir.types import InDram
-from passes.ldfg.split_operators import WHOLE_SHARE, Splitting, activation_fields, cut
+from passes.ldfg.split_operators import place_in_dram
 from passes.ops.concat import LowLevelConcat
 from passes.ops.move import LowLevelMove, LowLevelSlice
 from passes.options import CompileOptions
@@ -39,12 +42,18 @@ def fuse_tiles(graph: Graph, options: CompileOptions) -> Graph:
     return _Fusing(graph, options).run()
 
 
-class _Fusing(Splitting):
+class _Fusing:
+    def __init__(self, graph: Graph, options: CompileOptions) -> None:
+        graph.remove_dead()  # so that everything has a reader
+        self.graph, self.producers = graph, graph.producers()
+        self.aliases, self.room = Aliases(graph), Room(options.npu, options.layout_slices)
+        self.pieces = Pieces(graph, Names(graph.names()))
+        place_in_dram(graph, self.room, options.join_on_chip)
+        self.users = graph.users()
+        self.bands: dict[Value, Band] = {}  # of deep tensors, the present ones
+        self.ops: list[Op] = []
+
     def run(self) -> Graph:
-        self.graph.remove_dead()  # so that everything has a reader
-        self.place_in_dram()
-        self.users = self.graph.users()
-        self.made: dict[Value, tuple[Value, Box]] = {}  # of a deep tensor: its present band, and which rows that is
         groups = {group[-1]: group for group in self._groups()}
         inside = {op for group in groups.values() for op in group}
         for op in self.graph.ops:
@@ -64,9 +73,9 @@ class _Fusing(Splitting):
         for op in self.graph.ops:
             if not self._cuttable(op):
                 continue
-            sources = [self._root(value)[0] for value in op.activations()]
+            sources = [self.pieces.root(value).value for value in op.activations()]
             deep = [self.producers[v] for v in sources if self._deep(v)]
-            if not deep and self._fits(op) and not any(self._joined_in_dram(v) for v in sources):
+            if not deep and self.room.fits(op, self.aliases) and not any(self._joined_in_dram(v) for v in sources):
                 continue
             together = [*dict.fromkeys(each for maker in deep for each in of[maker]), op]
             for each in together:
@@ -83,13 +92,10 @@ class _Fusing(Splitting):
             return False
         return ROWS in op.cut_axes() and op.result.type.shape4.h >= BANDS
 
-    def _fits(self, op: Op) -> bool:
-        return self.need(op) <= WHOLE_SHARE * self.npu.sram_bytes_per_slice
-
     def _deep(self, value: Value) -> bool:
         """True for what need not be whole: its maker does not fit, and everybody who reads it takes bands."""
         maker = self.producers.get(value)
-        if maker is None or not self._cuttable(maker) or self._fits(maker):
+        if maker is None or not self._cuttable(maker) or self.room.fits(maker, self.aliases):
             return False
         return self._read_in_bands(value)
 
@@ -106,14 +112,8 @@ class _Fusing(Splitting):
         results = [op.result for op in group if not self._deep(op.result)]
         before = self.graph.ops[: self.graph.ops.index(group[-1]) + 1]
         readers = {user for value in results for user in self.users.get(value, ())}
-        room = WHOLE_SHARE * self.npu.sram_bytes_per_slice
-        return readers.isdisjoint(before) and all(2 * self.bytes(value) <= room for value in results)
-
-    def _root(self, value: Value, box: Box | None = None) -> tuple[Value, Box]:
-        """What a value is a view of, and which box of it."""
-        box = box if box is not None else cut(value.type.shape4, ROWS, 0, value.type.shape4.h)
-        maker = self.producers.get(value)
-        return self._root(maker.x, box.within(maker.box)) if isinstance(maker, LowLevelSlice) else (value, box)
+        most = WHOLE_SHARE * self.room.bytes_per_slice
+        return readers.isdisjoint(before) and all(2 * self.room.of(value.type.shape4) <= most for value in results)
 
     # their bands
 
@@ -126,11 +126,13 @@ class _Fusing(Splitting):
                 self._ask(op, boxes, inner)
             for op in group:
                 box = boxes[op.result]
-                made = self.tile(op, box, box.h0, fits=True)
+                piece = self.pieces.piece(op, box, box.h0, self.bands)
+                self.graph.constants |= piece.constants
+                self.ops += [*piece.slices, piece.op]
                 if op in parts:
-                    parts[op].append(made)
+                    parts[op].append(piece.op.result)
                 else:
-                    self.made[op.result] = made, box
+                    self.bands[op.result] = Band(piece.op.result, box)
         for op, tiles in parts.items():
             self.ops.append(
                 LowLevelConcat(results=(op.result,), loc=op.loc, inputs=tuple(tiles), axis=ROWS, early=True)
@@ -138,17 +140,10 @@ class _Fusing(Splitting):
 
     def _ask(self, op: Op, boxes: dict[Value, Box], inner: set[Value]) -> None:
         """Add the rows that a piece of an op needs to those that are asked of what it reads."""
-        for field, value in activation_fields(op):
-            root, box = self._root(value, op.needs_of(field.name, value, boxes[op.result]))
+        for value, own in needed(op, boxes[op.result]):
+            root, box = self.pieces.root(value, own)
             if root in inner:
                 boxes[root] = _over(root.type.shape4, box, boxes.get(root, box))
-
-    def boxed(self, op: Op, value: Value, box: Box, name: str) -> Value:
-        root, inside = self._root(value, box)
-        if root not in self.made:
-            return super().boxed(op, value, box, name)
-        band, whole = self.made[root]
-        return super().boxed(op, band, inside._replace(h0=inside.h0 - whole.h0), name)
 
 
 def _band(shape: Shape4, index: int) -> Box:

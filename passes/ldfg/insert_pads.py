@@ -13,11 +13,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from passes.analysis.footprint import over_rows, smallest_bytes, striped_bytes
+from passes.analysis.footprint import WHOLE_SHARE, Room
 from passes.ir.graph import Graph, Names
 from passes.ir.op import Op, Value
 from passes.ir.types import InDram
-from passes.ldfg.split_operators import WHOLE_SHARE
 from passes.ops.conv import LowLevelConv2d
 from passes.ops.move import Pad
 from passes.options import CompileOptions
@@ -61,10 +60,7 @@ def _padding(op: LowLevelConv2d) -> tuple[Sides, Sides] | None:
 def _fits(op: LowLevelConv2d, before: Sides, after: Sides, options: CompileOptions) -> bool:
     if isinstance(op.x.type.place, InDram):
         return False
-    npu, slices, shape, made = options.npu, options.layout_slices, op.x.type.shape4, op.result.type.shape4
-    padded = smallest_bytes(
-        shape._replace(h=shape.h + before[2] + after[2], w=shape.w + before[3] + after[3]), npu, slices
-    )
-    constants = striped_bytes(op.packed_bytes(made.c), npu) + op.scratch_bytes(over_rows(made, slices), npu)
-    other = max(smallest_bytes(shape, npu, slices), smallest_bytes(made, npu, slices) + constants)
-    return padded + other <= WHOLE_SHARE * npu.sram_bytes_per_slice
+    room, shape, made = Room(options.npu, options.layout_slices), op.x.type.shape4, op.result.type.shape4
+    padded = room.of(shape._replace(h=shape.h + before[2] + after[2], w=shape.w + before[3] + after[3]))
+    other = max(room.of(shape), room.of(made) + room.of_constants(op, made))
+    return padded + other <= WHOLE_SHARE * room.bytes_per_slice
