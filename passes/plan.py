@@ -43,12 +43,12 @@ class Planned(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """The program of a plan, its cycles, and its graph before commands."""
+    """The program of a plan, its cycles, and its graph before commands, where that is wanted."""
 
     cycles: float
     program: Program
     options: CompileOptions
-    ldfg: Graph
+    ldfg: Graph | None
 
 
 _cycles = attrgetter("cycles")
@@ -81,7 +81,7 @@ def _fastest(graph: Graph, options: CompileOptions, progress: Listener) -> Plann
         if choice.slices is not None and found and choice.npu.milliseconds(found[0].cycles) > SMALL_MS:
             continue
         try:
-            found.append(_compiled(graph, choice, progress))
+            found.append(_compiled(graph, choice, progress, keep=options.schedule == BEST))
         except LowerError as error:
             errors.append(error)
     if not found:
@@ -94,6 +94,7 @@ def _fastest(graph: Graph, options: CompileOptions, progress: Listener) -> Plann
 
 def _with_more(graph: Graph, best: _Found) -> _Found:
     """The same plan hoisted, and in bands, each where that is faster."""
+    assert best.ldfg is not None
     best = _faster(best.ldfg, best, replace(best.options, hoist=True))  # which changes nothing before
     if _between_in_dram(best.program.graph):
         best = _faster(graph, best, replace(best.options, fuse=True))
@@ -114,13 +115,14 @@ def _between_in_dram(graph: Graph) -> bool:
     return any(op.x in stored for op in graph.ops if isinstance(op, Load))
 
 
-def _compiled(graph: Graph, options: CompileOptions, progress: Listener = QUIET) -> _Found:
-    """Of a graph at dfg or ldfg. Raises LowerError."""
+def _compiled(graph: Graph, options: CompileOptions, progress: Listener = QUIET, *, keep: bool = False) -> _Found:
+    """Of a graph at dfg or ldfg. keep: also its ldfg. Raises LowerError."""
     ldfg = lower(graph.copied(), options, Level.LDFG, progress)
     assert isinstance(ldfg, Graph)
-    program = lower(ldfg.copied(), options, LIR, progress)
+    kept = ldfg.copied() if keep else None
+    program = lower(ldfg, options, LIR, progress)
     assert isinstance(program, Program)
-    return _Found(program_cycles(program, options), program, options, ldfg)
+    return _Found(program_cycles(program, options), program, options, kept)
 
 
 def plans(graph: Graph, options: CompileOptions) -> list[CompileOptions]:
