@@ -27,9 +27,11 @@ from furc.evaluate.result import Task as Kind
 from furc.evaluate.truth import Labelled, Truth
 from furc.onnx.graph import Array
 from furc.quantizer import CalibrationMethod, Observer, QuantizeOptions, quantize_model, runner_for
-from furc.quantizer.equalize import find_pairs, rescale
+from furc.quantizer.channel_order import is_depthwise
+from furc.quantizer.equalize import rescale
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.report import quantized_with
+from furc.quantizer.tied_channels import find_tied
 from furc.runtime.session import Session
 
 MODELS = {
@@ -156,10 +158,15 @@ def float_seconds(model: onnx.ModelProto, samples: list[dict[str, Array]]) -> fl
 def collapsed(model: onnx.ModelProto, ratio: float) -> onnx.ModelProto:
     """The same function with uneven channels: what each depthwise Conv reads is scaled, and scaled back in it."""
     graph, random = optimize_graph(model), np.random.default_rng(0)
-    for pair in find_pairs(graph):
-        channels = graph.constants[pair.first.inputs[1]].shape[0]
-        if int(pair.second.get("group", 1)) == channels:
-            rescale(graph, pair, np.exp(random.uniform(0, np.log(ratio), channels)))
+    tied = find_tied(graph, lambda clip: False)
+    scale = np.ones(tied.count)
+    for layer in tied.layers:
+        read = layer.node.inputs[0]
+        producer = graph.producer(read)
+        plain = producer is not None and producer.op in ("Conv", "Relu") and graph.only_reader(read) is not None
+        if plain and is_depthwise(graph, layer.node):
+            scale[layer.reads] = np.exp(random.uniform(0, np.log(ratio), len(layer.reads)))
+    rescale(graph, tied, scale)
     return graph.model()
 
 

@@ -14,7 +14,6 @@ import numpy as np
 from furc.data.feeds import feeds, taken_by
 from furc.onnx.files import Source
 from furc.onnx.graph import Graph
-from furc.quantizer.equalize import equalize
 from furc.quantizer.held import keep
 from furc.quantizer.noise_lint import Costly, costly_layers, label_of
 from furc.quantizer.noise_model import Spread, activation_noise
@@ -73,9 +72,8 @@ def noise_report(model: Source, samples: object, options: QuantizeOptions | None
     options, reasons = options or QuantizeOptions(), list[str]()
     graph = optimize_graph(model, options.input_shapes, options.opset)
     kept = keep(feeds(taken_by(graph), samples)).samples
-    if options.equalize:
-        equalize(graph, kept)
-    tensors = surveyed(graph, kept, options.task, lambda what, done, total: reasons.append(what))
+    found = surveyed(graph, kept, options.task, lambda what, done, total: reasons.append(what), even=options.equalize)
+    tensors = {name: of for name, of in found.items() if of.gain.any()}
     if not tensors:
         return NoiseReport((), (), reasons[0] if reasons else "gradients need opset 13")
     layers = costly_layers(graph, tensors, LatencyPrice(graph), least_db=-math.inf)

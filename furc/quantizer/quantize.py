@@ -16,7 +16,6 @@ from furc.quantizer.auto_ranges import CANDIDATES, FEWEST, Choice, Trial, choose
 from furc.quantizer.bias_correction import correct_biases
 from furc.quantizer.budget import budget_of
 from furc.quantizer.calibrator import Observer, Progress, Ranges
-from furc.quantizer.equalize import equalize
 from furc.quantizer.float_run import Feed
 from furc.quantizer.held import Kept, keep
 from furc.quantizer.judge import judge_for
@@ -126,30 +125,27 @@ def _silent(what: str, done: int, total: int | None) -> None:
 
 
 def _seen(graph: Graph, kept: Kept, options: QuantizeOptions, say: Progress, total: int | None) -> Channeled:
-    """One pass over all data; then channels are evened out, and errors in them get their gains."""
+    """One pass over all data; then errors in channels get their gains, and channels are evened out."""
     every = options.form == "calibrated"
     names = seen_tensors(graph, every=every)
     looking = OnePass(graph, names, samples=total, kept=len(kept.samples))
     for feed in kept.all():
         looking.look(feed)
         say("calibrate", looking.samples, total)
-    seen = looking.found()
+    say("survey", 0, None)
+    found = with_gains(graph, looking.found(), kept.samples, looking.outputs, options.task, say)
     if options.equalize:
         say("equalize", 0, None)
-        seen = evened_out(graph, seen)
-    say("survey", 0, None)
-    return with_gains(graph, seen, kept.samples, looking.outputs, options.task, say)
+        found = evened_out(graph, found, len(kept.samples))
+    return found
 
 
 def _surveyed(graph: Graph, kept: Kept, options: QuantizeOptions, say: Progress) -> Channeled:
-    """Before one of the single methods, which look at all values of all data by themselves."""
-    if options.equalize:
-        say("equalize", 0, None)
-        equalize(graph, kept.samples)
-    if not options.split:
+    """For what comes before one of the single methods, which look at all values of all data by themselves."""
+    if not options.equalize and not options.split:
         return {}
     say("survey", 0, None)
-    return surveyed(graph, kept.samples, options.task, say)
+    return surveyed(graph, kept.samples, options.task, say, even=options.equalize)
 
 
 def _single_ranges(
@@ -160,14 +156,13 @@ def _single_ranges(
     observer = Observer(graph, bins=method.criterion != "MIN_MAX")
     observer.observe(kept.all(), say, total)
     ranges = observer.ranges(method, options.percentage, progress=say)
-    if not options.bias_correction:
+    if tensors or not options.bias_correction:
         return ranges, tensors
     looking = OnePass(graph, seen_tensors(graph), samples=len(kept.samples))
     for feed in kept.samples:
         looking.look(feed)
     found = looking.found()
-    unknown = {name: Channels(of.low, of.high, np.zeros(len(of.low)), of) for name, of in found.items()}
-    return ranges, {name: replace(tensors.get(name, unknown[name]), seen=of) for name, of in found.items()}
+    return ranges, {name: Channels(of.low, of.high, np.zeros(len(of.low)), of) for name, of in found.items()}
 
 
 def _tuned(

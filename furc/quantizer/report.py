@@ -16,7 +16,6 @@ from furc.onnx.graph import Array, Graph
 from furc.onnx.run import RunModel, runner_for
 from furc.quantizer.affine import Range
 from furc.quantizer.calibrator import Observer, Progress, Ranges
-from furc.quantizer.equalize import equalize
 from furc.quantizer.float_run import Feed, FloatRun
 from furc.quantizer.held import keep
 from furc.quantizer.method import CalibrationMethod
@@ -26,6 +25,7 @@ from furc.quantizer.qdq import write_qdq
 from furc.quantizer.quantize import quantize_model
 from furc.quantizer.scheme import choose_grids
 from furc.quantizer.sqnr import Noise, mean_ratio
+from furc.quantizer.surveyed import surveyed
 from isa.errors import NOWHERE, Loc
 
 _QUANTIZE = "/QuantizeLinear"
@@ -125,7 +125,7 @@ def compare_methods(
     graph = optimize_graph(model, base.input_shapes, base.opset)
     exact_run = RunModel(graph.model())
     if base.equalize:  # once for all methods; layers are then compared with the float layers as they became
-        equalize(graph, keep(feeds(taken_by(graph), calibration)).samples)
+        surveyed(graph, keep(feeds(taken_by(graph), calibration)).samples, base.task, progress or _silent, even=True)
         base = replace(base, equalize=False)
     exact = [exact_run(feed) for feed in evaluation]
     rows = []
@@ -147,6 +147,10 @@ def compare_methods(
         if progress is not None:
             progress("compare methods", done + 1, len(methods))
     return rows
+
+
+def _silent(what: str, done: int, total: int | None) -> None:
+    """For who does not ask."""
 
 
 def ranges_in(quantized: onnx.ModelProto) -> dict[str, Range]:

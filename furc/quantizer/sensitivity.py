@@ -21,7 +21,7 @@ from furc.onnx.run import run_session, session
 from furc.quantizer import backward
 from furc.quantizer.float_run import Feed
 from furc.quantizer.judge import Judge
-from furc.quantizer.one_pass import OnePass, Seen
+from furc.quantizer.one_pass import Seen
 from isa.errors import RunError
 
 Float64 = NDArray[np.float64]
@@ -47,26 +47,13 @@ class Channels:
         return Channels(self.low[places], self.high[places], self.gain[places], self.seen.taken(places))
 
 
-def survey(graph: Graph, names: Sequence[str], samples: Sequence[Feed], judge: Judge) -> dict[str, Channels]:
-    """Statistics of these tensors over some samples. Tensors that no output depends on, and all of a model older than
-    opset 13, are left out. Raises RunError[CannotRun] where a probe cannot be made or run."""
-    names = [name for name in names if math.prod(graph.shape(name) or (0,))]
-    if graph.opset < backward.OLDEST or not samples or not names:
-        return {}
-    looking = OnePass(graph, names, samples=len(samples), kept=len(samples))
-    for feed in samples:
-        looking.look(feed)
-    seen = looking.found()
-    gain = gains(graph, names, samples, judge, looking.outputs)
-    return {name: Channels(seen[name].low, seen[name].high, found, seen[name]) for name, found in gain.items()}
-
-
 def gains(
     graph: Graph, names: Sequence[str], samples: Sequence[Feed], judge: Judge, outputs: Sequence[Mapping[str, Array]]
 ) -> dict[str, Float64]:
-    """Of the channels of these tensors, as `survey` has them. outputs: of the graph, enough to say what power is usual.
+    """The gain of each channel of these tensors, see `Channels`. outputs: of the graph, to say what power is usual.
 
-    Raises RunError[CannotRun].
+    Tensors that no output depends on, and all of a model older than opset 13, are left out. Raises RunError[CannotRun]
+    where a probe cannot be made or run.
     """
     names = [name for name in names if math.prod(graph.shape(name) or (0,))]
     if graph.opset < backward.OLDEST or not samples or not names:

@@ -1,4 +1,4 @@
-"""The survey of a whole model on a few of its calibration samples, or why there is none."""
+"""What is known of all tensors before ranges are chosen: values, extremes, and gains or why there are none."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import numpy as np
 
 from furc.onnx.graph import Array, Graph
 from furc.onnx.run import first_line
-from furc.quantizer.equalize import equalize_by
+from furc.quantizer.equalize import equalize
 from furc.quantizer.float_run import Feed
 from furc.quantizer.judge import Task, judge_for
-from furc.quantizer.one_pass import Seen
+from furc.quantizer.one_pass import OnePass, Seen
 from furc.quantizer.operators import FIXED_RANGES
 from furc.quantizer.scheme import quantized_tensors
-from furc.quantizer.sensitivity import SAMPLES, Channels, Float64, gains, survey
-from isa.errors import QuantizeError, RunError
+from furc.quantizer.sensitivity import SAMPLES, Channels, Float64, gains
+from furc.quantizer.weighted_calibration import seen_tensors
+from isa.errors import RunError
 
 FEWEST_SAMPLES = 4
 
@@ -23,14 +24,16 @@ FEWEST_SAMPLES = 4
 Say = Callable[[str, int, int | None], None]
 
 
-def surveyed(graph: Graph, samples: Sequence[Feed], task: Task, say: Say) -> dict[str, Channels]:
-    """Sensitivities of all tensors with a free range; none, and `say` is told why, where a model cannot be probed."""
-    taken = [samples[index] for index in _taken(len(samples))]
-    try:
-        return survey(graph, surveyed_tensors(graph), taken, judge_for(graph, taken, task))
-    except (RunError, QuantizeError) as error:  # what is wrong with the data, calibration says
-        say(f"no survey, so no splits: {first_line(error)}", 0, None)
-        return {}
+def surveyed(graph: Graph, samples: Sequence[Feed], task: Task, say: Say, *, even: bool = False) -> dict[str, Channels]:
+    """What a pass over the samples sees of all tensors that matter, and their gains. even: see `evened_out`.
+
+    Raises what `OnePass` raises.
+    """
+    looking = OnePass(graph, seen_tensors(graph), samples=len(samples), kept=len(samples))
+    for feed in samples:
+        looking.look(feed)
+    found = with_gains(graph, looking.found(), samples, looking.outputs, task, say)
+    return evened_out(graph, found, len(samples)) if even else found
 
 
 def with_gains(
@@ -41,7 +44,8 @@ def with_gains(
     task: Task,
     say: Say,
 ) -> dict[str, Channels]:
-    """What a pass saw of each tensor, and what an error in its channels does to the outputs. outputs: of samples."""
+    """What a pass saw of each tensor, and what an error in its channels does to the outputs; where a model cannot be
+    probed nobody knows that, and `say` is told why. outputs: of samples."""
     gain: dict[str, Float64] = {}
     try:
         judge = judge_for(graph, samples, task, outputs[0])
@@ -50,20 +54,30 @@ def with_gains(
         say(f"no survey, so no splits: {first_line(error)}", 0, None)
     unknown = {name: np.zeros(len(of.low)) for name, of in seen.items()}
     known = {name: gain[name] if len(gain.get(name, ())) == len(zero) else zero for name, zero in unknown.items()}
-    at = _taken(len(samples))
+    return _channels(seen, known, len(samples))
+
+
+def evened_out(graph: Graph, tensors: Mapping[str, Channels], samples: int) -> dict[str, Channels]:
+    """Even out the channels of `graph`; what a survey would find of it then.
+
+    Tensors in which data movement mixes channels are left out. samples: how many were at hand for a survey.
+    """
+    seen, gain = {n: of.seen for n, of in tensors.items()}, {n: of.gain for n, of in tensors.items()}
+    for name, scale in equalize(graph, seen, gain).items():
+        if scale is None:
+            seen.pop(name, None)
+        elif name in seen:
+            of, divisor = seen[name], scale.astype(np.float32)[:, None]
+            seen[name] = Seen(of.lows / scale, of.highs / scale, tuple(part / divisor for part in of.values))
+            gain[name] = gain[name] * scale**2
+    return _channels(seen, gain, samples)
+
+
+def _channels(seen: Mapping[str, Seen], gain: Mapping[str, Float64], samples: int) -> dict[str, Channels]:
+    """Extremes are those of the samples that a survey takes."""
+    at = _taken(samples)
     parts = {name: of.of_samples(at) for name, of in seen.items()}
-    return {name: Channels(parts[name].low, parts[name].high, known[name], of) for name, of in seen.items()}
-
-
-def evened_out(graph: Graph, seen: Mapping[str, Seen]) -> dict[str, Seen]:
-    """Even out the channels of `graph`; what a pass would see of it then, of tensors that are seen already."""
-    magnitudes = {name: np.maximum(of.high, -of.low) for name, of in seen.items()}
-    now = dict(seen)
-    for pair, scale in equalize_by(graph, magnitudes):
-        for name in {pair.first.output, pair.activation} & set(now):
-            of, divisor = now[name], scale.astype(np.float32)[:, None]
-            now[name] = Seen(of.lows / scale, of.highs / scale, tuple(part / divisor for part in of.values))
-    return now
+    return {name: Channels(parts[name].low, parts[name].high, gain[name], of) for name, of in seen.items()}
 
 
 def _taken(samples: int) -> list[int]:

@@ -15,7 +15,7 @@ from furc.quantizer.affine import Range
 from furc.quantizer.calibrator import Progress, Ranges
 from furc.quantizer.histogram import Float64, Histogram
 from furc.quantizer.method import CalibrationMethod
-from furc.quantizer.operators import CORRECTED, FIXED_RANGES
+from furc.quantizer.operators import CORRECTED, FIXED_RANGES, is_move
 from furc.quantizer.pointwise import Behind, behind
 from furc.quantizer.range_search import find_range
 from furc.quantizer.scheme import rounded_tensors
@@ -35,7 +35,7 @@ def weighted_ranges(
         if progress is not None:
             progress("choose ranges", done, len(names))
         found[name] = _weighted(graph, name, tensors)
-    return found
+    return _with_moved(graph, found) if every else found
 
 
 def single_ranges(
@@ -55,7 +55,16 @@ def single_ranges(
         histogram.add(values, bins=_is_free(graph, name))
         histogram.low, histogram.high = float(tensors[name].seen.low.min()), float(tensors[name].seen.high.max())
         found[name] = find_range(histogram, method, percentage)
-    return found
+    return _with_moved(graph, found) if every else found
+
+
+def _with_moved(graph: Graph, ranges: Ranges) -> Ranges:
+    """With those of moved data that was not seen itself: it is on the grid of what it was moved from."""
+    for node in graph.nodes:
+        if is_move(graph, node) and node.inputs[0] in ranges:
+            for name in node.outputs:
+                ranges.setdefault(name, ranges[node.inputs[0]])
+    return ranges
 
 
 def seen_tensors(graph: Graph, *, every: bool = False) -> list[str]:

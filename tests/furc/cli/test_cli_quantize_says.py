@@ -21,7 +21,7 @@ Furc = Callable[..., Result]
 
 def test_every_phase_is_announced(furc: Furc, models: Path) -> None:
     said = furc("quantize", models / "float.onnx", "-o", "q.onnx", "--calibration-data", models / "images.npz").stderr
-    phases = ["optimize", "calibrate: 16 steps", "equalize", "survey", "split", "choose ranges: ", "tune ranges",
+    phases = ["optimize", "calibrate: 16 steps", "survey", "equalize", "split", "choose ranges: ", "tune ranges",
               "correct biases", "write", "check the result",
               "Quantized with WEIGHTED on 16 samples"]  # fmt: skip
     positions = [said.find(phase) for phase in phases]

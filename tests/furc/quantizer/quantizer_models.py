@@ -9,7 +9,12 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from furc.onnx.graph import Array
+from furc.onnx.graph import Array, Graph
+from furc.quantizer.judge import Judge
+from furc.quantizer.one_pass import OnePass
+from furc.quantizer.sensitivity import Channels, gains
+from furc.quantizer.surveyed import surveyed_tensors
+from furc.quantizer.weighted_calibration import seen_tensors
 
 
 def model(
@@ -104,3 +109,18 @@ def uneven_depthwise(ratio: float = 300.0) -> onnx.ModelProto:
 def sqnr_db(exact: Array, found: Array) -> float:
     error = float(((exact - found) ** 2).sum())
     return 10 * float(np.log10(float((exact**2).sum()) / max(error, 1e-30)))
+
+
+def all_surveyed(graph: Graph, feeds: list[dict[str, Array]]) -> dict[str, Channels]:
+    """What is known of all tensors where every sample is probed and nothing stands behind the outputs."""
+    looking = OnePass(graph, seen_tensors(graph), samples=len(feeds), kept=len(feeds))
+    for feed in feeds:
+        looking.look(feed)
+    seen = looking.found()
+    gain = gains(graph, surveyed_tensors(graph), feeds, Judge({}), looking.outputs)
+    unknown = {name: np.zeros(len(of.low)) for name, of in seen.items()}
+    return {name: Channels(of.low, of.high, gain.get(name, unknown[name]), of) for name, of in seen.items()}
+
+
+def silent(what: str, done: int, total: int | None) -> None:
+    """Progress that nobody asks for."""

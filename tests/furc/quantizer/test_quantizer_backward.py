@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from quantizer_models import images, model, node, normal, residual, run
+from quantizer_models import all_surveyed, images, model, node, normal, residual, run
 
 from furc.onnx.graph import Graph, make
 from furc.onnx.run import RunModel, session
@@ -15,7 +15,7 @@ from furc.quantizer import QuantizeOptions, quantize_model
 from furc.quantizer.backward import gradients
 from furc.quantizer.judge import Judge, Task, judge_for
 from furc.quantizer.optimize import optimize_graph
-from furc.quantizer.sensitivity import survey
+from furc.quantizer.sensitivity import gains
 from isa.errors import RunError
 
 SHAPE = (1, 3, 12, 12)
@@ -83,7 +83,7 @@ def test_gradients_are_difference_quotients(name: str) -> None:
 def test_gains_tell_the_noise_at_the_output() -> None:
     graph = optimize_graph(residual())
     feeds = images(64)
-    surveyed = survey(graph, ["silu", "r1"], feeds, Judge({}))
+    tensors = all_surveyed(graph, feeds)
     exact, random = RunModel(graph.model()), np.random.default_rng(1)
     noisy = graph.copied()
     for reader in noisy.readers("silu"):
@@ -100,8 +100,8 @@ def test_gains_tell_the_noise_at_the_output() -> None:
             signal + float((y**2).sum()),
             error + float(((noisy_run({**feed, "noise": added})["y"] - y) ** 2).sum()),
         )
-    assert surveyed["silu"].gain.sum() * 1e-4 == pytest.approx(error / signal, rel=0.35)
-    assert surveyed["r1"].low.min() >= 0
+    assert tensors["silu"].gain.sum() * 1e-4 == pytest.approx(error / signal, rel=0.35)
+    assert tensors["r1"].low.min() >= 0
 
 
 def test_the_judge_puts_a_sigmoid_behind_maps_of_logits_alone() -> None:
@@ -125,6 +125,6 @@ def test_models_of_every_opset_quantize_with_or_without_a_survey(opset: int) -> 
 
 def test_a_model_whose_outputs_depend_on_no_image_quantizes_without_a_survey() -> None:
     made = model([node("Relu", ["x"], "r"), node("Shape", ["r"], "y")], {"x": SHAPE}, ["y"], {})
-    assert survey(optimize_graph(residual()), [], images(2), Judge({})) == {}
+    assert gains(optimize_graph(residual()), [], images(2), Judge({}), []) == {}
     with pytest.raises(RunError):
         quantize_model(made, images(2), QuantizeOptions())

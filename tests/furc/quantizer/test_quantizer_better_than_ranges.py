@@ -1,4 +1,4 @@
-"""Equalization, bias correction, reconstruction of rounding, and method auto."""
+"""Bias correction, reconstruction of rounding, and method auto."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from furc.quantizer import CalibrationMethod, Observer, QuantizeOptions, quantiz
 from furc.quantizer.auto_ranges import Choice, Trial, choose_method, chosen_first
 from furc.quantizer.budget import Budget
 from furc.quantizer.calibrator import Ranges
-from furc.quantizer.equalize import equalize
 from furc.quantizer.judge import Judge
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.rounding import best_integers
@@ -36,28 +35,9 @@ def with_options(made: onnx.ModelProto, **options: object) -> float:
     return output_db(made, written, images(20)[16:])
 
 
-def test_equalizing_changes_no_result() -> None:
-    graph = optimize_graph(uneven_depthwise())
-    assert equalize(graph, images(4)) == 2
-    for feed in images(3):
-        np.testing.assert_allclose(run(graph.model(), feed)[0], run(uneven_depthwise(), feed)[0], rtol=1e-3, atol=1e-4)
-
-
 def test_a_collapsed_depthwise_network_comes_back_by_equalizing() -> None:
     assert with_options(uneven_depthwise()) < 20
     assert with_options(uneven_depthwise(), equalize=True) > 30
-
-
-def test_a_clip_that_cuts_is_not_equalized_across() -> None:
-    constants = {
-        "w1": normal(1, 4, 3, 1, 1),
-        "w2": normal(2, 4, 4, 1, 1),
-        "low": np.array(0, np.float32),
-        "high": np.array(0.2, np.float32),
-    }
-    nodes = [node("Conv", ["x", "w1"], "c"), node("Clip", ["c", "low", "high"], "r"), node("Conv", ["r", "w2"], "y")]
-    graph = optimize_graph(model(nodes, {"x": (1, 3, 12, 12)}, ["y"], constants))
-    assert equalize(graph, images(2)) == 0
 
 
 def test_bias_correction_removes_the_mean_error() -> None:

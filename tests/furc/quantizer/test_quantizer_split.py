@@ -9,16 +9,13 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from quantizer_models import images, model, node, normal, run, sqnr_db
+from quantizer_models import all_surveyed, images, model, node, normal, run, sqnr_db
 
 from furc.onnx.graph import Graph
 from furc.quantizer import QuantizeOptions, quantize_model
 from furc.quantizer.channel_order import find_moved, reorder
-from furc.quantizer.judge import Judge
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.partition import best_partition
-from furc.quantizer.scheme import quantized_tensors
-from furc.quantizer.sensitivity import survey
 from furc.quantizer.split_channels import find_chains, split
 from furc.quantizer.split_plan import split_where_it_pays
 from furc.quantizer.split_price import LatencyPrice
@@ -125,14 +122,14 @@ def test_cuts_are_at_multiples() -> None:
 
 def test_the_predictor_splits_the_chain_that_costs_most_and_nothing_where_channels_are_alike() -> None:
     graph = optimize_graph(hard_silu())
-    surveyed = survey(graph, quantized_tensors(graph), images(8), Judge({}))
-    done, after = split_where_it_pays(graph, surveyed, LatencyPrice(graph))
+    tensors = all_surveyed(graph, images(8))
+    done, after = split_where_it_pays(graph, tensors, LatencyPrice(graph))
     assert done[0].tensor == "u" and done[0].gain_db > 10 and done[0].added_ms >= 0
     assert "a/part0" in after and "a" not in after
     equal_results(hard_silu(), graph)
     alike = optimize_graph(hard_silu(1.0))
-    surveyed = survey(alike, quantized_tensors(alike), images(8), Judge({}))
-    assert all(choice.gain_db < 3 for choice in split_where_it_pays(alike, surveyed)[0])
+    tensors = all_surveyed(alike, images(8))
+    assert all(choice.gain_db < 3 for choice in split_where_it_pays(alike, tensors)[0])
 
 
 def test_a_hard_depthwise_silu_network_comes_back_by_splitting() -> None:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from quantizer_models import images, model, node, normal
+from quantizer_models import all_surveyed, images, model, node, normal
 from test_quantizer_split import hard_silu, silu
 
 from furc.onnx.graph import Array, Graph
 from furc.onnx.run import RunModel
 from furc.quantizer.affine import grid
 from furc.quantizer.bias_correction import correct_biases, coverage, mean_response
-from furc.quantizer.judge import Judge
 from furc.quantizer.local_tuning import tune_ranges
 from furc.quantizer.one_pass import OnePass, Seen
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.pointwise import behind
-from furc.quantizer.scheme import choose_grids, quantized_tensors
-from furc.quantizer.sensitivity import survey
+from furc.quantizer.scheme import choose_grids
 from furc.quantizer.simulate import Simulation
 from furc.quantizer.weighted_calibration import seen_tensors, weighted_ranges
 from furc.quantizer.weighted_ranges import weighted_range
@@ -25,7 +23,7 @@ from furc.quantizer.weighted_ranges import weighted_range
 
 def test_tuning_lowers_the_error_where_a_range_was_chosen_badly() -> None:
     graph, feeds = optimize_graph(hard_silu(4.0)), images(12)
-    tensors = survey(graph, [*graph.inputs, *quantized_tensors(graph)], feeds, Judge({}))
+    tensors = all_surveyed(graph, feeds)
     good = weighted_ranges(graph, tensors)
     low, high = good["d"]
     bad = {**good, "d": (low * 1.3, high * 1.3)}
@@ -82,7 +80,7 @@ def test_what_is_seen_of_a_silu_follows_from_its_input_at_the_same_places() -> N
 
 def test_bias_correction_takes_out_the_mean_error_of_every_channel() -> None:
     graph, feeds = optimize_graph(hard_silu(4.0)), images(12)
-    tensors = survey(graph, [*graph.inputs, *quantized_tensors(graph)], feeds, Judge({}))
+    tensors = all_surveyed(graph, feeds)
     ranges, exact = weighted_ranges(graph, tensors), RunModel(graph.model())
     corrected, scheme = graph.copied(), choose_grids(graph, ranges)
     correct_biases(corrected, scheme, tensors)

@@ -1,0 +1,173 @@
+"""Which channels are scaled, by how much, and that results stay the same."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+import yaml
+from quantizer_models import images, model, node, normal, run, silent, sqnr_db, uneven_depthwise
+
+from furc.onnx.graph import Array, Graph
+from furc.quantizer import QuantizeOptions, quantize_model
+from furc.quantizer.equalize import rescale
+from furc.quantizer.judge import Task
+from furc.quantizer.optimize import optimize_graph
+from furc.quantizer.surveyed import surveyed
+from furc.quantizer.tied_channels import FIXED, find_tied
+
+UNEVEN = np.geomspace(1, 300, 8, dtype=np.float32).reshape(-1, 1, 1, 1)
+
+
+def evened(made: onnx.ModelProto) -> Graph:
+    graph = optimize_graph(made)
+    surveyed(graph, images(4), Task.NONE, silent, even=True)
+    return graph
+
+
+def values(graph: Graph, name: str) -> Array:
+    """Of a tensor, for one image."""
+    copy = graph.copied()
+    copy.outputs = [name]
+    copy.changed()
+    return run(copy.model(), images(1)[0])[0]
+
+
+def unevenness(graph: Graph, name: str) -> float:
+    """The widest channel (axis 1) over the narrowest."""
+    widths = np.abs(values(graph, name)).max(axis=(0, 2, 3))
+    return float(widths.max() / widths.min())
+
+
+def assert_same_results(graph: Graph, made: onnx.ModelProto) -> None:
+    for feed in images(3):
+        wanted = run(made, feed)[0]
+        np.testing.assert_allclose(run(graph.model(), feed)[0], wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max())
+
+
+def shuffled() -> onnx.ModelProto:
+    """An uneven branch and another that a Concat joins, a channel shuffle mixes, and slices take to two readers."""
+    alternating = np.stack([UNEVEN.reshape(-1), np.ones(8, np.float32)], 1).reshape(1, 16, 1, 1)
+    constants: dict[str, Array] = {
+        "w1": normal(1, 8, 3, 3, 3) * UNEVEN, "b1": normal(2, 8) * UNEVEN.reshape(-1), "w2": normal(3, 8, 3, 3, 3),
+        "split": np.array([1, 2, 8, 144], np.int64), "joined": np.array([1, 16, 12, 12], np.int64),
+        "zero": np.array([0], np.int64), "half": np.array([8], np.int64), "all": np.array([16], np.int64),
+        "one": np.array([1], np.int64),
+        "w3": normal(4, 4, 8, 1, 1) / alternating[:, :8], "w4": normal(5, 4, 8, 1, 1) / alternating[:, 8:],
+    }  # fmt: skip
+    nodes = [
+        node("Conv", ["x", "w1", "b1"], "c1", pads=[1, 1, 1, 1]),
+        node("Relu", ["c1"], "r1"),
+        node("Conv", ["x", "w2"], "c2", pads=[1, 1, 1, 1]),
+        node("Concat", ["r1", "c2"], "both", axis=1),
+        node("Reshape", ["both", "split"], "apart"),
+        node("Transpose", ["apart"], "mixed", perm=[0, 2, 1, 3]),
+        node("Reshape", ["mixed", "joined"], "shuffled"),
+        node("MaxPool", ["shuffled"], "pooled", kernel_shape=[2, 2], strides=[2, 2]),
+        node("Slice", ["pooled", "zero", "half", "one"], "first"),
+        node("Slice", ["pooled", "half", "all", "one"], "second"),
+        node("Conv", ["first", "w3"], "c3"),
+        node("Conv", ["second", "w4"], "c4"),
+        node("Add", ["c3", "c4"], "y"),
+    ]
+    return model(nodes, {"x": (1, 3, 12, 12)}, ["y"], constants)
+
+
+def stream(gate: bool = False) -> onnx.ModelProto:
+    """A residual stream of uneven channels, behind linear convolutions. gate: one operand is a SiLU."""
+    constants: dict[str, Array] = {
+        "w1": normal(1, 8, 3, 3, 3) * UNEVEN,
+        "w2": normal(2, 8, 8, 1, 1) / UNEVEN.reshape(1, -1, 1, 1),
+        "w3": normal(3, 8, 8, 1, 1) * UNEVEN,
+        "w4": normal(4, 4, 8, 1, 1) / UNEVEN.reshape(1, -1, 1, 1),
+    }
+    silu = [node("Sigmoid", ["c3"], "gate"), node("Mul", ["c3", "gate"], "s3")] if gate else []
+    nodes = [
+        node("Conv", ["x", "w1"], "c1", pads=[1, 1, 1, 1]),
+        node("Conv", ["c1", "w2"], "c2"),
+        node("Relu", ["c2"], "r2"),
+        node("Conv", ["r2", "w3"], "c3"),
+        *silu,
+        node("Add", ["c1", "s3" if gate else "c3"], "sum"),
+        node("Conv", ["sum", "w4"], "y"),
+    ]
+    return model(nodes, {"x": (1, 3, 12, 12)}, ["y"], constants)
+
+
+def clipped(bound: float) -> onnx.ModelProto:
+    constants: dict[str, Array] = {
+        "w1": np.abs(normal(1, 8, 3, 1, 1)) * UNEVEN, "w2": normal(2, 4, 8, 1, 1) / UNEVEN.reshape(1, -1, 1, 1),
+        "low": np.array(0, np.float32), "high": np.array(bound, np.float32),
+    }  # fmt: skip
+    nodes = [node("Conv", ["x", "w1"], "c"), node("Clip", ["c", "low", "high"], "r"), node("Conv", ["r", "w2"], "y")]
+    return model(nodes, {"x": (1, 3, 12, 12)}, ["y"], constants)
+
+
+@pytest.mark.parametrize(
+    ("made", "tensor"),
+    [(uneven_depthwise(), "r1"), (shuffled(), "both"), (stream(), "sum"), (clipped(1e6), "r")],
+    ids=["depthwise", "shuffle", "residual", "open clip"],
+)
+def test_channels_are_evened_out_and_no_result_changes(made: onnx.ModelProto, tensor: str) -> None:
+    graph = evened(made)
+    assert unevenness(graph, tensor) < unevenness(optimize_graph(made), tensor) / 20
+    assert_same_results(graph, made)
+
+
+@pytest.mark.parametrize(
+    ("made", "tensor"), [(stream(gate=True), "c1"), (clipped(20.0), "c")], ids=["SiLU", "a Clip that cuts"]
+)
+def test_what_does_not_commute_bars_scaling(made: onnx.ModelProto, tensor: str) -> None:
+    before, after = optimize_graph(made), evened(made)
+    np.testing.assert_array_equal(values(after, tensor), values(before, tensor))
+    assert_same_results(after, made)
+
+
+def test_any_scales_of_the_classes_leave_results_as_they_are() -> None:
+    made = shuffled()
+    graph = optimize_graph(made)
+    tied = find_tied(graph, lambda clip: False)
+    scale = np.exp(np.random.default_rng(0).normal(size=tied.count))
+    scale[FIXED] = 1
+    rescale(graph, tied, scale)
+    assert tied.count == 17 and "mixed" in tied.mixed and (tied.classes["y"] == FIXED).all()
+    assert_same_results(graph, made)
+
+
+@pytest.mark.parametrize("made", [uneven_depthwise(), shuffled(), stream()], ids=["depthwise", "shuffle", "residual"])
+@pytest.mark.parametrize("method", ["MSE_ASYM", "weighted"])
+def test_a_collapsed_network_comes_back(made: onnx.ModelProto, method: str) -> None:
+    def db(equalize: bool) -> float:
+        options = QuantizeOptions(method=method, equalize=equalize, split=False, bias_correction=False, task=Task.NONE)
+        written = quantize_model(made, images(16), options)
+        pairs = [(run(made, feed)[0], run(written, feed)[0]) for feed in images(20)[16:]]
+        return sqnr_db(*(np.concatenate([pair[i].ravel() for pair in pairs]) for i in (0, 1)))
+
+    assert db(equalize=True) > max(30, db(equalize=False) + 8)
+
+
+def test_an_open_batch_is_no_hindrance() -> None:
+    made = uneven_depthwise()
+    made.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "n"
+    del made.graph.value_info[:]
+    graph = evened(made)
+    assert unevenness(graph, "r1") < unevenness(optimize_graph(made), "r1") / 20
+    assert_same_results(graph, made)
+
+
+def test_a_model_that_cannot_be_surveyed_is_evened_out_by_widths() -> None:
+    made = uneven_depthwise()
+    made.opset_import[0].version = 11
+    graph = optimize_graph(made, opset_version=11)
+    assert graph.opset == 11
+    surveyed(graph, images(4), Task.NONE, silent, even=True)
+    assert unevenness(graph, "r1") < unevenness(optimize_graph(made), "r1") / 20
+    assert_same_results(graph, made)
+
+
+def test_channels_that_a_shuffle_mixes_have_the_range_of_what_was_shuffled() -> None:
+    written = quantize_model(shuffled(), images(4), QuantizeOptions(form="calibrated"))
+    (ranges,) = [yaml.safe_load(entry.value) for entry in written.metadata_props]
+    assert ranges["mixed"] == ranges["both"], json.dumps(ranges)
