@@ -25,7 +25,7 @@ class AveragePoolPart(SimplePart):
         channels, geometry = pool.x.shape.c, pool.geometry
         ones, multiplier = np.ones((channels, 1, *geometry.kernel), np.int8), np.full(channels, self.multiplier)
         contraction = Contraction(ones, np.zeros(channels, np.int32), multiplier, pool.zx, 0, pool.zy, channels)
-        y = emit_conv(graph, graph.crop(x, pool.x.shape, used), contraction, geometry, pads)
+        y = emit_conv(graph, graph.crop(x, pool.x.shape, used), contraction, geometry, pads, (used[1], pool.y.shape.w))
         return graph.clip(y, pool.lo, pool.hi)
 
 

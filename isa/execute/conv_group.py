@@ -100,10 +100,12 @@ class ConvGroup:
         [x], conv, contraction = xs, self.conv, self._contraction
         assert contraction is not None, "bound before"
         if self.feeds_itself:
-            y = emit_conv(graph, x, contraction, replace(conv.geometry, up=1), (0, 0, 0, 0))
+            width = (conv.reached[1], conv.y.shape.w)
+            y = emit_conv(graph, x, contraction, replace(conv.geometry, up=1), (0, 0, 0, 0), width)
         else:
             pads, used = self._pads()
-            y = emit_conv(graph, graph.crop(x, conv.x.shape, used), contraction, conv.geometry, pads)
+            width = (used[1], conv.y.shape.w)
+            y = emit_conv(graph, graph.crop(x, conv.x.shape, used), contraction, conv.geometry, pads, width)
         return y if self.looks_up else graph.clip(y, conv.lo, conv.hi)
 
     def table(self, machine: Machine) -> Int8 | None:

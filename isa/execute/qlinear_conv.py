@@ -7,6 +7,7 @@ scale 1. On processors whose uint8 x int8 kernels saturate, `is_exact` finds out
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from isa import ort
 from isa.execute import numerics
+from isa.execute.fold_columns import best_fold, folded_weights
 from isa.execute.kernel_form import kernel_form, machine_form
 from isa.execute.kernel_graph import KernelGraph, Pads
 from isa.execute.numerics import Float32, Geometry, Int8, Int32
@@ -31,10 +33,32 @@ class Contraction(NamedTuple):
     groups: int = 1
 
 
-def emit_conv(graph: KernelGraph, x: str, c: Contraction, geometry: Geometry, pads: Pads) -> str:
-    """Add a convolution, which does what x is padded with by itself where that is its zero point."""
+def emit_conv(
+    graph: KernelGraph, x: str, c: Contraction, geometry: Geometry, pads: Pads, width: tuple[int, int]
+) -> str:
+    """Add a convolution, which does what x is padded with by itself where that is its zero point. width: columns of x
+    and of the result."""
     x, more = graph.unpadded(x, c.zx)
     pads = (pads[0] + more[0], pads[1] + more[1], pads[2] + more[2], pads[3] + more[3])
+    inside = width[0] - more[1] - more[3]
+    fold = best_fold(c.weights.shape, geometry, pads[1], inside, width[1]) if c.groups == 1 else None
+    if fold is None:
+        return _emit(graph, x, c, geometry, pads)
+    x = graph.add("Reshape", [x, graph.constant(np.array([0, 0, inside // fold.block, -1]))])  # 0: as it is
+    made = _emit(
+        graph, x,
+        c._replace(
+            weights=folded_weights(c.weights, c.zw, geometry, pads[1], fold),
+            bias=np.tile(c.bias, fold.columns), multiplier=np.tile(c.multiplier, fold.columns),
+        ),
+        replace(geometry, kernel=(geometry.kernel[0], fold.kernel), stride=(geometry.stride[0], 1),
+            dilation=(geometry.dilation[0], 1)),
+        (pads[0], -fold.first, pads[2], fold.behind),
+    )  # fmt: skip
+    return graph.add("Reshape", [made, graph.constant(np.array([0, 0, width[1], -1]))])
+
+
+def _emit(graph: KernelGraph, x: str, c: Contraction, geometry: Geometry, pads: Pads) -> str:
     channels, one = len(c.weights), graph.constant(np.float32(1))
     inputs = [
         x, one, graph.constant(np.uint8(c.zx + 128)), graph.constant(np.ascontiguousarray(c.weights)),
@@ -70,7 +94,7 @@ def is_exact() -> bool:
     geometry = Geometry(kernel=(3, 3), pad_top=1, pad_left=1)
     for zw in (0, -7):
         graph = KernelGraph()
-        y = emit_conv(graph, graph.input(), Contraction(w, bias, multiplier, 3, zw, -5), geometry, (1, 1, 1, 1))
+        y = _emit(graph, graph.input(), Contraction(w, bias, multiplier, 3, zw, -5), geometry, (1, 1, 1, 1))
         [made] = graph.session([y]).run([kernel_form(x)])
         acc = numerics.contract(x, w, 3, geometry, (6, 6), zw=zw) + bias.reshape(1, -1, 1, 1)
         expected = numerics.requantize(acc, multiplier, -5, -128, 127)
