@@ -44,6 +44,11 @@ class Interpreter:
         flow = dram_flow(zip(self.enf.npu_steps, self.programs, strict=True))
         return ForwardingMachine(self.npu, self.enf.dram_bytes, flow)
 
+    def begin(self) -> None:
+        """Before the first step of another run, and before its inputs are written: spares what is left of the last."""
+        if isinstance(self.machine, ForwardingMachine):
+            self.machine.begin()
+
     def run(self, step: int = 0) -> None:
         """Execute the program of an NPU step, counted among NPU steps; its inputs are in DRAM before, its outputs
         after. The machine keeps what it holds from step to step."""

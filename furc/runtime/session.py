@@ -74,6 +74,7 @@ class Session:
     def _run_steps(self, values: dict[str, Array]) -> None:
         """Add what each step makes."""
         hosts, programs = iter(self._hosts), 0
+        self._interpreter.begin()
         for step in self.enf.steps:
             if isinstance(step, HostStep):
                 values |= next(hosts).run(values)

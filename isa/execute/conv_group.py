@@ -94,7 +94,7 @@ class ConvGroup:
             return x
         y = self.conv.y.shape
         spread = numerics.spread(x.transpose(0, 3, 1, 2), self.conv.geometry, (y.h, y.w), self.conv.zx + 128)
-        return spread.transpose(0, 2, 3, 1).astype(np.uint8)
+        return np.ascontiguousarray(spread.transpose(0, 2, 3, 1), np.uint8)
 
     def emit(self, graph: KernelGraph, xs: Sequence[str]) -> str:
         [x], conv, contraction = xs, self.conv, self._contraction

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from isa.execute.dram_flow import DramFlow, whole_tensor
-from isa.execute.kernel_form import UInt8, kernel_form, machine_form
+from isa.execute.kernel_form import UInt8, contiguous, kernel_form, machine_form
 from isa.execute.tensors import Tensors
 from isa.layout import Place, Window
 from isa.machine import Int8, Machine
@@ -43,6 +43,11 @@ class ForwardingMachine(Machine):
     def fetch(self, window: Window) -> UInt8:
         """The box of a tensor in kernel form, as a view: nobody who reads writes into what was read."""
         return self._tensors.read(window.place, window.box)
+
+    def hold(self, window: Window) -> UInt8:
+        """The same for later, contiguous: what is written until then does not show in it."""
+        x = self.fetch(window)
+        return x.copy() if self._tensors.may_change(window.place) else contiguous(x)
 
     def keep(self, window: Window, values: UInt8) -> None:
         """Keep values as the tensor, or put them into a part of it."""
@@ -87,6 +92,10 @@ class ForwardingMachine(Machine):
         self._check_striped(span, data)
         self._loaded[span] = data.copy() if data.flags.writeable else data
 
+    def begin(self) -> None:
+        """A run begins, which reads nothing that an earlier one left in a tensor: none is kept to be filled anew."""
+        self._tensors.drop(self._flow.overwrites)
+
     def release(self, places: Iterable[Place]) -> None:
         """Forget tensors that nothing reads any more."""
         self._tensors.drop(places)
@@ -95,6 +104,11 @@ class ForwardingMachine(Machine):
 def fetch(machine: Machine, window: Window) -> UInt8:
     """The box of a tensor of any machine in kernel form. Nobody who reads writes into what was read."""
     return machine.fetch(window) if isinstance(machine, ForwardingMachine) else kernel_form(machine.read(window))
+
+
+def hold(machine: Machine, window: Window) -> UInt8:
+    """The same for later, contiguous: what is written until then does not show in it."""
+    return machine.hold(window) if isinstance(machine, ForwardingMachine) else kernel_form(machine.read(window))
 
 
 def keep(machine: Machine, window: Window, values: UInt8) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from isa.execute.forwarding import fetch, keep
-from isa.execute.kernel_form import UInt8, contiguous
+from isa.execute.forwarding import hold, keep
+from isa.execute.kernel_form import UInt8
 from isa.execute.kernel_graph import KernelGraph, Kernels
 from isa.execute.lookup import look_up
 from isa.instructions import Instruction
@@ -48,7 +48,7 @@ class Part(Protocol):
         """Take constants from the machine; whether they are others than at the last time."""
 
     def feed(self, x: UInt8) -> UInt8:
-        """What is read, as the model wants it."""
+        """What is read, as the model wants it, contiguous."""
 
     def emit(self, graph: KernelGraph, xs: Sequence[str]) -> str:
         """Add nodes that compute the result of xs; its name."""
@@ -97,7 +97,7 @@ class Fused:
         self._tables[index] = part.table(machine)
         for window, source in zip(part.reads, self.sources[index], strict=True):
             if source is None:
-                self._held.append(contiguous(part.feed(fetch(machine, window))))
+                self._held.append(part.feed(hold(machine, window)))
 
     def finish(self, machine: Machine) -> None:
         """Compute, and write what is kept."""

@@ -24,6 +24,10 @@ class Tensors:
         """A view of a box. Nobody who reads writes into what was read."""
         return self._arrays[tensor][_spans(box)]
 
+    def may_change(self, tensor: Tensor) -> bool:
+        """Whether what was read of it would show what is written later: only into what is being filled."""
+        return id(self._arrays[tensor]) in self._filling
+
     def write(self, tensor: Tensor, box: Box, values: UInt8) -> None:
         """Put values into a box of a tensor: what was not written yet is anything. A whole tensor may share what
         another one holds."""

@@ -100,3 +100,13 @@ def test_the_machine_hands_tensors_on() -> None:
     program = [LOADW, LOADT, LOAD, TABLE, STORE]
     Accelerated(program, NPU).run(machine)
     assert np.array_equal(machine.read_dram(OUT), -1 - values)
+
+
+def test_a_run_begins_with_nothing_of_the_last_but_bytes() -> None:
+    machine, values = ForwardingMachine(NPU, 2048, DramFlow({IN: ()}, 0)), np.arange(256, dtype=np.int8).reshape(SHAPE)
+    machine.write_dram(IN, values)
+    machine.write_dram(OUT, values)
+    machine.begin()
+    assert np.array_equal(machine.read_dram(OUT), values)
+    with pytest.raises(KeyError):
+        machine.read_dram(IN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -29,6 +30,8 @@ TOP, REST = (Box(0, 1, 0, 4, h0, 4) for h0 in (0, 4))
 IN, OUT, OTHER = (DramWindow(address, LayoutKind.HCHCW, SHAPE, A.box) for address in (0, 512, 1024))
 FLOW = DramFlow({IN: (), OUT: (), OTHER: ()}, 0)
 LOAD = Load(src=IN, dst=A)
+HALVES = tuple(Load(src=replace(IN, box=box), dst=Window(A.place, box)) for box in (TOP, REST))
+OVER_HALF = Load(src=replace(OTHER, box=TOP), dst=Window(A.place, TOP))
 
 
 def add(a: Window, b: Window, y: Window) -> Add:
@@ -56,9 +59,10 @@ def store(x: Window, to: DramWindow = OUT) -> Store:
         ((LOAD, add(A, A, B), Load(src=IN, dst=C), add(B, C, D), store(D)), [2]),
         ((LOAD, add(A, A, B), Load(src=IN, dst=B), add(B, A, D), store(D)), [1, 1]),
         ((LOAD, add(A, A, B), Load(src=OTHER, dst=A), add(B, A, D), store(D)), [2]),
+        ((*HALVES, add(A, A, B), OVER_HALF, pool(B, C), store(A, OTHER), store(C)), [2]),
     ],
     ids=["chain", "stored", "kept-for-later", "written-again", "table", "in-parts", "load-between", "load-over-it",
-         "load-over-its-source"],
+         "load-over-its-source", "load-over-half-of-its-source"],
 )  # fmt: skip
 def test_neighbours_are_one_model_and_give_the_same(program: Sequence[Instruction], sizes: list[int]) -> None:
     fast = Accelerated(program, NPU)
