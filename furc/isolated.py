@@ -19,6 +19,8 @@ import warnings
 from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
+from furc.interrupts import undisturbed
+
 SECONDS = 20.0  # the largest models of the zoo take one
 MORE_BYTES = 8 << 30  # address space beyond what the caller has
 MOST_FILES = 1 << 16  # that are looked for: systems without a limit say numbers that take minutes to go through
@@ -102,7 +104,7 @@ class _Process(NamedTuple):
 
 
 def _begun(work: Callable[[bytes], bytes], ready: Callable[[], object] = lambda: None) -> _Process:
-    with _FORKING:
+    with _FORKING, undisturbed():
         requests, answers = os.pipe(), os.pipe()
         collects = gc.isenabled()
         gc.disable()  # in the child for good: a session of ONNX Runtime that it throws away waits for threads it lacks

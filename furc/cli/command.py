@@ -5,11 +5,8 @@ from __future__ import annotations
 import difflib
 import errno
 import functools
-import signal
-import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -17,6 +14,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from furc.cli.display import say
+from furc.interrupts import undisturbed
 from isa.errors import FurcError
 
 EXIT_USER, EXIT_INTERNAL = 1, 70  # usage errors: click's 2
@@ -56,7 +54,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.entries:
             return None
-        with _undisturbed():
+        with undisturbed():
             found: click.Command = import_module(self.entries[cmd_name].module).command
         return found
 
@@ -103,22 +101,6 @@ class LazyGroup(click.Group):
             say(traceback.format_exc() if ctx.meta.get(_DEBUG) else _one_line(error), err=True)
             click.echo(REPORT if ctx.meta.get(_DEBUG) else f"{REPORT}; --debug shows where", err=True)
             ctx.exit(EXIT_INTERNAL)
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Ctrl-C waits: a C++ module that is interrupted while it is imported ends the process."""
-    came: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield  # which gets no signals
-        return
-    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if came:
-        raise KeyboardInterrupt
 
 
 def is_full_stdout(error: BaseException) -> bool:
