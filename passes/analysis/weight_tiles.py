@@ -143,10 +143,3 @@ def unpack(
     pairs = vector.reshape(-1, VECTOR_BYTES_PER_CHANNEL)[made]
     bias = np.ascontiguousarray(pairs[:, :4]).view(np.int32).reshape(-1)
     return weights, bias, np.ascontiguousarray(pairs[:, 4:]).view(np.float32).reshape(-1)
-
-
-def partial_bytes(tiles: Sequence[WeightTile], images: int, rows: int, width: int, access_bytes: int) -> int:
-    """SRAM bytes a slice needs for int32 partial sums; 0 where every contraction is one tile."""
-    if tiles[0].last:
-        return 0
-    return images * rows * tiles[0].ocn * align(4 * width, access_bytes)

@@ -401,10 +401,14 @@ class LowLevelConv2d(Op):
         return weight_tiles.packed_bytes(channels, self.contracted, self.kernel.taps) + table
 
     def scratch_bytes(self, y: Window, npu: NpuConfig) -> int:
-        tiles = self._tiles(y.layout.channels(y.place.shape.c), npu)
-        rows = -(-y.shape.h // y.layout.ho)
-        size = weight_tiles.partial_bytes(tiles, y.images_per_slice(), rows, y.shape.w, npu.sram_access_bytes)
-        return align(size, npu.sram_access_bytes)
+        return self.sums_bytes(self._tiles(y.layout.channels(y.place.shape.c), npu), y, npu)
+
+    def sums_bytes(self, tiles: tuple[WeightTile, ...], y: Window, npu: NpuConfig) -> int:
+        """SRAM of each slice for the int32 sums of one tile's channels; 0 where every contraction is one tile."""
+        if tiles[0].last:
+            return 0
+        rows = y.images_per_slice() * -(-y.shape.h // y.layout.ho)
+        return rows * tiles[0].ocn * align(4 * y.shape.w, npu.sram_access_bytes)
 
     def place_scratch(self, offset: int) -> None:
         self.scratch = offset
@@ -454,8 +458,8 @@ class _Run:
     ) -> None:
         self.conv, self.at, self.y, self.table_start = conv, at, y, table_start
         self.source = at.striped(conv.packed)
-        alone = tiles[0].last  # a contraction is one tile, here as everywhere
-        self.sums = NO_SRAM if alone else SramRange(conv.scratch, conv.scratch_bytes(y, at.npu))
+        sums_bytes = conv.sums_bytes(tiles, y, at.npu)
+        self.sums = SramRange(conv.scratch, sums_bytes) if sums_bytes else NO_SRAM
         self.table_bank = at.table_bank() if conv.lookup else 0
         self.common: dict[str, Any] = {
             **sliding(conv.kernel, conv.clamp), "x": at.window(conv.x), "y": y, "up": conv.up, "groups": conv.group,

@@ -10,17 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isa.errors import NOWHERE, LowerError
-from isa.layout import Box, Layout, LayoutKind
+from isa.layout import Box, Layout, LayoutKind, Shape4, align
 from isa.npu import NpuConfig, target
+from passes.analysis.footprint import whole_window
 from passes.analysis.weight_tiles import (
     VECTOR_BYTES_PER_CHANNEL,
     pack,
     packed_tiles,
-    partial_bytes,
     unpack,
     weight_tiles,
 )
-from passes.ir.op import Array
+from passes.ir.attributes import Kernel
+from passes.ir.op import Array, Value
+from passes.ir.types import DType, TensorType
+from passes.ops.conv import LowLevelConv2d
 
 WARBOY = target("warboy")
 MACHINES = st.builds(
@@ -71,7 +74,12 @@ def test_unpack_gives_back_what_was_packed(
 
 
 def test_partial_sums_take_four_bytes_each_in_padded_rows() -> None:
-    several = weight_tiles(8, 2000, 9, WARBOY, NOWHERE)
-    assert len(several) > 1 and several[0].ocn == 8
-    assert partial_bytes(several, 2, 3, 5, 8) == 2 * 3 * 8 * 24
-    assert partial_bytes(weight_tiles(8, 3, 9, WARBOY, NOWHERE), 2, 3, 5, 8) == 0
+    y = whole_window(Shape4(2, 8, 3, 5), Layout(LayoutKind.HCHCW, 1, 1))
+    assert conv(2000).scratch_bytes(y, WARBOY) == 2 * 3 * 8 * align(4 * 5, WARBOY.sram_access_bytes)
+    assert conv(3).scratch_bytes(y, WARBOY) == 0  # a contraction is one tile
+
+
+def conv(channels: int) -> LowLevelConv2d:
+    """Of so many input channels, to 8."""
+    x, y = (Value(name, TensorType((2, c, 3, 5), DType.I8)) for name, c in (("x", channels), ("y", 8)))
+    return LowLevelConv2d(results=(y,), x=x, channels=8, kernel=Kernel((3, 3), (1, 1), (1, 1, 1, 1)))
