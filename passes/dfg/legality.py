@@ -229,11 +229,6 @@ def _elsewhere(node: Node) -> str | None:
     return None
 
 
-def _interpolation(node: Node) -> str | None:
-    mode = node.text("mode", "nearest")
-    return None if mode in ("nearest", "linear") else f"Resize with mode {mode} is not accelerated"
-
-
 GROUPS = Rule(
     condition=f"group <= {MAX_GROUPS}, or depthwise",
     says="groups, Warboy takes at most",
@@ -293,10 +288,6 @@ RANK = Rule(
     remedy="split it into simpler ones",
     source=ENCODED,
 )
-INTERPOLATION = Rule(
-    condition="mode nearest or linear", says="is not accelerated", broken=_interpolation, remedy=CUT, source=WIDER
-)
-
 INDICES = Rule(
     condition="without the indices of its maxima", broken=_elsewhere, says="with the indices of its maxima",
     remedy=CUT, source="furc: results are int8",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from furc.cli.main import cli
+from furc.runtime.session import Session
 from furc.zoo import digits
 
 Furc = Callable[..., Result]
@@ -43,6 +45,20 @@ def own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def furc() -> Furc:
     """Run a command line that must succeed, or end with the exit code `exits`."""
     return run_furc
+
+
+@pytest.fixture
+def fed(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What reaches the session."""
+    seen: list[dict[str, Any]] = []
+    run = Session.run
+
+    def watched(self: Any, inputs: Any) -> Any:
+        seen.append(dict(inputs))
+        return run(self, inputs)
+
+    monkeypatch.setattr(Session, "run", watched)
+    return seen
 
 
 def run_furc(*words: object, exits: int = 0, stdin: str | None = None) -> Result:

@@ -13,7 +13,6 @@ import pytest
 from click.testing import Result
 from PIL import Image
 
-import furc.runtime.session
 from furc.data.images import preprocess_image
 from furc.onnx.graph import PIXELS, noted_pixels
 from furc.quantizer import Preprocess
@@ -39,20 +38,6 @@ def noted(furc: Furc, models: Path) -> Path:
     furc("compile", "n.onnx", "-o", "n.enf")
     picture().save("p.png")
     return Path("photos")
-
-
-@pytest.fixture
-def fed(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What reaches the session."""
-    seen: list[dict[str, Any]] = []
-    run = furc.runtime.session.Session.run
-
-    def watched(self: Any, inputs: Any) -> Any:
-        seen.append(dict(inputs))
-        return run(self, inputs)
-
-    monkeypatch.setattr(furc.runtime.session.Session, "run", watched)
-    return seen
 
 
 @pytest.mark.usefixtures("noted")

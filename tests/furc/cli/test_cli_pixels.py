@@ -11,25 +11,10 @@ import pytest
 from click.testing import Result
 from PIL import Image
 
-import furc.runtime.session
 from furc.data.images import preprocess_image
 from furc.quantizer import Preprocess
 
 Furc = Callable[..., Result]
-
-
-@pytest.fixture
-def fed(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What reaches the session."""
-    seen: list[dict[str, Any]] = []
-    run = furc.runtime.session.Session.run
-
-    def watched(self: Any, inputs: Any) -> Any:
-        seen.append(dict(inputs))
-        return run(self, inputs)
-
-    monkeypatch.setattr(furc.runtime.session.Session, "run", watched)
-    return seen
 
 
 def picture(seed: int = 0) -> Image.Image:
