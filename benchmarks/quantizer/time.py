@@ -26,7 +26,10 @@ from furc.quantizer.optimize import optimize_graph
 
 REAL = ("yolox", "coco", "imagenet")
 FROM_ZOO = ("yolov8n", "resnet50")
-STAGES = ("calibrate", "survey", "split", "try methods", "choose ranges", "tune ranges", "correct biases")
+STAGES = (
+    "calibrate", "survey", "equalize", "split", "try methods", "choose ranges", "tune ranges", "round weights",
+    "correct biases",
+)  # fmt: skip
 RUNS = 3
 
 Samples = list[dict[str, Array]]

@@ -27,7 +27,7 @@ from furc.quantizer.one_pass import OnePass
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.options import QuantizeOptions
 from furc.quantizer.qdq import check_not_quantized
-from furc.quantizer.rounding import reconstruct_rounding
+from furc.quantizer.rounding import reconstruct_rounding, round_narrow_layers
 from furc.quantizer.scheme import choose_grids
 from furc.quantizer.sensitivity import Channels
 from furc.quantizer.split_plan import Channeled, SplitChoice, split_where_it_pays
@@ -112,6 +112,9 @@ def _quantized(model: Source, data: object, options: QuantizeOptions, progress: 
     scheme = choose_grids(graph, ranges)
     if options.adaround:
         reconstruct_rounding(graph, scheme, kept.samples, progress=progress)
+    elif one_pass:
+        say("round weights", 0, None)
+        round_narrow_layers(graph, scheme, kept.samples)
     if options.bias_correction:
         say("correct biases", 0, None)
         correct_biases(graph, scheme, tensors)

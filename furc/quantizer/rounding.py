@@ -6,11 +6,16 @@ others, for all output channels at once; each step has a closed form. The aim is
 but no gradient is needed. The largest weight of a channel keeps its place at 127, and with it the scale.
 
 The result are float weights that lie on the grid: quantizing them to nearest finds the same integers.
+
+Most is gained for least in layers that make a value of few: there the errors of single weights do not average out,
+while neighbouring pixels are so alike that what matters is the error of a kernel's sum, and H is small and needs few
+patches.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -26,6 +31,8 @@ from furc.quantizer.scheme import Scheme
 
 LARGEST_PATCH = 2400  # inputs of one output value; beyond it H and the sweeps grow too large
 PATCHES = 512  # taken from one sample
+NARROW_PATCH = 64  # up to it a layer is done by default
+NARROW_SAMPLES, NARROW_PATCHES = 4, 128  # suffice for it: 32 samples and 512 patches were no better
 SWEEPS = 3
 DAMPING = 0.01  # of H's mean diagonal, added to it: few samples must not decide about weights they hardly touch
 GROUP_BYTES = 512 << 20
@@ -47,6 +54,23 @@ def reconstruct_rounding(
                 progress("reconstruct rounding", done, len(layers))
     graph.remove_dead()
     return done
+
+
+def round_narrow_layers(graph: Graph, scheme: Scheme, samples: Sequence[Feed]) -> int:
+    """As `reconstruct_rounding`, of depthwise convolutions and others with kernels whose values are made of few."""
+    layers = [n for n in graph.nodes if _is_reconstructable(graph, scheme, n) and _is_narrow(graph, n)]
+    taken = samples[:: max(1, len(samples) // NARROW_SAMPLES)][:NARROW_SAMPLES]
+    for group in _groups(graph, layers):
+        hessians = _hessians(graph, scheme, group, taken, NARROW_PATCHES)
+        for node in group:
+            _reconstruct(graph, node, scheme.grids[node.inputs[0]].scale, hessians[node.output])
+    graph.remove_dead()
+    return len(layers)
+
+
+def _is_narrow(graph: Graph, node: Node) -> bool:
+    shape = graph.constants[node.inputs[1]].shape
+    return node.op == "Conv" and math.prod(shape[2:]) > 1 and math.prod(shape[1:]) <= NARROW_PATCH
 
 
 def _is_reconstructable(graph: Graph, scheme: Scheme, node: Node) -> bool:
@@ -88,23 +112,25 @@ def _groups(graph: Graph, layers: Sequence[Node]) -> Iterator[list[Node]]:
         yield group
 
 
-def _hessians(graph: Graph, scheme: Scheme, layers: Sequence[Node], samples: Sequence[Feed]) -> dict[str, Float32]:
+def _hessians(
+    graph: Graph, scheme: Scheme, layers: Sequence[Node], samples: Sequence[Feed], most: int = PATCHES
+) -> dict[str, Float32]:
     """Of each layer, by its output: mean of x x', [groups, inputs, inputs], over patches of its quantized input."""
     sources = list(dict.fromkeys(node.inputs[0] for node in layers))
-    run, random = FloatRun(graph.model(), sources), np.random.default_rng(0)
+    run, random = FloatRun(graph.model(), sources, layouts=True), np.random.default_rng(0)
     found: dict[str, Float32] = {}
     for feed in samples:
         values = run(feed)
         for node in layers:
             g = scheme.grids[node.inputs[0]]
-            x = dequantize_array(quantize_array(values[node.inputs[0]], g), g)
-            patches = _patches(node, graph.constants[node.inputs[1]].shape, x, random)
+            found_at = _patches(node, graph.constants[node.inputs[1]].shape, values[node.inputs[0]], random, most)
+            patches = dequantize_array(quantize_array(found_at, g), g)
             step = np.matmul(patches.transpose(0, 2, 1), patches) / np.float32(patches.shape[1] * len(samples))
             found[node.output] = found[node.output] + step if node.output in found else step
     return found
 
 
-def _patches(node: Node, shape: Sequence[int], x: Float32, random: np.random.Generator) -> Float32:
+def _patches(node: Node, shape: Sequence[int], x: Float32, random: np.random.Generator, most: int) -> Float32:
     """Some of the inputs that one output value is made from: [groups, patches, inputs]."""
     if node.op == "Gemm":
         return x.reshape(1, x.shape[0], -1)
@@ -114,7 +140,7 @@ def _patches(node: Node, shape: Sequence[int], x: Float32, random: np.random.Gen
     padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
     rows, columns = padded.shape[2] - dh * (kh - 1), padded.shape[3] - dw * (kw - 1)
     oh, ow = -(-rows // sh), -(-columns // sw)
-    chosen = random.choice(oh * ow, min(PATCHES, oh * ow), replace=False)
+    chosen = random.choice(oh * ow, min(most, oh * ow), replace=False)
     y, z = (chosen // ow) * sh, (chosen % ow) * sw
     picked = padded[0][:, (y[:, None] + np.arange(kh) * dh)[:, :, None], (z[:, None] + np.arange(kw) * dw)[:, None, :]]
     groups = int(node.get("group", 1))
@@ -127,11 +153,8 @@ def _reconstruct(graph: Graph, node: Node, x_scale: float, hessian: Float32) -> 
     scale = scales_of(graph, node, x_scale)
     step = np.broadcast_to(along(scale, weight.ndim, axis), weight.shape)
     rows, steps = _rows(node, weight).astype(np.float64), _rows(node, step).astype(np.float64)[:, :1]
-    groups, outputs = len(hessian), len(rows) // len(hessian)
-    integers = np.empty(rows.shape)
-    for group in range(groups):
-        mine = slice(group * outputs, (group + 1) * outputs)
-        integers[mine] = best_integers(rows[mine] / steps[mine], hessian[group].astype(np.float64))
+    wanted = (rows / steps).reshape(len(hessian), -1, rows.shape[1])
+    integers = best_integers(wanted, hessian.astype(np.float64)).reshape(rows.shape)
     on_grid = (integers * steps).astype(np.float32)
     result = on_grid.reshape(weight.shape) if node.op == "Conv" or node.get("transB", 0) else on_grid.T
     name = node.inputs[1]
@@ -143,21 +166,26 @@ def _reconstruct(graph: Graph, node: Node, x_scale: float, hessian: Float32) -> 
 
 
 def best_integers(wanted: Float64, hessian: Float64) -> Float64:
-    """Integers q [outputs, inputs] that make (q - wanted) H (q - wanted)' small, no larger than rounding does."""
-    h = hessian + np.eye(len(hessian)) * (DAMPING * np.trace(hessian) / len(hessian) + 1e-30)
+    """Integers q that make (q - wanted) H (q - wanted)' small, no larger than rounding does.
+
+    wanted: [..., outputs, inputs]. hessian: [..., inputs, inputs].
+    """
+    inputs = hessian.shape[-1]
+    damping = DAMPING * np.trace(hessian, axis1=-2, axis2=-1) / inputs + 1e-30
+    h = hessian + np.eye(inputs) * damping[..., None, None]
     q = np.clip(np.rint(wanted), -WEIGHT_HIGH, WEIGHT_HIGH)
     fixed = np.abs(q) == WEIGHT_HIGH
     gradient = (q - wanted) @ h
     for _ in range(SWEEPS):
         moved = False
-        for i in range(len(h)):
-            best = np.rint(q[:, i] - gradient[:, i] / h[i, i])
-            best = np.where(fixed[:, i], q[:, i], np.clip(best, -WEIGHT_HIGH, WEIGHT_HIGH))
-            change = best - q[:, i]
-            which = np.flatnonzero(change)
-            if which.size:
-                q[which, i] = best[which]
-                gradient[which] += np.outer(change[which], h[i])
+        for i in range(inputs):
+            best = np.rint(q[..., i] - gradient[..., i] / h[..., i, i, None])
+            best = np.where(fixed[..., i], q[..., i], np.clip(best, -WEIGHT_HIGH, WEIGHT_HIGH))
+            change = best - q[..., i]
+            which = np.nonzero(change)
+            if which[0].size:
+                q[..., i] = best
+                gradient[which] += change[which][:, None] * h[..., i, :][which[:-1]]
                 moved = True
         if not moved:
             break
