@@ -33,6 +33,11 @@ class Shape4(NamedTuple):
     def elements(self) -> int:
         return self.n * self.c * self.h * self.w
 
+    @property
+    def box(self) -> Box:
+        """All of it."""
+        return Box(0, self.n, 0, self.c, 0, self.h)
+
 
 class Layout(NamedTuple):
     """Kind and partition. Slice (n_index * ho + ho_index) * co + co_index holds Hi rows of Ci channels: of image
@@ -102,6 +107,11 @@ class Box(NamedTuple):
         """This box, counted from the corner of `outer`, counted from where `outer` is counted from."""
         return self._replace(n0=outer.n0 + self.n0, c0=outer.c0 + self.c0, h0=outer.h0 + self.h0)
 
+    def cut(self, axis: int, at: int, size: int) -> Box:
+        """The same images, channels and rows, but of one axis [at, at + size)."""
+        start, count = (("n0", "n"), ("c0", "c"), ("h0", "h"))[axis]
+        return self._replace(**{start: at, count: size})
+
     def shape(self, w: int) -> Shape4:
         return Shape4(self.n, self.c, self.h, w)
 
@@ -147,8 +157,7 @@ class Window:
 
 def whole(place: Place) -> Window:
     """The window that covers a place."""
-    n, c, h, _ = place.shape
-    return Window(place, Box(0, n, 0, c, 0, h))
+    return Window(place, place.shape.box)
 
 
 def busiest(start: int, count: int, per_slice: int) -> int:

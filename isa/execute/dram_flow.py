@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from isa.enf.model import DramTensor, NpuStep
 from isa.execute.lifetimes import operands_of
 from isa.instructions import Instruction, LoadProgram
-from isa.layout import Box
 from isa.operands import DramRange, DramWindow, Range, Role, Space
 
 
@@ -32,14 +31,12 @@ class DramFlow:
 
 def whole_tensor(window: DramWindow) -> DramWindow:
     """The window that covers the tensor."""
-    n, c, h, _ = window.shape
-    return replace(window, box=Box(0, n, 0, c, 0, h))
+    return replace(window, box=window.shape.box)
 
 
 def at_the_edge(tensor: DramTensor) -> DramWindow:
     """What the host writes or reads of a step."""
-    n, c, h, _ = tensor.shape
-    return DramWindow(tensor.address, tensor.order, tensor.shape, Box(0, n, 0, c, 0, h))
+    return DramWindow(tensor.address, tensor.order, tensor.shape, tensor.shape.box)
 
 
 def dram_flow(steps: Iterable[tuple[NpuStep, Sequence[Instruction]]]) -> DramFlow:

@@ -35,5 +35,4 @@ class Aliases:
         if part is not None:
             root, outer = self.of(part[0])
             return root, part[1].within(outer)
-        n, c, h, _ = value.type.shape4
-        return value, Box(0, n, 0, c, 0, h)
+        return value, value.type.shape4.box

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from isa.layout import Box, Layout, LayoutKind, Place, Shape4, Window, align
+from isa.layout import Layout, LayoutKind, Place, Shape4, Window, align, whole
 from isa.npu import NpuConfig
 from passes.analysis.aliases import Aliases
 from passes.ir.op import Op
@@ -67,7 +67,7 @@ def smallest_bytes(shape: Shape4, npu: NpuConfig, slices: int | None = None, sha
 
 def whole_window(shape: Shape4, layout: Layout) -> Window:
     """A tensor of its own in a layout, offset zero."""
-    return Window(Place(0, layout, shape), Box(0, shape.n, 0, shape.c, 0, shape.h))
+    return whole(Place(0, layout, shape))
 
 
 def over_rows(shape: Shape4, slices: int) -> Window:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from isa.errors import Loc
-from isa.layout import Box, Shape4
+from isa.layout import Box
 from passes.ir.graph import Graph, Names
 from passes.ir.op import Array, Op, Role, Value, fields_in
 from passes.ir.types import InDram, TensorType
@@ -59,7 +59,7 @@ class Pieces:
     def in_dram(self, value: Value) -> Band | None:
         """The DRAM tensor that a value is, or is loaded from, and which box of it; None for what is made on chip."""
         if isinstance(value.type.place, InDram):
-            return Band(value, whole(value.type.shape4))
+            return Band(value, value.type.shape4.box)
         op = self._producers.get(value)
         source = self.in_dram(op.x) if isinstance(op, LowLevelSlice) else None
         if source is None:
@@ -69,7 +69,7 @@ class Pieces:
 
     def root(self, value: Value, box: Box | None = None) -> Band:
         """What a value, or a box of it, is a view of, and which box of that."""
-        box = box if box is not None else whole(value.type.shape4)
+        box = box if box is not None else value.type.shape4.box
         maker = self._producers.get(value)
         return self.root(maker.x, box.within(maker.box)) if isinstance(maker, LowLevelSlice) else Band(value, box)
 
@@ -110,13 +110,3 @@ def needed(op: Op, box: Box) -> Iterator[tuple[Value, Box]]:
     for field in fields_in(type(op), ACTIVATIONS):
         for value in op.held(field):
             yield value, op.needs_of(field.name, value, box)
-
-
-def whole(shape: Shape4) -> Box:
-    return Box(0, shape.n, 0, shape.c, 0, shape.h)
-
-
-def cut(shape: Shape4, axis: int, at: int, size: int) -> Box:
-    """A range of one axis, all of the others."""
-    start, count = (("n0", "n"), ("c0", "c"), ("h0", "h"))[axis]
-    return whole(shape)._replace(**{start: at, count: size})

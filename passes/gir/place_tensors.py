@@ -230,7 +230,7 @@ class _Residency:
         if root not in self.dram_copy:
             copy = Value(self.names.fresh(f"{root.name}.spilled"), root.type.at(InDram(root.type.layout.kind)))
             self.ops.append(Store(results=(copy,), x=self.current[root]))
-            self.dram_copy[root] = copy, _whole(copy)
+            self.dram_copy[root] = copy, copy.type.shape4.box
         self._free(root)
 
     def _note_copy(self, op: Op) -> None:
@@ -259,11 +259,6 @@ class _Residency:
             at=op.loc,
             hint="use a smaller input, a smaller batch, or warboy-2pe",
         )
-
-
-def _whole(value: Value) -> Box:
-    n, c, h, _ = value.type.shape4
-    return Box(0, n, 0, c, 0, h)
 
 
 def packed_operands(op: Op) -> tuple[Value, ...]:

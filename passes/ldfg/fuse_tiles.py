@@ -24,7 +24,7 @@ from __future__ import annotations
 from isa.layout import Box, Shape4
 from passes.analysis.aliases import Aliases
 from passes.analysis.footprint import WHOLE_SHARE, Room
-from passes.analysis.pieces import Band, Pieces, cut, needed
+from passes.analysis.pieces import Band, Pieces, needed
 from passes.ir.graph import Graph, Names
 from passes.ir.op import Op, Runs, Value
 from passes.ir.types import InDram
@@ -149,10 +149,10 @@ class _Fusing:
 def _band(shape: Shape4, index: int) -> Box:
     """The rows of one band, all of them about equal."""
     first, last = (shape.h * i // BANDS for i in (index, index + 1))
-    return cut(shape, ROWS, first, last - first)
+    return shape.box.cut(ROWS, first, last - first)
 
 
 def _over(shape: Shape4, one: Box, other: Box) -> Box:
     """The rows that cover those of two boxes."""
     first, last = min(one.h0, other.h0), max(one.h0 + one.h, other.h0 + other.h)
-    return cut(shape, ROWS, first, last - first)
+    return shape.box.cut(ROWS, first, last - first)

@@ -21,7 +21,7 @@ from isa.errors import LowerError
 from isa.layout import Box, LayoutKind, Shape4
 from passes.analysis.aliases import Aliases
 from passes.analysis.footprint import USABLE_SHARE, Room
-from passes.analysis.pieces import Pieces, cut, needed, whole
+from passes.analysis.pieces import Pieces, needed
 from passes.ir.graph import Graph, Names
 from passes.ir.op import Op, Runs, Value
 from passes.ir.types import DType, InDram, TensorType
@@ -117,7 +117,7 @@ class _Splitting:
             size = -(-size // 2)
         parts = []
         for at in range(0, shape[axis], size):
-            box = cut(shape, axis, at, min(size, shape[axis] - at))
+            box = shape.box.cut(axis, at, min(size, shape[axis] - at))
             type = TensorType(tuple(box.shape(shape.w)), value.type.dtype, value.type.quant)
             parts.append(Value(self.names.fresh(f"{op.result.name}.{value.name}.{at}"), type))
             ops.append(LowLevelSlice(results=(parts[-1],), loc=op.loc, x=value, box=box))
@@ -127,7 +127,7 @@ class _Splitting:
         if value in self.graph.constants:
             value.type = value.type.at(InDram(LayoutKind.HCHCW))
         result = Value(self.names.fresh(f"{value.name}.loaded"), value.type.at(None))
-        ops.append(LowLevelSlice(results=(result,), loc=reader.loc, x=value, box=whole(value.type.shape4)))
+        ops.append(LowLevelSlice(results=(result,), loc=reader.loc, x=value, box=value.type.shape4.box))
         return result
 
     def _split(self, op: Op) -> None:
@@ -139,7 +139,7 @@ class _Splitting:
         shape = op.result.type.shape4
         size = -(-shape[axis] // pieces)
         starts = range(0, shape[axis], size)
-        tiles = [self._tile(op, cut(shape, axis, at, min(size, shape[axis] - at)), at, fits) for at in starts]
+        tiles = [self._tile(op, shape.box.cut(axis, at, min(size, shape[axis] - at)), at, fits) for at in starts]
         op.result.type = op.result.type.at(InDram(LayoutKind.HCHCW))
         self.ops.append(LowLevelConcat(results=(op.result,), loc=op.loc, inputs=tuple(tiles), axis=axis, early=True))
 
@@ -165,7 +165,7 @@ class _Splitting:
 
     def _tile_need(self, op: Op, axis: int, size: int) -> int:
         shape = op.result.type.shape4
-        piece = cut(shape, axis, 0, size)
+        piece = shape.box.cut(axis, 0, size)
         made = piece.shape(shape.w)
         need = self.room.of(made) + self.room.of_constants(op, made)
         for value, box in needed(op, piece):

@@ -14,8 +14,7 @@ DATA_AXES = 4
 
 def whole(value: Value) -> Box:
     """All of a tensor."""
-    n, c, h, _ = value.type.shape4
-    return Box(0, n, 0, c, 0, h)
+    return value.type.shape4.box
 
 
 def int8(**values: Value | None) -> Iterator[str]:

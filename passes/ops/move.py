@@ -154,12 +154,6 @@ class Expand(Movement):
         low.move(self, self.x, lambda view: view.expanded(shape))
 
 
-def whole_box(shape: Shape4, axis: int, size: int) -> Box:
-    """The first `size` of an axis, all of the others."""
-    box = Box(0, shape.n, 0, shape.c, 0, shape.h)
-    return box._replace(**{"nch"[axis]: size})
-
-
 def scaled(shape: tuple[int, ...], axis: int, factor: int) -> tuple[int, ...]:
     """A shape with one axis longer."""
     return (*shape[:axis], shape[axis] * factor, *shape[axis + 1 :])
@@ -292,7 +286,7 @@ class LowLevelMove(IntoBuffer):
         if self.into is not None:
             return ()
         shape = Shape4(*self.shape)
-        halves = {axis: whole_box(shape, axis, -(-shape[axis] // 2)) for axis in range(3) if shape[axis] > 1}
+        halves = {axis: shape.box.cut(axis, 0, -(-shape[axis] // 2)) for axis in range(3) if shape[axis] > 1}
         cuts = {axis: self._cut(half) for axis, half in halves.items()}
         share = {axis: made.extent / self.x.type.shape4[made.axis] for axis, made in cuts.items() if made is not None}
         return tuple(sorted(share, key=lambda axis: share[axis]))

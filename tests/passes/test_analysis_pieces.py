@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from isa.layout import Box, LayoutKind
-from passes.analysis.pieces import Band, Pieces, cut, needed
+from passes.analysis.pieces import Band, Pieces, needed
 from passes.ir.graph import Graph, Names
 from passes.ir.op import Op, Value
 from passes.ir.text import parse
@@ -18,7 +18,6 @@ TEXT = """ldfg "two" batch=1 {
   out %z
 }
 """
-ROWS = 2
 
 
 def two() -> tuple[Graph, Pieces, Value, Op, Op]:
@@ -44,7 +43,7 @@ def test_a_piece_reads_a_slice_and_pads_where_the_whole_does() -> None:
     assert isinstance(read, LowLevelSlice) and (read.x, read.box) == (x, rows(0, 9)) and not constants
     assert isinstance(made, MaxPool) and made.kernel.pads == (1, 1, 0, 1)
     assert made.activations() == read.results and made.result.type.shape == (1, 8, 8, 16)
-    whole = pieces.piece(y, cut(y.result.type.shape4, ROWS, 0, 32), 0, {})
+    whole = pieces.piece(y, y.result.type.shape4.box, 0, {})
     assert not whole.slices and whole.op.activations() == (x,)
 
 
