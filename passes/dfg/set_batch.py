@@ -17,9 +17,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from isa.errors import LowerError
-from passes.dfg.unroll_batch import unroll_batch
+from passes.dfg.unroll_batch import mixes_images, no_batch, unroll_batch
 from passes.ir.graph import Graph
-from passes.ir.op import Op, Runs, Value
+from passes.ir.op import Runs, Value
 from passes.options import CompileOptions
 
 
@@ -39,11 +39,7 @@ def set_batch(graph: Graph, options: CompileOptions) -> Graph:
         return graph
     outer = next((v for v in (*graph.outputs, *_hosts(graph)) if axes.get(v, 0) != 0), None)
     if outer is not None:
-        raise LowerError(
-            "BatchNotPossible",
-            f"'{outer.name}' is {list(outer.type.shape)}: its first axis is no batch",
-            hint="compile with --batch 1",
-        )
+        raise no_batch(outer)
     return unroll_batch(graph, options.batch // together, options.stagger)
 
 
@@ -69,7 +65,7 @@ def _grow_all(graph: Graph, factor: int) -> dict[Value, int]:
             continue
         axis = op.grown(read, factor)
         if axis is None:
-            raise _impossible(op)
+            raise mixes_images(op)
         for value in op.results:
             _grow(value, axis, factor, axes)
     graph.batch = factor
@@ -81,12 +77,3 @@ def _grow(value: Value, axis: int, factor: int, axes: dict[Value, int]) -> None:
     shape[axis] *= factor
     value.type = replace(value.type, shape=tuple(shape))
     axes[value] = axis
-
-
-def _impossible(op: Op) -> LowerError:
-    return LowerError(
-        "BatchNotPossible",
-        f"{op.mnemonic} mixes images of a batch",
-        at=op.loc,
-        hint="export the model with the batch you need and compile it with the same --batch",
-    )

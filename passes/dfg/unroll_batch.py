@@ -48,6 +48,22 @@ def stretches(ops: Sequence[Op]) -> list[list[Op]]:
     return found
 
 
+def mixes_images(op: Op) -> LowerError:
+    """The batch of an op cannot grow."""
+    return LowerError(
+        "BatchNotPossible",
+        f"{op.mnemonic} mixes images of a batch",
+        at=op.loc,
+        hint="export the model with the batch you need and compile it with the same --batch",
+    )
+
+
+def no_batch(value: Value) -> LowerError:
+    """A tensor at the edge of the model has not the axis that is to grow."""
+    what = f"'{value.name}' is {list(value.type.shape)}: its first axis is no batch"
+    return LowerError("BatchNotPossible", what, hint="compile with --batch 1")
+
+
 class _Unrolling:
     def __init__(self, graph: Graph, factor: int, stagger: int | None) -> None:
         self.stagger = stagger
@@ -76,7 +92,7 @@ class _Unrolling:
         """Once, on the whole batch."""
         op.substitute({v: self._whole(v) for v in op.activations()})
         if op.grown(dict.fromkeys(op.activations(), 0), self.factor) != 0:
-            raise LowerError("BatchNotPossible", f"{op.mnemonic} mixes images of a batch", at=op.loc)
+            raise mixes_images(op)
         for value in op.results:
             self._grow(value)
         self.batched.update(op.results)
@@ -134,8 +150,5 @@ class _Unrolling:
 
     def _grow(self, value: Value) -> None:
         if not value.type.shape or value.type.shape[0] != self.group:
-            raise LowerError(
-                "BatchNotPossible", f"'{value.name}' is {list(value.type.shape)}: its first axis is no batch",
-                hint="compile with --batch 1",
-            )  # fmt: skip
+            raise no_batch(value)
         value.type = value.type.shaped((self.factor * value.type.shape[0], *value.type.shape[1:]))
