@@ -10,12 +10,12 @@ scale until what it would cost to be wider, in weights and in the steps of its t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from furc.onnx.graph import Graph
+from furc.onnx.graph import Float32, Graph
 from furc.quantizer.affine import STEPS, WEIGHT_HIGH
 from furc.quantizer.channel_order import is_depthwise
 from furc.quantizer.one_pass import Seen
@@ -24,8 +24,12 @@ from furc.quantizer.tied_channels import FIXED, Labels, Layer, Tied
 from furc.quantizer.weighted_calibration import free_tensors
 
 Float64 = NDArray[np.float64]
-ROUNDS = 16
-SHARPNESS = 8  # the widest channel is found by a mean of this power: all that are nearly as wide must shrink with it
+Floats = TypeVar("Floats", Float32, Float64)
+ROUNDS = 8
+SQUARINGS = 3
+SHARPNESS = (
+    2**SQUARINGS
+)  # the widest channel is found by a mean of this power: all that are nearly as wide must shrink with it
 PACE = 1 / (SHARPNESS + 2)  # of a class's logarithm: one round undoes an imbalance where one tensor decides
 NARROWEST = 1e-3  # of a tensor's width: a channel that hardly ever is anything but 0 must not be blown up without bound
 LARGEST = 1e4  # scale, either way
@@ -57,18 +61,17 @@ class _Weights(NamedTuple):
     """
 
     classes: Labels
-    largest: Float64
+    largest: Float32
     gain: Float64
     power: Float64
 
     def costs(self, scale: Float64) -> tuple[Float64, Float64]:
         """By channel: the noise of its weights, and that of all weights that it is to blame for by its own."""
         mine = scale[self.classes]
-        widths = self.largest * mine
-        widest = widths.max(1, keepdims=True)
-        counted = self.gain * (widest[:, 0] / WEIGHT_HIGH) ** 2 / 12
+        widths = self.largest * mine.astype(np.float32)
+        counted = self.gain * (widths.max(1).astype(np.float64) / WEIGHT_HIGH) ** 2 / 12
         power = self.power / mine**2
-        return power * counted.sum(), power.sum() * (counted @ _shares(widths))
+        return power * counted.sum(), power.sum() * (counted.astype(np.float32) @ _shares(widths))
 
 
 def even_scales(graph: Graph, tied: Tied, seen: Mapping[str, Seen], gains: Mapping[str, Float64]) -> Float64:
@@ -114,11 +117,13 @@ def _weights(graph: Graph, layer: Layer, seen: Mapping[str, Seen], gains: Mappin
     largest = np.abs(weight).max(axis=tuple(range(2, weight.ndim)))
     power = of.joined(MEANS).var(1, dtype=np.float64) * weight[0, 0].size
     by_output = largest if node.op == "Conv" else largest.T
-    return _Weights(layer.reads, by_output.astype(np.float64), gain, power)
+    return _Weights(layer.reads, by_output, gain, power)
 
 
-def _shares(widths: Float64) -> Float64:
+def _shares(widths: Floats) -> Floats:
     """How much each entry along the last axis decides about the largest; they add to 1, or 0 where all are 0."""
-    powers = (widths / np.maximum(widths.max(-1, keepdims=True), 1e-30)) ** SHARPNESS
-    shares: Float64 = powers / np.maximum(powers.sum(-1, keepdims=True), 1e-30)
+    shares: Floats = widths / np.maximum(widths.max(-1, keepdims=True), 1e-30)
+    for _ in range(SQUARINGS):
+        shares *= shares
+    shares /= np.maximum(shares.sum(-1, keepdims=True), 1e-30)
     return shares
