@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from furc.frontend import load_onnx
 from furc.onnx.files import in_file, load
 from furc.onnx.graph import fixed_batch
 from furc.output import PRODUCER
+from furc.progress import Progress, silent
 from furc.quantizer import (
     CalibrationMethod,
     LintWarning,
@@ -41,7 +42,6 @@ LINTED = 16  # samples that the warnings look at: fewer are a warning themselves
 WIDE = ("MIN", "PERCENTILE")  # methods that leave out little, and not by their own judgement
 SHOWN_CHANNELS = 4  # samples in which channels that never change are looked for
 HELD_OUT = 8  # samples that methods are judged on, at most a quarter
-Progress = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +94,7 @@ def quantize_file(
 
     batch: what a batch that the model leaves open becomes. How images became samples is noted in the result.
     """
-    options, say = options or QuantizeOptions(), progress or _silent
+    options, say = options or QuantizeOptions(), progress or silent
     with in_file(path):
         model = read_float_model(path)
         options = replace(options, input_shapes=fixed_batch(model, options.input_shapes, batch))
@@ -126,10 +126,6 @@ def advice(options: QuantizeOptions) -> str:
     }
     wanted = [option for option, is_off in off.items() if is_off]
     return f"try {', '.join(wanted)}" if wanted else "train with quantization simulated, or keep this part in float"
-
-
-def _silent(what: str, done: int, total: int | None) -> None:
-    """For who does not ask."""
 
 
 def _uncompilable(quantized: onnx.ModelProto, shapes: Shapes) -> FurcError | None:

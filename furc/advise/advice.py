@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -42,6 +42,7 @@ from furc.advise.proposal import (
 from furc.advise.subject import Subject, subject_of
 from furc.data.samples import SampleSource, read_samples
 from furc.onnx.files import in_file
+from furc.progress import Progress, silent
 from furc.quantizer import QuantizeOptions, Task
 from furc.request import Request
 from isa.errors import ConfigError, FurcError
@@ -60,7 +61,6 @@ KINDS: tuple[Kind, ...] = (
     schedule,
 )  # fmt: skip
 BEST_OF = ("batch", "target")  # kinds of which one proposal is enough: the one with the highest throughput
-Progress = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +108,7 @@ def advise(
     with in_file(path):
         subject = subject_of(path, asked)
         judging = _judging(subject, data, task, options)
-        return _Advising(subject, judging, progress or _silent).run(chosen)
+        return _Advising(subject, judging, progress or silent).run(chosen)
 
 
 def _chosen(names: Sequence[str]) -> list[Kind]:
@@ -225,7 +225,3 @@ def _costs(proposal: Proposal) -> str:
     if proposal.accuracy_before is not None and proposal.accuracy_after is not None:
         text += f"; {proposal.accuracy_before.db:.1f} dB before, {proposal.accuracy_after.db:.1f} dB after"
     return text
-
-
-def _silent(what: str, done: int, total: int | None) -> None:
-    """For who does not ask."""

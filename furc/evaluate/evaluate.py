@@ -31,11 +31,11 @@ from furc.evaluate.result import Change, Evaluation, Scored, Task
 from furc.evaluate.scores import TOP, Said, Scores, classification, detection, named, said_of_classes
 from furc.evaluate.truth import Annotated, Labelled, Truth, images_below, outside, read_classes
 from furc.optional import needed
+from furc.progress import Progress, silent
 from furc.request import Request
 from isa.errors import ConfigError, Loc, RunError, SourceError
 
 Array = NDArray[Any]
-Progress = Callable[[str, int, int | None], None]
 Told = Callable[[str], None]
 LEAST_CHUNK = 8  # images that every model runs before the next ones are read
 
@@ -85,7 +85,7 @@ def evaluate_files(
     *,
     floats: Sequence[Path] = (),
     request: Request | None = None,
-    progress: Progress = lambda *_: None,
+    progress: Progress = silent,
     told: Told = lambda _: None,
 ) -> Evaluation:
     """Evaluate ENFs and quantized models on the NPU, and floats on ONNX Runtime; the first of all is the reference.
@@ -131,7 +131,7 @@ def evaluate(
     models: Sequence[Model],
     truth: Truth,
     options: Options,
-    progress: Progress = lambda *_: None,
+    progress: Progress = silent,
     told: Told = lambda _: None,
 ) -> Evaluation:
     """The same for models and images that are read already; the first model is the reference."""

@@ -16,10 +16,10 @@ import numpy as np
 
 from furc.onnx.graph import Array, Graph
 from furc.onnx.run import RunModel
+from furc.progress import Progress
 from furc.quantizer.affine import Range
 from furc.quantizer.bias_correction import correct_biases
 from furc.quantizer.budget import Budget
-from furc.quantizer.calibrator import Progress
 from furc.quantizer.float_run import Feed
 from furc.quantizer.judge import Judge
 from furc.quantizer.method import WEIGHTED, CalibrationMethod

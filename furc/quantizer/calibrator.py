@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from furc.data.feeds import feeds, taken_by
 from furc.onnx.files import Source
 from furc.onnx.graph import Array, Graph, activations
+from furc.progress import Progress
 from furc.quantizer.affine import Range
 from furc.quantizer.float_run import Feed, FloatRun
 from furc.quantizer.histogram import Float64, Histogram
@@ -21,7 +22,6 @@ from furc.quantizer.qdq import check_not_quantized
 from furc.quantizer.range_search import find_range
 from isa.errors import Loc, QuantizeError
 
-Progress = Callable[[str, int, int | None], None]  # what is done, how many are done, of how many if that is known
 Ranges = dict[str, Range]
 
 # The result holds exactly the values of the input, so that one histogram serves both.

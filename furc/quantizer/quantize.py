@@ -12,10 +12,11 @@ import onnx
 from furc.data.feeds import feeds, taken_by
 from furc.onnx.files import Source, in_file
 from furc.onnx.graph import Graph
+from furc.progress import Progress, silent
 from furc.quantizer.auto_ranges import CANDIDATES, FEWEST, Choice, Trial, choose_method
 from furc.quantizer.bias_correction import correct_biases
 from furc.quantizer.budget import budget_of
-from furc.quantizer.calibrator import Observer, Progress, Ranges
+from furc.quantizer.calibrator import Observer, Ranges
 from furc.quantizer.float_run import Feed
 from furc.quantizer.held import Kept, keep
 from furc.quantizer.judge import judge_for
@@ -86,7 +87,7 @@ def quantize_explained(
 
 
 def _quantized(model: Source, data: object, options: QuantizeOptions, progress: Progress | None) -> Outcome:
-    say = progress or _silent
+    say = progress or silent
     say("optimize", 0, None)
     graph = optimize_graph(model, options.input_shapes, options.opset)
     check_not_quantized(graph)
@@ -121,10 +122,6 @@ def _quantized(model: Source, data: object, options: QuantizeOptions, progress: 
     say("write", 0, None)
     known = {name: of for name, of in tensors.items() if of.gain.any()}
     return Outcome(written(graph, ranges, options.form, options.input_dtype), splits, explained, known, price, choice)
-
-
-def _silent(what: str, done: int, total: int | None) -> None:
-    """For who does not ask."""
 
 
 def _seen(graph: Graph, kept: Kept, options: QuantizeOptions, say: Progress, total: int | None) -> Channeled:

@@ -14,8 +14,9 @@ from furc.data.feeds import feeds, taken_by
 from furc.onnx.files import Source
 from furc.onnx.graph import Array, Graph
 from furc.onnx.run import RunModel, runner_for
+from furc.progress import Progress, silent
 from furc.quantizer.affine import Range
-from furc.quantizer.calibrator import Observer, Progress, Ranges
+from furc.quantizer.calibrator import Observer, Ranges
 from furc.quantizer.float_run import Feed, FloatRun
 from furc.quantizer.held import keep
 from furc.quantizer.method import CalibrationMethod
@@ -125,7 +126,7 @@ def compare_methods(
     graph = optimize_graph(model, base.input_shapes, base.opset)
     exact_run = RunModel(graph.model())
     if base.equalize:  # once for all methods; layers are then compared with the float layers as they became
-        surveyed(graph, keep(feeds(taken_by(graph), calibration)).samples, base.task, progress or _silent, even=True)
+        surveyed(graph, keep(feeds(taken_by(graph), calibration)).samples, base.task, progress or silent, even=True)
         base = replace(base, equalize=False)
     exact = [exact_run(feed) for feed in evaluation]
     rows = []
@@ -147,10 +148,6 @@ def compare_methods(
         if progress is not None:
             progress("compare methods", done + 1, len(methods))
     return rows
-
-
-def _silent(what: str, done: int, total: int | None) -> None:
-    """For who does not ask."""
 
 
 def ranges_in(quantized: onnx.ModelProto) -> dict[str, Range]:

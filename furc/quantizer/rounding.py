@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from furc.onnx.graph import Array, Float32, Graph, Node
+from furc.progress import Progress
 from furc.quantizer.affine import WEIGHT_HIGH, along, dequantize_array, quantize_array
-from furc.quantizer.calibrator import Progress
 from furc.quantizer.float_run import Feed, FloatRun
 from furc.quantizer.operators import is_quantized
 from furc.quantizer.qdq import scales_of, weight_axis

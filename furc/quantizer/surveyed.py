@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from furc.onnx.graph import Array, Graph
 from furc.onnx.run import first_line
+from furc.progress import Progress
 from furc.quantizer.equalize import equalize
 from furc.quantizer.float_run import Feed
 from furc.quantizer.judge import Task, judge_for
@@ -21,10 +22,9 @@ from isa.errors import RunError
 FEWEST_SAMPLES = 4
 
 
-Say = Callable[[str, int, int | None], None]
-
-
-def surveyed(graph: Graph, samples: Sequence[Feed], task: Task, say: Say, *, even: bool = False) -> dict[str, Channels]:
+def surveyed(
+    graph: Graph, samples: Sequence[Feed], task: Task, say: Progress, *, even: bool = False
+) -> dict[str, Channels]:
     """What a pass over the samples sees of all tensors that matter, and their gains. even: see `evened_out`.
 
     Raises what `OnePass` raises.
@@ -42,7 +42,7 @@ def with_gains(
     samples: Sequence[Feed],
     outputs: Sequence[Mapping[str, Array]],
     task: Task,
-    say: Say,
+    say: Progress,
 ) -> dict[str, Channels]:
     """What a pass saw of each tensor, and what an error in its channels does to the outputs; where a model cannot be
     probed nobody knows that, and `say` is told why. outputs: of samples."""

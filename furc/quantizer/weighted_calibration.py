@@ -11,8 +11,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from furc.onnx.graph import Graph, activations
+from furc.progress import Progress
 from furc.quantizer.affine import Range
-from furc.quantizer.calibrator import Progress, Ranges
+from furc.quantizer.calibrator import Ranges
 from furc.quantizer.histogram import Float64, Histogram
 from furc.quantizer.method import CalibrationMethod
 from furc.quantizer.operators import CORRECTED, FIXED_RANGES, is_move

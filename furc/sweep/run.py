@@ -5,11 +5,12 @@ result = sweep([Path("a.onnx"), Path("b.onnx")], Grid(vary={"num_slices": [32, 6
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
 
 from furc.output import OutputError
+from furc.progress import Progress, silent
 from furc.sweep.cluster import measured_by_cluster
 from furc.sweep.grid import Grid, Point, points
 from furc.sweep.journal import Journal
@@ -22,7 +23,6 @@ from isa.ort import cores
 
 JOURNAL_FILE = "journal.jsonl"
 Measured = Generator[tuple[Point, Result], None, None]
-Progress = Callable[[str, int, int | None], None]
 
 
 def sweep(
@@ -41,7 +41,7 @@ def sweep(
     is made where it is not there. jobs: processes, by default as many as there are cores; 1 for none but this.
     scheduler: the address of a Dask scheduler, whose workers do it instead. Raises FurcError.
     """
-    asked, say = grid or Grid(), progress or _silent
+    asked, say = grid or Grid(), progress or silent
     todo = points(read_models([Path(model) for model in models]), asked)
     with nullcontext() if folder is None else _journal(Path(folder), force) as journal:
         results: dict[str, Result] = dict(journal.results) if journal is not None else {}
@@ -77,7 +77,3 @@ def _measured(missing: list[Point], jobs: int, scheduler: str | None) -> Measure
     if scheduler is not None and missing:
         return measured_by_cluster(missing, scheduler)
     return measured_here(missing) if jobs == 1 else measured_by_processes(missing, jobs)
-
-
-def _silent(what: str, done: int, total: int | None) -> None:
-    pass
