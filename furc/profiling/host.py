@@ -15,7 +15,8 @@ from isa.enf import Enf, HostOperator, HostStep, NpuStep
 from isa.npu import NS_PER_MS, NpuConfig
 
 LOWER, UNLOWER, RECAST = "Lower", "Unlower", "Recast"
-EDGE = ("Quantize", "Dequantize", RECAST, LOWER, UNLOWER)
+RELAID = (LOWER, UNLOWER, RECAST)  # in one pass over the bytes, which a tensor takes once
+EDGE = ("Quantize", "Dequantize", *RELAID)
 REASONS = {LOWER: "the NPU reads its own order of axes", UNLOWER: "the NPU writes its own order of axes"}
 
 
@@ -89,7 +90,7 @@ def nanoseconds(operator: HostOperator, npu: NpuConfig) -> float:
             return npu.host_quantize_ns_per_element * elements
         case "Dequantize" | "DequantizeLinear":
             return npu.host_dequantize_ns_per_element * elements
-        case "Recast" | "Lower" | "Unlower":
+        case name if name in RELAID:
             return npu.host_copy_ns_per_element * elements
         case _:
             return npu.host_copy_ns_per_element * operator.bytes + npu.host_ns_per_mac * operator.macs
@@ -99,7 +100,7 @@ def _layouts(step: NpuStep, index: int, edges: Mapping[str, HostOperator], npu: 
     for name, tensors, moment in ((LOWER, step.inputs, Moment.BEFORE), (UNLOWER, step.outputs, Moment.AFTER)):
         for tensor in tensors:
             edge = edges.get(tensor.name)
-            if edge is None or edge.name not in (RECAST, LOWER, UNLOWER):  # these are the same pass
+            if edge is None or edge.name not in RELAID:
                 yield HostWork(
                     name=name,
                     nodes=(),

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from furc.onnx.graph import Array, Float32, Graph, Node
-from furc.progress import Progress
+from furc.progress import Progress, silent
 from furc.quantizer.affine import WEIGHT_HIGH, along, dequantize_array, quantize_array
 from furc.quantizer.float_run import Feed, FloatRun
 from furc.quantizer.operators import is_quantized
@@ -44,28 +44,30 @@ def reconstruct_rounding(
     graph: Graph, scheme: Scheme, samples: Sequence[Feed], *, work: float = WORK, progress: Progress | None = None
 ) -> int:
     """Put weights in `graph` on their grids. How many layers were done; what `work` does not reach stays as it is."""
-    layers, done = _affordable(graph, [n for n in graph.nodes if _is_reconstructable(graph, scheme, n)], work), 0
-    for group in _groups(graph, layers):
-        hessians = _hessians(graph, scheme, group, samples)
-        for node in group:
-            _reconstruct(graph, node, scheme.grids[node.inputs[0]].scale, hessians[node.output])
-            done += 1
-            if progress is not None:
-                progress("reconstruct rounding", done, len(layers))
-    graph.remove_dead()
-    return done
+    layers = _affordable(graph, [n for n in graph.nodes if _is_reconstructable(graph, scheme, n)], work)
+    return _reconstruct_all(graph, scheme, layers, samples, PATCHES, progress or silent)
 
 
 def round_narrow_layers(graph: Graph, scheme: Scheme, samples: Sequence[Feed]) -> int:
     """As `reconstruct_rounding`, of depthwise convolutions and others with kernels whose values are made of few."""
     layers = [n for n in graph.nodes if _is_reconstructable(graph, scheme, n) and _is_narrow(graph, n)]
     taken = samples[:: max(1, len(samples) // NARROW_SAMPLES)][:NARROW_SAMPLES]
+    return _reconstruct_all(graph, scheme, layers, taken, NARROW_PATCHES, silent)
+
+
+def _reconstruct_all(
+    graph: Graph, scheme: Scheme, layers: Sequence[Node], samples: Sequence[Feed], most: int, progress: Progress
+) -> int:
+    """most: patches that are taken from one sample."""
+    done = 0
     for group in _groups(graph, layers):
-        hessians = _hessians(graph, scheme, group, taken, NARROW_PATCHES)
+        hessians = _hessians(graph, scheme, group, samples, most)
         for node in group:
             _reconstruct(graph, node, scheme.grids[node.inputs[0]].scale, hessians[node.output])
+            done += 1
+            progress("reconstruct rounding", done, len(layers))
     graph.remove_dead()
-    return len(layers)
+    return done
 
 
 def _is_narrow(graph: Graph, node: Node) -> bool:
@@ -113,7 +115,7 @@ def _groups(graph: Graph, layers: Sequence[Node]) -> Iterator[list[Node]]:
 
 
 def _hessians(
-    graph: Graph, scheme: Scheme, layers: Sequence[Node], samples: Sequence[Feed], most: int = PATCHES
+    graph: Graph, scheme: Scheme, layers: Sequence[Node], samples: Sequence[Feed], most: int
 ) -> dict[str, Float32]:
     """Of each layer, by its output: mean of x x', [groups, inputs, inputs], over patches of its quantized input."""
     sources = list(dict.fromkeys(node.inputs[0] for node in layers))
