@@ -1,7 +1,7 @@
 """Ctrl-C while a point is measured in this process ends the sweep, whatever becomes of the exception.
 
-Python drops a KeyboardInterrupt that comes in the hooks of a fork, and furc forks to read a model (furc/isolated.py).
-The same Ctrl-C ends the child, and the point would have an error that is not its own.
+Libraries may drop a KeyboardInterrupt, as Python does in hooks, and furc forks to read a model (furc/isolated.py): the
+same Ctrl-C ends the child, and the point would have an error that is not its own.
 """
 
 from __future__ import annotations

@@ -9,12 +9,12 @@ import numpy as np
 
 from furc.tflite.activation import fused
 from furc.tflite.model import Array, Float32, Operator
-from furc.tflite.registry import operator
+from furc.tflite.registry import Order, operator
 from furc.tflite.windows import dilations_of, pads_of, strides_of
 from furc.tflite.writer import Writer
 
 
-@operator("CONV_2D")
+@operator("CONV_2D", order=Order.IMAGE)
 def conv(writer: Writer, node: Operator) -> None:
     """Weights [o, kh, kw, i]; fewer input channels than the image has are groups."""
     x, w = (writer.tensor(node.inputs[i]) for i in (0, 1))
@@ -23,7 +23,7 @@ def conv(writer: Writer, node: Operator) -> None:
     _convolved(writer, node, (0, 3, 1, 2), group=x.shape[3] // w.shape[3])
 
 
-@operator("DEPTHWISE_CONV_2D")
+@operator("DEPTHWISE_CONV_2D", order=Order.IMAGE)
 def depthwise(writer: Writer, node: Operator) -> None:
     """Weights [1, kh, kw, o]: output channel o reads input channel o // multiplier."""
     x, w = (writer.tensor(node.inputs[i]) for i in (0, 1))
@@ -90,7 +90,7 @@ def _bias(writer: Writer, node: Operator, scale: Float32, index: int = 2) -> lis
     return [writer.stored("bias", bias.data, sums, np.zeros(sums.size), 0 if sums.size > 1 else None)]
 
 
-@operator("TRANSPOSE_CONV")
+@operator("TRANSPOSE_CONV", order=Order.IMAGE)
 def transpose_conv(writer: Writer, node: Operator) -> None:
     """Operands: output shape, weights [o, kh, kw, i], image, bias. The pads are those of the convolution back."""
     number, w = node.inputs[2], writer.tensor(node.inputs[1])

@@ -6,7 +6,7 @@ import numpy as np
 
 from furc.tflite.activation import clipped, fused
 from furc.tflite.model import Operator
-from furc.tflite.registry import operator
+from furc.tflite.registry import Order, operator
 from furc.tflite.writer import TO_IMAGE, Writer
 
 UNARY = {
@@ -23,7 +23,7 @@ def same_order(writer: Writer, node: Operator) -> tuple[str, bool]:
     return writer.image(number) if image else writer.plain(number), image
 
 
-@operator(*UNARY)
+@operator(*UNARY, order=Order.EITHER)
 def unary(writer: Writer, node: Operator) -> None:
     x, image = same_order(writer, node)
     if node.op == "TANH" and writer.tensor(node.inputs[0]).quantized:
@@ -40,14 +40,14 @@ def _tanh(writer: Writer, x: str) -> str:
     return writer.emit("Sub", [writer.emit("Mul", [half, two]), one])
 
 
-@operator("RELU6", "RELU_N1_TO_1", "RELU_0_TO_1")
+@operator("RELU6", "RELU_N1_TO_1", "RELU_0_TO_1", order=Order.EITHER)
 def relu6(writer: Writer, node: Operator) -> None:
     x, image = same_order(writer, node)
     bounds = {"RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0), "RELU_0_TO_1": (0.0, 1.0)}
     writer.result(node.outputs[0], clipped(writer, x, *bounds[node.op]), image=image)
 
 
-@operator("LEAKY_RELU")
+@operator("LEAKY_RELU", order=Order.EITHER)
 def leaky_relu(writer: Writer, node: Operator) -> None:
     x, image = same_order(writer, node)
     writer.result(node.outputs[0], writer.emit("LeakyRelu", [x], alpha=node.fraction("Alpha", 0.0)), image=image)
@@ -63,7 +63,7 @@ def along_channels(writer: Writer, node: Operator) -> None:
     writer.result(node.outputs[0], writer.emit(name, [x], axis=1 if image else -1), image=image)
 
 
-@operator(*BINARY)
+@operator(*BINARY, order=Order.EITHER)
 def binary(writer: Writer, node: Operator) -> None:
     if len(node.inputs) != 2 or min(node.inputs) < 0:
         raise node.invalid(f"{len(node.inputs)} operands, expected 2")
@@ -101,7 +101,7 @@ def _operand(writer: Writer, node: Operator, index: int, image: bool) -> str:
     return writer.stored("constant", array, tensor.scale, zero, None)
 
 
-@operator("QUANTIZE", "DEQUANTIZE")
+@operator("QUANTIZE", "DEQUANTIZE", order=Order.EITHER)
 def quantize(writer: Writer, node: Operator) -> None:
     """The quantization of the result says it all."""
     x, image = same_order(writer, node)

@@ -7,7 +7,7 @@ import numpy as np
 from furc.tflite.activation import fused
 from furc.tflite.elementwise import same_order
 from furc.tflite.model import Operator
-from furc.tflite.registry import operator
+from furc.tflite.registry import Order, operator
 from furc.tflite.writer import TO_IMAGE, TO_PLAIN, Writer
 from isa.errors import counted
 
@@ -35,7 +35,7 @@ def transpose(writer: Writer, node: Operator) -> None:
     writer.result(node.outputs[0], made)
 
 
-@operator("CONCATENATION")
+@operator("CONCATENATION", order=Order.EITHER)
 def concatenation(writer: Writer, node: Operator) -> None:
     """The machine joins channels and rows: channels as n, c, h, w; columns where they are the rows of n, h, w, c."""
     y = writer.tensor(node.outputs[0])
@@ -64,7 +64,7 @@ def unpack(writer: Writer, node: Operator) -> None:
         writer.result(number, writer.reshaped(part, writer.tensor(number).shape))
 
 
-@operator("SPLIT", "SPLIT_V")
+@operator("SPLIT", "SPLIT_V", order=Order.EITHER)
 def split(writer: Writer, node: Operator) -> None:
     """The axis is the first operand of SPLIT, the last of SPLIT_V."""
     at, of = (0, 1) if node.op == "SPLIT" else (2, 0)
@@ -80,7 +80,7 @@ def split(writer: Writer, node: Operator) -> None:
         first += size
 
 
-@operator("SLICE")
+@operator("SLICE", order=Order.EITHER)
 def slice_(writer: Writer, node: Operator) -> None:
     x, image = same_order(writer, node)
     shape = writer.tensor(node.inputs[0]).shape
@@ -94,7 +94,7 @@ def slice_(writer: Writer, node: Operator) -> None:
     writer.result(node.outputs[0], _sliced(writer, x, taken), image=image)
 
 
-@operator("STRIDED_SLICE")
+@operator("STRIDED_SLICE", order=Order.EITHER)
 def strided_slice(writer: Writer, node: Operator) -> None:
     number, y = node.inputs[0], writer.tensor(node.outputs[0])
     x = writer.tensor(number)
@@ -131,7 +131,7 @@ def _sliced(writer: Writer, x: str, taken: dict[int, slice]) -> str:
     return writer.emit("Slice", [x, *(writer.constant("slice", np.array(c, np.int64)) for c in columns)])
 
 
-@operator("PAD", "PADV2")
+@operator("PAD", "PADV2", order=Order.EITHER)
 def pad(writer: Writer, node: Operator) -> None:
     """PAD puts real zeros around, PADV2 a value."""
     x, image = same_order(writer, node)
@@ -149,7 +149,7 @@ def pad(writer: Writer, node: Operator) -> None:
     writer.result(node.outputs[0], made, image=image)
 
 
-@operator("RESIZE_NEAREST_NEIGHBOR", "RESIZE_BILINEAR")
+@operator("RESIZE_NEAREST_NEIGHBOR", "RESIZE_BILINEAR", order=Order.IMAGE)
 def resize(writer: Writer, node: Operator) -> None:
     x, (height, width) = writer.image(node.inputs[0]), writer.known_ints(node, 1)
     corners, halves = node.option("AlignCorners"), node.option("HalfPixelCenters")
@@ -165,7 +165,7 @@ def resize(writer: Writer, node: Operator) -> None:
     writer.result(node.outputs[0], made, image=True)
 
 
-@operator("DEPTH_TO_SPACE", "SPACE_TO_DEPTH")
+@operator("DEPTH_TO_SPACE", "SPACE_TO_DEPTH", order=Order.IMAGE)
 def regroup(writer: Writer, node: Operator) -> None:
     op = "DepthToSpace" if node.op == "DEPTH_TO_SPACE" else "SpaceToDepth"
     made = writer.emit(op, [writer.image(node.inputs[0])], blocksize=node.option("BlockSize", 1))

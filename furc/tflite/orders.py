@@ -5,24 +5,15 @@ Only for speed: whatever order a tensor is in, it is turned where somebody asks 
 
 from __future__ import annotations
 
-from furc.tflite.elementwise import BINARY, UNARY
 from furc.tflite.model import Model
-
-OF_IMAGES = {
-    "CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "MAX_POOL_2D", "AVERAGE_POOL_2D", "RESIZE_NEAREST_NEIGHBOR",
-    "RESIZE_BILINEAR", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH",
-}  # fmt: skip
-OF_EITHER_ORDER = {
-    *UNARY, *BINARY, "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1", "LEAKY_RELU", "QUANTIZE", "DEQUANTIZE", "PAD", "PADV2",
-    "CONCATENATION", "SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V",
-}  # fmt: skip
+from furc.tflite.registry import ORDERS, Order
 
 
 def images(model: Model) -> set[int]:
     """The tensors of four axes, by their number in the file."""
     found: set[int] = set()
     for operator in reversed(model.operators):
-        leads = operator.op in OF_EITHER_ORDER and not found.isdisjoint(operator.outputs)
-        if leads or operator.op in OF_IMAGES:
+        order = ORDERS[operator.op]
+        if order is Order.IMAGE or (order is Order.EITHER and not found.isdisjoint(operator.outputs)):
             found.update(n for n in operator.inputs if n >= 0 and model.tensors[n].rank == 4)
     return found

@@ -6,14 +6,14 @@ import numpy as np
 
 from furc.tflite.activation import fused
 from furc.tflite.model import Operator
-from furc.tflite.registry import operator
+from furc.tflite.registry import Order, operator
 from furc.tflite.windows import pads_of, strides_of
 from furc.tflite.writer import TO_IMAGE, TO_PLAIN, Writer
 
 REDUCTIONS = {"MEAN": "ReduceMean", "SUM": "ReduceSum", "REDUCE_MAX": "ReduceMax"}
 
 
-@operator("MAX_POOL_2D", "AVERAGE_POOL_2D")
+@operator("MAX_POOL_2D", "AVERAGE_POOL_2D", order=Order.IMAGE)
 def pool(writer: Writer, node: Operator) -> None:
     x = writer.image(node.inputs[0])
     kernel = [node.option("FilterHeight", 1), node.option("FilterWidth", 1)]
