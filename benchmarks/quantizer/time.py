@@ -26,10 +26,7 @@ from furc.quantizer.optimize import optimize_graph
 
 REAL = ("yolox", "coco", "imagenet")
 FROM_ZOO = ("yolov8n", "resnet50")
-STAGES = (
-    "calibrate", "survey", "equalize", "split", "try methods", "choose ranges", "tune ranges", "round weights",
-    "correct biases",
-)  # fmt: skip
+STAGES = ("calibrate", "survey", "equalize", "split", "try methods", "choose ranges", "correct layers")
 RUNS = 3
 
 Samples = list[dict[str, Array]]

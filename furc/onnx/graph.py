@@ -81,6 +81,10 @@ class Node:
         """The name of an input, "" where it is left out."""
         return self.inputs[index] if index < len(self.inputs) else ""
 
+    def read(self) -> list[str]:
+        """The tensors that it reads, each once, those of bodies of If, Loop and Scan with them."""
+        return [name for name in dict.fromkeys([*self.inputs, *_read_inside(self.attributes.values())]) if name]
+
 
 def make(op: str, inputs: Sequence[str], outputs: Sequence[str], name: str = "", **attributes: Any) -> Node:
     """A new node of the default domain."""
@@ -109,11 +113,14 @@ class Graph:
         self._producers: dict[str, Node] | None = None
         self._readers: dict[str, list[Node]] = {}
 
-    def copied(self) -> Graph:
-        """Another graph to edit. It shares weights and attributes: whoever edits puts others in their place."""
+    def copied(self, nodes: Iterable[Node] | None = None) -> Graph:
+        """Another graph to edit. It shares weights and attributes: whoever edits puts others in their place.
+
+        nodes: these alone, by default all.
+        """
         other = copy.copy(self)
         other.nodes = [replace(n, inputs=[*n.inputs], outputs=[*n.outputs], attributes={**n.attributes})
-                       for n in self.nodes]  # fmt: skip
+                       for n in (self.nodes if nodes is None else nodes)]  # fmt: skip
         other.constants, other._infos = dict(self.constants), dict(self._infos)
         other.inputs, other.outputs = list(self.inputs), list(self.outputs)
         other._head = onnx.ModelProto()
@@ -169,9 +176,8 @@ class Graph:
             for node in self.nodes:
                 for name in node.outputs:
                     self._producers[name] = node
-                for name in dict.fromkeys([*node.inputs, *_captured(node)]):
-                    if name:
-                        self._readers.setdefault(name, []).append(node)
+                for name in node.read():
+                    self._readers.setdefault(name, []).append(node)
         return self._producers, self._readers
 
     def is_constant(self, name: str) -> bool:
@@ -241,8 +247,8 @@ class Graph:
 
     def part(self, nodes: Iterable[Node], inputs: Iterable[str], outputs: Iterable[str]) -> Graph:
         """A copy with some of the nodes alone, between these tensors."""
-        made, part = {node.output for node in nodes}, self.copied()
-        part.nodes = [node for node in part.nodes if node.output in made]
+        made = {node.output for node in nodes}
+        part = self.copied(node for node in self.nodes if node.output in made)
         part.inputs, part.outputs = list(inputs), list(outputs)
         part.changed()
         part.remove_dead()
@@ -254,7 +260,7 @@ class Graph:
         for node in reversed(self.nodes):
             if wanted.intersection(node.outputs):
                 kept.append(node)
-                wanted.update(name for name in (*node.inputs, *_captured(node)) if name)
+                wanted.update(node.read())
         self.nodes = kept[::-1]
         self.constants = {name: value for name, value in self.constants.items() if name in wanted}
         self.changed()
@@ -403,10 +409,6 @@ def _without_graph(model: onnx.ModelProto) -> onnx.ModelProto:
 def noted_pixels(model: onnx.ModelProto) -> str:
     """What a model notes of the images that it was calibrated on; "" where it does not."""
     return next((str(entry.value) for entry in model.metadata_props if entry.key == PIXELS), "")
-
-
-def _captured(node: Node) -> list[str]:
-    return _read_inside(node.attributes.values())
 
 
 def captured(proto: onnx.NodeProto) -> list[str]:

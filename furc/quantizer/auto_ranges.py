@@ -1,6 +1,6 @@
 """Method "auto": the candidate whose judged error on samples held back is least, within a budget.
 
-Candidates are method "weighted" and the ten single methods, all from one pass over the data, each with biases corrected
+Candidates are method "weighted" and the ten single methods, all from one pass over the data, each with layers corrected
 for it where they will be. Errors are those that the model's task sees (judge.py). Held-back samples are few, so a
 candidate that is no single method wins only where it is no worse than the best single method on both halves of them.
 Choosing tensor by tensor was tried for long and gained nothing on images that it had not seen.
@@ -18,13 +18,12 @@ from furc.onnx.graph import Array, Graph
 from furc.onnx.run import RunModel
 from furc.progress import Progress
 from furc.quantizer.affine import Range
-from furc.quantizer.bias_correction import correct_biases
 from furc.quantizer.budget import Budget
+from furc.quantizer.compensate import compensate
 from furc.quantizer.float_run import Feed
 from furc.quantizer.judge import Judge
 from furc.quantizer.method import WEIGHTED, CalibrationMethod
 from furc.quantizer.scheme import choose_grids
-from furc.quantizer.sensitivity import Channels
 from furc.quantizer.simulate import Simulation
 from furc.quantizer.sqnr import Noise, sqnr_db
 from isa.errors import counted
@@ -76,18 +75,18 @@ def choose_method(
     held: Sequence[Feed],
     judge: Judge,
     *,
-    correct_with: Mapping[str, Channels] | None = None,
+    correct_with: Sequence[Feed] = (),
     trials: int = len(CANDIDATES),
     progress: Progress | None = None,
 ) -> list[Trial]:
-    """The candidates tried, the chosen one first. held: samples that the ranges have not seen. correct_with: what was
-    seen of tensors, to correct biases by; None where they will not be."""
+    """The candidates tried, the chosen one first. held: samples that the ranges have not seen. correct_with: others,
+    to correct layers by; none where they will not be corrected."""
     judging = _Judging(graph, held, judge)
     found = []
     for done, method in enumerate(CANDIDATES[:trials]):
         if progress is not None:
             progress("try methods", done, trials)
-        found.append(judging.trial(method, ranges_by(method), correct_with or {}))
+        found.append(judging.trial(method, ranges_by(method), correct_with))
     return chosen_first(found)
 
 
@@ -110,10 +109,9 @@ class _Judging:
         run = RunModel(judged.model(), spinning=False)
         self._exact = [run(feed) for feed in held]
 
-    def trial(self, method: str, ranges: Ranges, correct_with: Mapping[str, Channels]) -> Trial:
+    def trial(self, method: str, ranges: Ranges, correct_with: Sequence[Feed]) -> Trial:
         graph, scheme = self._graph.copied(), choose_grids(self._graph, ranges)
-        if correct_with:
-            correct_biases(graph, scheme, correct_with)
+        compensate(graph, scheme, correct_with)
         judged, _ = self._judge.judged(graph)
         simulation = Simulation(judged, scheme, self._outputs)
         found = [simulation(feed, scheme.grids) for feed in self._held]

@@ -129,7 +129,7 @@ class OnePass:
         planes = _planes(value) if name in self._apart else value.reshape(1, -1)
         size = planes.shape[1]
         if size not in places:
-            places[size] = _drawn(size, self._places, self.samples)
+            places[size] = drawn(size, self._places, self.samples)
         low, high = _extremes(value) if name in self._apart else (planes.min(1), planes.max(1))
         if not (math.isfinite(float(low.min())) and math.isfinite(float(high.max()))):
             self._refuse(values)
@@ -205,7 +205,7 @@ def _planes(value: Array) -> Array:
     return planes[0] if len(planes) == 1 else np.moveaxis(planes, 1, 0).reshape(planes.shape[1], -1)
 
 
-def _drawn(size: int, places: int, sample: int) -> NDArray[np.intp]:
+def drawn(size: int, places: int, sample: int) -> NDArray[np.intp]:
     """One place at random in each of so many equal parts of a tensor; all of them where it has no more."""
     if size <= places:
         return np.arange(size)

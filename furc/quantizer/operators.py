@@ -12,7 +12,7 @@ MOVES = {
 }  # fmt: skip
 
 LINEAR = {"Conv", "ConvTranspose", "Gemm", "MatMul"}  # weights are their second input
-CORRECTED = {"Conv", "ConvTranspose", "Gemm"}  # layers whose biases take their mean error, bias_correction.py
+CORRECTED = {"Conv", "ConvTranspose", "Gemm"}  # layers that take out the errors that reach them, compensate.py
 BROADCAST = {"Add", "Sub", "Mul", "Max", "Min", "Mean", "Sum"}  # constants among their inputs are quantized
 
 COMPUTES = {

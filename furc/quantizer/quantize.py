@@ -6,31 +6,28 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-import numpy as np
 import onnx
+from threadpoolctl import threadpool_limits
 
 from furc.data.feeds import feeds, taken_by
 from furc.onnx.files import Source, in_file
 from furc.onnx.graph import Graph
 from furc.progress import Progress, silent
 from furc.quantizer.auto_ranges import CANDIDATES, FEWEST, Choice, Trial, choose_method
-from furc.quantizer.bias_correction import correct_biases
 from furc.quantizer.budget import budget_of
 from furc.quantizer.calibrator import Observer, Ranges
+from furc.quantizer.compensate import compensate
 from furc.quantizer.float_run import Feed
 from furc.quantizer.held import Kept, keep
 from furc.quantizer.judge import judge_for
 from furc.quantizer.keep_float import keep_float
-from furc.quantizer.local_tuning import tune_ranges
 from furc.quantizer.method import AUTO, WEIGHTED, CalibrationMethod, method_named
 from furc.quantizer.noise_lint import AUTO_MAY, noise_findings
 from furc.quantizer.one_pass import OnePass
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.options import QuantizeOptions
 from furc.quantizer.qdq import check_not_quantized
-from furc.quantizer.rounding import reconstruct_rounding, round_narrow_layers
 from furc.quantizer.scheme import choose_grids
-from furc.quantizer.sensitivity import Channels
 from furc.quantizer.split_plan import Channeled, SplitChoice, split_where_it_pays
 from furc.quantizer.split_price import LatencyPrice
 from furc.quantizer.surveyed import evened_out, surveyed, with_gains
@@ -38,7 +35,6 @@ from furc.quantizer.warning import LintWarning
 from furc.quantizer.weighted_calibration import seen_tensors, single_ranges, weighted_ranges
 from furc.quantizer.with_ranges import written
 
-TUNING_SHARE = 2.0  # of the float inferences: what tuning may cost
 HELD_BACK = 8  # samples that method "auto" judges by, at most
 HELD_BACK_SHARE = 2  # at most one in so many
 
@@ -82,7 +78,7 @@ def quantize_explained(
     model: Source, data: object, options: QuantizeOptions | None = None, progress: Progress | None = None
 ) -> Outcome:
     """As `quantize_model`, with what was done to the model and what is left to be done."""
-    with in_file(model):
+    with in_file(model), threadpool_limits(1, "blas"):  # many small matrices: threads take 5 times the processor time
         return _quantized(model, data, options or QuantizeOptions(), progress)
 
 
@@ -107,18 +103,12 @@ def _quantized(model: Source, data: object, options: QuantizeOptions, progress: 
         ranges, choice = _auto_ranges(graph, kept.samples, options, say, samples, tensors)
     elif options.method == WEIGHTED:
         ranges = weighted_ranges(graph, tensors, every=options.form == "calibrated", progress=say)
-        ranges = _tuned(graph, ranges, tensors, kept.samples, samples, say)
     else:
-        ranges, tensors = _single_ranges(graph, kept, options, say, total, tensors)
+        ranges = _single_ranges(graph, kept, options, say, total)
     scheme = choose_grids(graph, ranges)
-    if options.adaround:
-        reconstruct_rounding(graph, scheme, kept.samples, progress=progress)
-    elif one_pass:
-        say("round weights", 0, None)
-        round_narrow_layers(graph, scheme, kept.samples)
-    if options.bias_correction:
-        say("correct biases", 0, None)
-        correct_biases(graph, scheme, tensors)
+    if options.bias_correction or options.adaround:
+        corrections = {"correct": options.bias_correction, "every": options.adaround}
+        compensate(graph, scheme, kept.samples, **corrections, progress=say)
     say("write", 0, None)
     known = {name: of for name, of in tensors.items() if of.gain.any()}
     return Outcome(written(graph, ranges, options.form, options.input_dtype), splits, explained, known, price, choice)
@@ -148,28 +138,12 @@ def _surveyed(graph: Graph, kept: Kept, options: QuantizeOptions, say: Progress)
     return surveyed(graph, kept.samples, options.task, say, even=options.equalize)
 
 
-def _single_ranges(
-    graph: Graph, kept: Kept, options: QuantizeOptions, say: Progress, total: int | None, tensors: Channeled
-) -> tuple[Ranges, Channeled]:
-    """Ranges by one of the ten methods, and what was seen of the tensors that decide about biases."""
+def _single_ranges(graph: Graph, kept: Kept, options: QuantizeOptions, say: Progress, total: int | None) -> Ranges:
+    """Ranges by one of the ten methods."""
     method = method_named(options.method)
     observer = Observer(graph, bins=method.criterion != "MIN_MAX")
     observer.observe(kept.all(), say, total)
-    ranges = observer.ranges(method, options.percentage, progress=say)
-    if tensors or not options.bias_correction:
-        return ranges, tensors
-    looking = OnePass(graph, seen_tensors(graph), samples=len(kept.samples))
-    for feed in kept.samples:
-        looking.look(feed)
-    found = looking.found()
-    return ranges, {name: Channels(of.low, of.high, np.zeros(len(of.low)), of) for name, of in found.items()}
-
-
-def _tuned(
-    graph: Graph, ranges: Ranges, tensors: Channeled, samples: Sequence[Feed], count: int, say: Progress
-) -> Ranges:
-    say("tune ranges", 0, None)
-    return tune_ranges(graph, ranges, tensors, samples, passes=TUNING_SHARE * count)
+    return observer.ranges(method, options.percentage, progress=say)
 
 
 def _auto_ranges(
@@ -179,20 +153,21 @@ def _auto_ranges(
     back = min(HELD_BACK, count // HELD_BACK_SHARE, len(samples) // 2)
     at = range(0, len(samples), max(1, len(samples) // max(back, 1)))[: back or len(samples)]
     held, out = [samples[index] for index in at], frozenset(at if back else ())
+    seen = [sample for index, sample in enumerate(samples) if index not in out]
     every = options.form == "calibrated"
 
-    def ranges_by(method: str, seen: Channeled) -> Ranges:
+    def ranges_by(method: str, of: Channeled) -> Ranges:
         if method == WEIGHTED:
-            return weighted_ranges(graph, seen, every=every)
-        return single_ranges(graph, seen, CalibrationMethod(method), options.percentage, every=every)
+            return weighted_ranges(graph, of, every=every)
+        return single_ranges(graph, of, CalibrationMethod(method), options.percentage, every=every)
 
     budget, trials = budget_of(graph, options.budget, count), list[Trial]()
     if (room := min(budget.trials(len(held)), len(CANDIDATES))) >= FEWEST:
         rest = {name: replace(of, seen=of.seen.without(out)) for name, of in tensors.items()}
         trials = choose_method(
             graph, lambda method: ranges_by(method, rest), held, judge_for(graph, held, options.task),
-            correct_with=rest if options.bias_correction else None, trials=room, progress=say,
+            correct_with=seen if options.bias_correction else (), trials=room, progress=say,
         )  # fmt: skip
     choice = Choice(tuple(trials), budget, len(held))
     found = ranges_by(choice.method, tensors)
-    return _tuned(graph, found, tensors, samples, count, say) if choice.method == WEIGHTED else found, choice
+    return found, choice

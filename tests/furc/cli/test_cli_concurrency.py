@@ -169,7 +169,7 @@ class TestControlC:
             (["quantize", "float.onnx", "-o", "x.onnx", "--calibration-data", "images.npz"], "optimize"),
             (["quantize", "float.onnx", "-o", "x.onnx", "--calibration-data", "images.npz"], "equalize"),
             (["quantize", "float.onnx", "-o", "x.onnx", "--calibration-data", "images.npz"], "calibrate"),
-            (["quantize", "float.onnx", "-o", "x.onnx", "--calibration-data", "images.npz"], "correct biases"),
+            (["quantize", "float.onnx", "-o", "x.onnx", "--calibration-data", "images.npz"], "correct layers"),
             (["quantize", "float.onnx", "-o", "x.onnx", "--calibration-data", "images.npz"], "check the result"),
         ],
     )

@@ -21,8 +21,8 @@ Furc = Callable[..., Result]
 
 def test_every_phase_is_announced(furc: Furc, models: Path) -> None:
     said = furc("quantize", models / "float.onnx", "-o", "q.onnx", "--calibration-data", models / "images.npz").stderr
-    phases = ["optimize", "calibrate: 16 steps", "survey", "equalize", "split", "choose ranges: ", "tune ranges",
-              "correct biases", "write", "check the result",
+    phases = ["optimize", "calibrate: 16 steps", "survey", "equalize", "split", "choose ranges: ", "correct layers: ",
+              "write", "check the result",
               "Quantized with WEIGHTED on 16 samples"]  # fmt: skip
     positions = [said.find(phase) for phase in phases]
     assert positions == sorted(positions) and min(positions) >= 0, said

@@ -9,16 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from quantizer_models import images, model, node, normal, residual, run, sqnr_db, uneven_depthwise
 
-from furc.onnx.graph import Array, Graph
+from furc.onnx.graph import Array
 from furc.quantizer import CalibrationMethod, Observer, QuantizeOptions, quantize_model
 from furc.quantizer.auto_ranges import Choice, Trial, choose_method, chosen_first
 from furc.quantizer.budget import Budget
 from furc.quantizer.calibrator import Ranges
 from furc.quantizer.judge import Judge
 from furc.quantizer.optimize import optimize_graph
-from furc.quantizer.rounding import best_integers, round_narrow_layers
+from furc.quantizer.rounding import best_integers
 from furc.quantizer.scheme import choose_grids
-from furc.quantizer.simulate import Simulation, rounded_weights
+from furc.quantizer.simulate import Simulation
 
 MIN_MAX = CalibrationMethod.MIN_MAX_ASYM
 
@@ -87,30 +87,6 @@ def test_groups_of_a_layer_are_rounded_as_each_alone() -> None:
     hessian, wanted = np.matmul(x.transpose(0, 2, 1), x) / 40, random.uniform(-127, 127, (5, 3, 9))
     alone = [best_integers(of, h) for of, h in zip(wanted, hessian, strict=True)]
     np.testing.assert_array_equal(best_integers(wanted, hessian), alone)
-
-
-def test_depthwise_kernels_are_rounded_for_smooth_maps_and_dense_ones_are_left() -> None:
-    """Neighbours are alike, so that nearly all that rounding does is the error of a kernel's sum."""
-    constants = {"w1": normal(1, 8, 3, 1, 1), "w2": normal(2, 8, 1, 3, 3), "w3": normal(3, 8, 8, 3, 3)}
-    nodes = [
-        node("Conv", ["x", "w1"], "c1"), node("Conv", ["c1", "w2"], "c2", group=8), node("Conv", ["c2", "w3"], "y"),
-    ]  # fmt: skip
-    made = model(nodes, {"x": (1, 3, 12, 12)}, ["y"], constants)
-    smooth = [{"x": np.cumsum(np.cumsum(feed["x"] - 0.5, 2), 3) / 10} for feed in images(8)]
-    graph, rounded = optimize_graph(made), optimize_graph(made)
-    observer = Observer(graph)
-    observer.observe(smooth)
-    scheme = choose_grids(graph, observer.ranges(MIN_MAX))
-    assert round_narrow_layers(rounded, scheme, smooth) == 1
-    np.testing.assert_array_equal(rounded.constants["w3"], constants["w3"])
-    nearest = graph.copied()
-    (layer,) = [n for n in graph.nodes if n.output == "c2"]
-    nearest.constants["w2"] = np.asarray(rounded_weights(graph, layer, scheme.grids["c1"].scale))
-
-    def error(of: Graph) -> float:
-        return sum(float(np.square(run(of.model(), f)[0] - run(made, f)[0]).sum()) for f in smooth)
-
-    assert error(rounded) < error(nearest) / 2.5
 
 
 def test_the_simulation_agrees_with_the_written_model() -> None:

@@ -1,0 +1,204 @@
+"""Let each layer take out the errors that reach it, as far as they follow from what it reads.
+
+The rounding of activations is no white noise: where an image is flat, at the border of a letterbox as in the sky, a
+whole region is off by the same part of a step, and from layer to layer such errors add up. But from what a layer reads
+it can be told how far off it is there, and a layer is linear: a change of its weights and of its bias brings its
+results y' nearest to the float model's y,
+
+    min over D, b:  mean |y - y' - D x - b|^2 + lambda |D|^2
+
+with x what the layer reads in the float model. (With what it reads on the grids in its place the error would be less
+by the square, and all values would shrink, most the rare and large ones that a detector lives on.) All neighbours in a
+kernel change alike. Layers are corrected one after the other, each behind corrected ones.
+
+lambda keeps D from what few places say by chance: to directions in which x has several times its mean power, and the
+more so the fewer places there are for each channel.
+
+The bias alone is the bias correction of Nagel et al. (2019), arXiv:1906.04721; that weights can make up for what goes
+wrong before them is from Hubara et al. (2021), arXiv:2006.10518.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from furc.onnx.graph import Array, Float32, Graph, Node
+from furc.progress import Progress, silent
+from furc.quantizer.float_run import Feed, run_node
+from furc.quantizer.one_pass import drawn
+from furc.quantizer.operators import CORRECTED, is_quantized
+from furc.quantizer.patches import (
+    Patches,
+    from_rows,
+    has_patches,
+    weight_rows,
+)
+from furc.quantizer.rounding import LARGEST_PATCH, best_rows, is_narrow
+from furc.quantizer.scheme import Scheme
+from furc.quantizer.simulate import rounded_weights
+from furc.quantizer.staged_run import StagedRun
+
+SAMPLES = 8
+PLACES = 512  # of one sample
+KERNEL_PLACES = 128  # of it for narrow kernels
+RIDGE = 3.0  # lambda, in parts of the mean power of what the layer reads
+FEW_PLACES = 10.0  # by how much lambda grows with the share of weights in places
+MOST_BYTES = 1 << 30  # of activations that are held at once
+Float64 = NDArray[np.float64]
+
+
+def compensate(
+    graph: Graph,
+    scheme: Scheme,
+    samples: Sequence[Feed],
+    *,
+    correct: bool = True,
+    every: bool = False,
+    progress: Progress | None = None,
+) -> None:
+    """Change weights and biases in `graph`, by a few of the samples. correct: take out errors, else choose roundings
+    alone. every: choose the rounding of all weights, not only of narrow kernels.
+
+    Raises RunError[CannotRun].
+    """
+    say = progress or silent
+    layers = [node for node in graph.nodes if _is_correctable(graph, scheme, node)]
+    if not layers or not samples:
+        return
+    say("correct layers", done := 0, len(layers))
+    feeds = [samples[i] for i in sorted({round(i) for i in np.linspace(0, len(samples) - 1, SAMPLES)})]
+    run = StagedRun(graph, scheme, layers, feeds, MOST_BYTES)
+    for ready in run.stages():
+        for node in ready:
+            layer, name = _Layer(graph, scheme, node), node.inputs[0]
+            exact, seen = [of[name] for of in run.exact], [of[name] for of in run.seen]
+            if has_patches(graph, node):
+                layer.fit(exact, seen, correct, every or (correct and is_narrow(graph, node)))
+            elif correct:
+                layer.correct_mean(exact, seen)
+            say("correct layers", done := done + 1, len(layers))
+    graph.changed()
+    graph.remove_dead()
+
+
+def _is_correctable(graph: Graph, scheme: Scheme, node: Node) -> bool:
+    if node.op not in CORRECTED or not is_quantized(graph, node) or graph.rank(node.output) is None:
+        return False
+    constant = node.input(1) in graph.constants and (not node.input(2) or node.input(2) in graph.constants)
+    return constant and node.inputs[0] in scheme.grids
+
+
+class _Layer:
+    """One layer that changes."""
+
+    def __init__(self, graph: Graph, scheme: Scheme, node: Node) -> None:
+        self._graph, self._node = graph, node
+        self._x_scale = scheme.grids[node.inputs[0]].scale
+
+    def fit(self, exact: Sequence[Array], seen: Sequence[Array], correct: bool, choose: bool) -> None:
+        """Weights and bias, by some of what it reads of each sample, in the float model and on the grids. correct: take
+        errors out. choose: roundings."""
+        node = self._node
+        patches = Patches(node, self._weight.shape)
+        few = KERNEL_PLACES if is_narrow(self._graph, node) else PLACES
+        at = [drawn(patches.count(value), few, index) for index, value in enumerate(exact)]
+        x = np.concatenate([patches.at(value, places) for value, places in zip(exact, at, strict=True)], axis=1)
+        x_seen = np.concatenate([patches.at(value, places) for value, places in zip(seen, at, strict=True)], axis=1)
+        wanted = self._made(x)
+        if correct:
+            rows = weight_rows(node, self._weight)
+            change = _change(x, wanted - self._made(x_seen), patches.taps, self._x_scale)
+            self._put(rows + change.reshape(rows.shape))
+        if choose and x.shape[2] <= LARGEST_PATCH:
+            centred = x_seen - x_seen.mean(1, keepdims=True) if correct else x_seen  # the bias takes the mean
+            centred = centred / np.float32(self._x_scale)
+            self._put(best_rows(self._graph, node, self._x_scale, _product(centred.transpose(0, 2, 1), centred)))
+        self._put_on_grid()
+        if correct:
+            self._add_to_bias((wanted - self._made(x_seen)).mean(2, dtype=np.float64).reshape(-1))
+
+    def correct_mean(self, exact: Sequence[Array], seen: Sequence[Array]) -> None:
+        """The bias alone, by all that it makes of each sample."""
+        wanted = self._mean(exact)
+        self._put_on_grid()
+        self._add_to_bias(wanted - self._mean(seen))
+
+    def _mean(self, read: Sequence[Array]) -> Float64:
+        """Of what it makes, by channel (axis 1)."""
+        made = [run_node(self._graph, self._node, value) for value in read]
+        return np.asarray(np.mean([y.mean((0, *range(2, y.ndim)), dtype=np.float64) for y in made], axis=0))
+
+    @property
+    def _weight(self) -> Float32:
+        return self._graph.constants[self._node.inputs[1]]
+
+    @property
+    def _bias(self) -> Float32:
+        return self._graph.constants.get(self._node.input(2), np.zeros(1, np.float32))
+
+    def _made(self, x: Float32) -> Float32:
+        """The results of patches: [groups, outputs of one, places]."""
+        rows = weight_rows(self._node, self._weight)
+        made: Float32 = np.matmul(rows.reshape(len(x), -1, x.shape[2]), x.transpose(0, 2, 1))
+        made += np.broadcast_to(self._bias.reshape(-1), len(rows)).reshape(len(x), -1, 1)
+        return made
+
+    def _put(self, rows: Array) -> None:
+        self._put_weight(from_rows(self._node, rows, self._weight.shape))
+
+    def _put_on_grid(self) -> None:
+        """Weights become what their integers stand for; rounding to nearest finds the same integers again."""
+        rounded = rounded_weights(self._graph, self._node, self._x_scale)
+        if rounded is not None:
+            self._put_weight(rounded)
+
+    def _put_weight(self, weight: Float32) -> None:
+        self._put_constant(1, "weight", weight)
+
+    def _add_to_bias(self, shift: Float64) -> None:
+        self._put_constant(2, "bias", (self._bias.astype(np.float64) + shift).astype(np.float32))
+
+    def _put_constant(self, index: int, what: str, value: Float32) -> None:
+        graph, node = self._graph, self._node
+        if (name := node.input(index)) and len(graph.readers(name)) == 1:
+            graph.constants[name] = value
+            return
+        name = graph.add_constant(f"{node.name or node.output}.{what}", value)  # the others have errors of their own
+        node.inputs = [*node.inputs[:index], name, *node.inputs[index + 1 :]]
+        graph.changed()
+
+
+def _change(x: Float32, missing: Float32, taps: int, step: float) -> Float64:
+    """What to add to rows of weights, [groups, outputs of one, inputs], so that they make what is missing.
+
+    x: patches, [groups, places, inputs]. missing: [groups, outputs of one, places]. taps: of one input channel, which
+    all change alike. step: of x's grid; what moves by less tells nothing.
+    """
+    sums = x.reshape(*x.shape[:2], -1, taps).sum(3) / np.float32(step)
+    sums -= sums.mean(1, keepdims=True)
+    _, places, channels = sums.shape
+    power = np.square(sums).mean((1, 2), dtype=np.float64)
+    ridge = RIDGE * (1 + FEW_PLACES * channels / places) * power + taps / 12
+    change = _ridge_regression(sums, missing.transpose(0, 2, 1), ridge).transpose(0, 2, 1) / step
+    return np.repeat(change, taps, axis=2)
+
+
+def _ridge_regression(x: Float32, y: Float32, ridge: Float64) -> Float64:
+    """The D, [groups, m, k], of least |y - x D|^2 / n + ridge |D|^2.
+
+    x: [groups, n, m]. y: [groups, n, k]. ridge: [groups].
+    """
+    places, channels = x.shape[1:]
+    across, along = x.transpose(0, 2, 1), ridge[..., None, None] * places
+    if channels <= places:
+        power, towards = _product(across, x), _product(across, y)
+        return np.asarray(np.linalg.solve(power + along * np.eye(channels), towards))
+    return _product(across, np.linalg.solve(_product(x, across) + along * np.eye(places), y))
+
+
+def _product(a: Array, b: Array) -> Float64:
+    """Of matrices, computed in single precision where both are."""
+    return np.asarray(np.matmul(a, b), np.float64)

@@ -1,0 +1,169 @@
+"""Layers that take out the errors that reach them, and what they are fitted by."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from quantizer_models import images, model, node, normal, residual
+from test_quantizer_split import silu
+
+from furc.onnx.graph import Array, Graph
+from furc.onnx.run import RunModel
+from furc.quantizer import CalibrationMethod, Observer
+from furc.quantizer.compensate import _ridge_regression, compensate
+from furc.quantizer.float_run import FloatRun
+from furc.quantizer.one_pass import drawn
+from furc.quantizer.optimize import optimize_graph
+from furc.quantizer.patches import Patches, has_patches, weight_rows
+from furc.quantizer.scheme import Scheme, choose_grids
+from furc.quantizer.simulate import Simulation, rounded_weights
+from furc.quantizer.staged_run import StagedRun, stored
+
+Feeds = list[dict[str, Array]]
+
+
+def scheme_of(graph: Graph, feeds: Feeds) -> Scheme:
+    observer = Observer(graph)
+    observer.observe(feeds)
+    return choose_grids(graph, observer.ranges(CalibrationMethod.MIN_MAX_ASYM))
+
+
+def deep(layers: int) -> Graph:
+    """Depthwise and dense convolutions between SiLUs."""
+    constants: dict[str, Array] = {"w": normal(1, 16, 3, 3, 3) * 0.4}
+    nodes = [node("Conv", ["x", "w"], "c", pads=[1, 1, 1, 1]), *silu("c", "a0")]
+    for i in range(layers):
+        constants |= {f"d{i}": normal(2 * i + 2, 16, 1, 3, 3) * 0.4, f"p{i}": normal(2 * i + 3, 16, 16, 1, 1) * 0.4}
+        nodes += [node("Conv", [f"a{i}", f"d{i}"], f"u{i}", pads=[1, 1, 1, 1], group=16), *silu(f"u{i}", f"v{i}"),
+                  node("Conv", [f"v{i}", f"p{i}"], f"t{i}"), *silu(f"t{i}", f"a{i + 1}")]  # fmt: skip
+    return optimize_graph(model(nodes, {"x": (1, 3, 24, 24)}, [f"a{layers}"], constants))
+
+
+def letterboxed(count: int, seed: int = 0) -> Feeds:
+    """Noise above, one colour below."""
+    feeds = images(count + seed, (1, 3, 24, 24))[seed:]
+    for feed in feeds:
+        feed["x"][:, :, 14:] = 114 / 255
+        feed["x"] *= 10
+    return feeds
+
+
+def power(of: Graph, scheme: Scheme, exact: Graph, feeds: Feeds, rows: slice = slice(None)) -> float:
+    """Of the first output's error."""
+    simulation, run, (name,) = Simulation(of, scheme), RunModel(exact.model()), exact.outputs
+    errors = [simulation(feed, scheme.grids)[name] - run(feed)[name] for feed in feeds]
+    return float(np.mean([np.square(error[:, :, rows]).mean() for error in errors]))
+
+
+def test_errors_of_flat_regions_do_not_add_up() -> None:
+    graph, feeds, held = deep(8), letterboxed(12), letterboxed(6, seed=20)
+    scheme, compensated = scheme_of(graph, feeds), graph.copied()
+    compensate(compensated, scheme, feeds)
+    flat = slice(20, 24)
+    assert power(compensated, scheme, graph, held, flat) < 0.5 * power(graph, scheme, graph, held, flat)
+    assert power(compensated, scheme, graph, held) < 0.85 * power(graph, scheme, graph, held)
+
+
+def test_kernels_are_rounded_for_smooth_maps() -> None:
+    """Neighbours are alike, so that what rounding does is above all the error of a kernel's sum."""
+    made = model([node("Conv", ["x", "w"], "y", group=8)], {"x": (1, 8, 12, 12)}, ["y"], {"w": normal(2, 8, 1, 3, 3)})
+    graph, noise = optimize_graph(made), images(8, (1, 8, 12, 12))
+    smooth = [{"x": np.cumsum(feed["x"] - 0.5, 2).cumsum(3) / 10} for feed in noise]
+    scheme, rounded, nearest = scheme_of(graph, smooth), graph.copied(), graph.copied()
+    compensate(rounded, scheme, smooth)
+    (layer,) = graph.nodes
+    nearest.constants["w"] = np.asarray(rounded_weights(graph, layer, scheme.grids["x"].scale))
+    run = RunModel(graph.model())
+
+    def error(of: Graph) -> float:
+        made = RunModel(of.model())
+        stored_maps = [{"x": stored(scheme.grids, "x", feed["x"])} for feed in smooth]
+        return sum(float(np.var(made(feed)["y"] - run(feed)["y"], (0, 2, 3)).sum()) for feed in stored_maps)
+
+    assert error(rounded) < 0.85 * error(nearest)
+
+
+def test_the_mean_error_of_every_channel_is_taken_out() -> None:
+    graph, feeds = deep(3), images(8, (1, 3, 24, 24))
+    scheme, compensated, run = scheme_of(graph, feeds), graph.copied(), RunModel(graph.model())
+    compensate(compensated, scheme, feeds)
+
+    def shift(of: Graph) -> float:
+        simulation, (name,) = Simulation(of, scheme), graph.outputs
+        errors = [simulation(feed, scheme.grids)[name] - run(feed)[name] for feed in feeds]
+        return float(np.square(np.mean(errors, axis=(0, 1, 3, 4))).mean())
+
+    assert shift(compensated) < 0.25 * shift(graph)  # the rest is the rounding of the last activation
+
+
+def test_a_layer_without_patches_has_its_mean_error_taken_out() -> None:
+    layer = node("ConvTranspose", ["x", "w"], "y", strides=[2, 2])
+    graph = optimize_graph(model([layer], {"x": (1, 4, 9, 9)}, ["y"], {"w": normal(1, 4, 4, 3, 3)}))
+    (kept,) = graph.nodes
+    assert not has_patches(graph, kept)
+    feeds = images(4, (1, 4, 9, 9))
+    scheme, compensated = scheme_of(graph, feeds), graph.copied()
+    compensate(compensated, scheme, feeds)
+    run = RunModel(graph.model())
+
+    def worst(of: Graph) -> float:
+        made = RunModel(of.model())
+        errors = [made({"x": stored(scheme.grids, "x", feed["x"])})["y"] - run(feed)["y"] for feed in feeds]
+        return float(np.abs(np.mean(errors, axis=(0, 1, 3, 4))).max())
+
+    assert worst(compensated) < 1e-5
+
+
+def test_a_channel_that_stands_still_is_no_reason_to_change_its_weights() -> None:
+    constants = {"w": normal(1, 6, 4, 1, 1)}
+    graph = optimize_graph(model([node("Conv", ["x", "w"], "y")], {"x": (1, 4, 8, 8)}, ["y"], constants))
+    still = [{"x": np.full((1, 4, 8, 8), 0.3712, np.float32)} for _ in range(4)]
+    scheme, compensated = scheme_of(graph, images(4, (1, 4, 8, 8))), graph.copied()
+    compensate(compensated, scheme, still)
+    (layer,) = compensated.nodes
+    step = np.abs(constants["w"]).max() / 127
+    np.testing.assert_allclose(compensated.constants[layer.inputs[1]], constants["w"], atol=step)
+
+
+def test_stages_see_what_the_whole_model_on_its_grids_sees() -> None:
+    graph, feeds = optimize_graph(residual()), images(3)
+    scheme = scheme_of(graph, feeds)
+    layers = [n for n in graph.nodes if n.op in ("Conv", "Gemm")]
+    names = [n.inputs[0] for n in layers]
+    inner = [name for name in names if name not in graph.inputs]
+    whole, floats, seen = Simulation(graph, scheme, inner), FloatRun(graph.model(), inner), 0
+    run = StagedRun(graph, scheme, layers, feeds, 1 << 20)
+    for ready in run.stages():
+        for name in (layer.inputs[0] for layer in ready):
+            for feed, exact, rounded in zip(feeds, run.exact, run.seen, strict=True):
+                on_grids = {name: stored(scheme.grids, name, v) for name, v in feed.items()} | whole(feed, scheme.grids)
+                np.testing.assert_allclose(rounded[name], on_grids[name], atol=1e-6)
+                np.testing.assert_allclose(exact[name], (feed | floats(feed))[name], atol=1e-5)
+                seen += 1
+    assert seen == len(layers) * len(feeds)
+    assert len(StagedRun(graph, scheme, layers, feeds, 1).exact) == 1  # as many as there is room for
+
+
+@pytest.mark.parametrize("attributes", [
+    {}, {"pads": [1, 1, 1, 1]}, {"pads": [0, 1, 2, 1], "strides": [2, 1]}, {"auto_pad": "VALID", "group": 4},
+    {"pads": [2, 2, 2, 2], "dilations": [2, 2], "group": 2},
+])  # fmt: skip
+def test_patches_times_rows_are_what_a_convolution_makes(attributes: dict[str, int]) -> None:
+    weight = normal(1, 8, 4 // attributes.get("group", 1), 3, 2)
+    made = model([node("Conv", ["x", "w"], "y", **attributes)], {"x": (1, 4, 9, 7)}, ["y"], {"w": weight})
+    (layer,), x = Graph(made).nodes, normal(2, 1, 4, 9, 7)
+    y = RunModel(made)({"x": x})["y"]
+    patches = Patches(layer, weight.shape)
+    places = drawn(patches.count(x), 11, 0)
+    cut = patches.at(x, places)
+    found = np.matmul(weight_rows(layer, weight).reshape(len(cut), -1, cut.shape[2]), cut.transpose(0, 2, 1))
+    assert patches.count(x) == y[0, 0].size
+    np.testing.assert_allclose(found.reshape(8, -1), y[0].reshape(8, -1)[:, places], atol=1e-5)
+
+
+def test_a_regression_is_the_same_with_few_places_and_with_many() -> None:
+    x, y, ridge = normal(1, 2, 6, 9), normal(2, 2, 6, 3), np.array([0.5, 2.0])
+    for group in range(2):
+        power = x[group].T @ x[group] / 6 + ridge[group] * np.eye(9)
+        wanted = np.linalg.solve(power, x[group].T @ y[group] / 6)
+        np.testing.assert_allclose(_ridge_regression(x, y, ridge)[group], wanted, rtol=1e-4, atol=1e-6)

@@ -1,0 +1,56 @@
+"""Weighted ranges, and what one pass sees."""
+
+from __future__ import annotations
+
+import numpy as np
+from quantizer_models import images, model, node, normal
+from test_quantizer_split import hard_silu, silu
+
+from furc.onnx.graph import Array, Graph
+from furc.onnx.run import RunModel
+from furc.quantizer.affine import grid
+from furc.quantizer.one_pass import OnePass, Seen
+from furc.quantizer.optimize import optimize_graph
+from furc.quantizer.pointwise import behind
+from furc.quantizer.weighted_calibration import seen_tensors
+from furc.quantizer.weighted_ranges import weighted_range
+
+
+def test_what_a_silu_throws_away_costs_no_steps() -> None:
+    constants = {"w": normal(1, 4, 3, 1, 1), "v": normal(2, 4, 4, 1, 1)}
+    nodes = [node("Conv", ["x", "w"], "u"), *silu("u", "a"), node("Conv", ["a", "v"], "y")]
+    graph = optimize_graph(model(nodes, {"x": (1, 3, 12, 12)}, ["y"], constants))
+    function = behind(graph, "u")
+    assert function is not None and function.result == "a" and behind(graph, "a") is None
+    assert function(np.array([0.0, 2.0])).round(4).tolist() == [0.0, 1.7616]
+    low, high = function.live_range(-100.0, 5.0, 0.01)
+    assert -8 < low < -6 and high > 4.9
+    values = np.concatenate([np.linspace(-100, -10, 50), np.linspace(-3, 5, 50)])[None].astype(np.float32)
+    seen = weighted_range(values, np.ones(1), -100.0, 5.0, function)
+    assert seen[0] > -20 and weighted_range(values, np.ones(1), -100.0, 5.0)[0] < -80
+
+
+def test_a_channel_without_gain_does_not_decide_the_range() -> None:
+    values = np.array([[1.0] * 20, [50.0] * 20], np.float32)
+    assert weighted_range(values, np.array([1.0, 1e-9]), 0.0, 50.0)[1] < 3
+    assert weighted_range(values, np.ones(2), 0.0, 50.0)[1] > 49
+    assert grid(0.0, 3.0).scale < 0.012
+
+
+def seen_of(graph: Graph, names: list[str], feeds: list[dict[str, Array]]) -> dict[str, Seen]:
+    looking = OnePass(graph, names, samples=len(feeds))
+    for feed in feeds:
+        looking.look(feed)
+    return looking.found()
+
+
+def test_what_is_seen_of_a_silu_follows_from_its_input_at_the_same_places() -> None:
+    graph, feeds = optimize_graph(hard_silu(4.0)), images(12)
+    seen, exact = seen_of(graph, seen_tensors(graph), feeds), RunModel(graph.model())(feeds[0])
+    results = [f.result for name in seen if (f := behind(graph, name)) is not None and f.result in seen]
+    assert results
+    for name in results:
+        alone = seen_of(graph, [name], feeds)[name]
+        np.testing.assert_allclose(seen[name].values[3], alone.values[3], atol=1e-5)
+        assert (seen[name].high >= alone.high - 1e-5).all()
+    assert set(exact) == set(graph.outputs)
