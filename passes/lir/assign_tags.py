@@ -2,8 +2,8 @@
 
 lir -> lir. Instructions of one unit run in order; between units, an instruction waits for the latest earlier one
 whose memory conflicts with its own (write after write, read after write, write after read). What is already implied
-by earlier waits is left out. Where tags run out, a waiter waits for a later instruction of the same unit: more than
-it must, never less. Keeps: every instruction and their order. Raises: nothing."""
+by earlier waits is left out. Where a unit's tags run out, a waiter waits for a later instruction of the same unit: more
+than it must, never less. Keeps: every instruction and their order. Raises: nothing."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from isa.npu import NpuConfig
 from isa.operands import Range
 from passes.ir.lir import Program, Run, Step
 from passes.options import CompileOptions
-
-MOST_TAGS = {Unit.DMA_IN: 20}  # weight loads run far ahead: the rest is kept for the other units
 
 
 def assign_tags(program: Program, options: CompileOptions) -> Program:
@@ -98,11 +96,22 @@ class _Touched:
         return index
 
 
+def tag_shares(tags: int) -> dict[Unit, int]:
+    """Of 5 completion tags or more, how many each unit may hold: all of them in sum, so that none is ever without.
+
+    Weight loads run far ahead of what waits for them and get most, 18 of 32. The command processor needs two: the second
+    `loadp` after a `jump` waits for it, since it loads what the jump was to."""
+    each = tags // 8 or 1
+    others = {Unit.CONTROL: min(2, each), Unit.DMA_OUT: each, Unit.SUB: each, Unit.MAIN: each}
+    return {**others, Unit.DMA_IN: tags - sum(others.values())}
+
+
 class _Tags:
     """Hands out completion tags in program order."""
 
     def __init__(self, instructions: list[Instruction], waits: list[list[int]], npu: NpuConfig) -> None:
         self.instructions, self.waits, self.npu = instructions, waits, npu
+        self.shares = tag_shares(npu.completion_tags)
         self.last_waiter: dict[int, int] = {}
         for index, others in enumerate(waits):
             for other in others:
@@ -124,8 +133,7 @@ class _Tags:
     def _take(self, index: int, unit: Unit) -> int:
         free = next((tag for tag in range(self.npu.completion_tags) if self.busy_until.get(tag, -1) <= index), None)
         held = [tag for tag in self.holder if self.busy_until.get(tag, -1) > index and self._unit(tag) is unit]
-        limit = MOST_TAGS.get(unit, 4)
-        tag = free if free is not None and len(held) < limit else max(held, key=lambda t: self.holder[t])
+        tag = free if free is not None and len(held) < self.shares[unit] else max(held, key=lambda t: self.holder[t])
         # Whoever still waits for the tag now waits for this instruction, which completes later.
         self.last_waiter[index] = max(self.last_waiter[index], self.busy_until.get(tag, -1))
         self.tag_of[index] = tag

@@ -27,6 +27,7 @@ from passes.ir.attributes import Kernel
 from passes.ir.graph import Graph
 from passes.ir.lir import Program
 from passes.ir.op import Level
+from passes.lir.assign_tags import tag_shares
 from passes.ops.concat import LowLevelConcat
 from passes.ops.conv import ConvTranspose2d
 from passes.ops.elementwise import Add
@@ -136,6 +137,20 @@ def test_waits_are_enough_whatever_instructions_cost(graph: Graph, seed: int, np
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(isa.timing.clock, "cost", any_cost)
         assert not races(isa.timing.clock.simulate(program, npu), npu)
+
+
+@pytest.mark.parametrize("tags", [5, 8, 16])
+def test_weight_loads_that_run_ahead_leave_tags_for_others(tags: int) -> None:
+    """They held all of few, and the tensor unit had none to give up."""
+    b = Builder()
+    x = b.image((1, 8, 16, 16))
+    for _ in range(40):
+        x = b.conv(x, 8, 3, pads=(1, 1, 1, 1))
+    b.output(x)
+    npu = replace(WARBOY, completion_tags=tags)
+    check_compile(b.done(), CompileOptions(npu=npu))
+    shares = tag_shares(tags)
+    assert sum(shares.values()) == tags and min(shares.values()) >= 1
 
 
 def bottleneck(batch: int = 1) -> Graph:
