@@ -58,4 +58,5 @@ def operators_of(operator_set: str = OperatorSet.SEED28) -> dict[str, list[objec
 def constants_of(target_npu: str = DEFAULT_TARGET) -> dict[str, list[object]]:
     """Every constant of a target: its value, and where that comes from. Raises ConfigError."""
     sources = npus.sources(target_npu)
+    sources |= {key: f"{sources[key]}; cannot vary: {why}" for key, why in npus.DESCRIPTIVE.items()}
     return {key: [value, sources.get(key, "")] for key, value in asdict(npus.target(target_npu)).items()}

@@ -20,7 +20,7 @@ from isa.encoding import TAGS, WORD_BYTES, body_words, field_places
 from isa.enf.documentation import enf_page
 from isa.errors import counted
 from isa.instructions import TABLE, Spec
-from isa.npu import TARGETS, NpuConfig, sources, target
+from isa.npu import DESCRIPTIVE, TARGETS, NpuConfig, sources, target
 from isa.operands import (
     DRAM_UNIT_BYTES,
     OFFSET_UNIT_BYTES,
@@ -316,6 +316,8 @@ def _constants() -> Iterator[str]:
         values = [f"{getattr(machine, constant.name):,}".replace(",", " ") for machine in machines]
         said = dict.fromkeys(source[constant.name] for source in known)
         yield f"| `{constant.name}` | {' | '.join(values)} | {_escaped('; '.join(said))} |"
+    yield "\nNo figure depends on these, so that a what-if machine cannot have others:\n"
+    yield from (f"- `{name}`: {why}." for name, why in DESCRIPTIVE.items())
 
 
 def _escaped(text: str) -> str:

@@ -134,7 +134,7 @@ def config_text(path: Path) -> str:
 
 def parse_config(text: str, where: str) -> NpuConfig:
     """As `load_config`, of a text. where: what messages call it."""
-    return _build(_resolve(text, where))
+    return _varied(_build(_resolve(text, where)), where)
 
 
 def with_constants(base: NpuConfig, constants: Mapping[str, object], where: str = "") -> NpuConfig:
@@ -149,7 +149,7 @@ def with_constants(base: NpuConfig, constants: Mapping[str, object], where: str 
             value = int(value)
         _check(key, kind, value, where)
         changed[key] = float(value) if kind == "float" and isinstance(value, int) else value  # one value, one machine
-    return replace(base, **changed)  # type: ignore[arg-type]
+    return _varied(replace(base, **changed), where)  # type: ignore[arg-type]
 
 
 def sources(name: str) -> dict[str, str]:
@@ -157,6 +157,11 @@ def sources(name: str) -> dict[str, str]:
     return {key: source for key, (_, source) in _target_values(name).items()}
 
 
+# Facts of Warboy that no figure of furc depends on, and why. A what-if machine that changed one would answer nothing.
+DESCRIPTIVE = {
+    "profiler_clock_hz": "every time is in cycles of clock_hz; ticks of the profiler would only round it",
+    "shift_register_width": "taps of a kernel row are served at any width; what feeds them is te_io_bytes_per_cycle",
+}
 _Values = dict[str, tuple[object, str]]
 # What the encoding can say and the compiler can work with: low, high, step. Other constants are free.
 _LIMITS = {
@@ -209,6 +214,9 @@ def _check(key: str, kind: object, value: object, where: str) -> None:
         raise ConfigError("BadNpuConstant", f"{key}: expected {kind}, got {value!r}", at=Loc(where))
     if isinstance(value, int | float) and not 0 < value < math.inf:
         raise ConfigError("BadNpuConstant", f"{key}: {value} is not positive and finite", at=Loc(where))
+    if key == "timing_error" and isinstance(value, int | float) and value >= 1:
+        what = f"{key}: {value} is not below 1: a time that is off by all of itself has no upper end"
+        raise ConfigError("BadNpuConstant", what, at=Loc(where), hint="0.11 is 11%")
     if key in _LIMITS and isinstance(value, int):
         low, high, step = _LIMITS[key]
         if not low <= value <= high or value % step:
@@ -217,6 +225,18 @@ def _check(key: str, kind: object, value: object, where: str) -> None:
                 "BadNpuConstant", f"{key}: expected {low} to {high}{multiple}, got {value}",
                 at=Loc(where), hint="furc's instruction encoding reaches no further (docs/isa.md)",
             )  # fmt: skip
+
+
+def _varied(npu: NpuConfig, where: str) -> NpuConfig:
+    """Raises ConfigError DescriptiveConstant where a constant that nothing depends on is not Warboy's."""
+    warboy = target("warboy")
+    for key, why in DESCRIPTIVE.items():
+        if getattr(npu, key) != getattr(warboy, key):
+            raise ConfigError(
+                "DescriptiveConstant", f"{key} is {getattr(warboy, key)} and cannot vary: {why}", at=Loc(where),
+                hint="leave it out; `furc info --npu` says what each constant is",
+            )  # fmt: skip
+    return npu
 
 
 def _build(values: _Values) -> NpuConfig:

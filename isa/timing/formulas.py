@@ -172,8 +172,10 @@ def preload_cycles(bytes_per_slice: int, npu: NpuConfig) -> Cost:
 
 
 def transfer_cycles(total: int, run: int, npu: NpuConfig) -> Cost:
-    """Moving `total` bytes to or from DRAM in rows of `run` bytes, each padded to the alignment of DRAM accesses."""
-    moved = -(-total // run) * align(run, npu.dram_alignment_bytes)
+    """Moving `total` bytes to or from DRAM in rows of `run` bytes, each padded to the alignment of DRAM accesses and to
+    whole bulks, which are what DRAM hands out: of 32 bytes they are in that alignment already."""
+    row = align(align(run, npu.dram_alignment_bytes), npu.dram_bulk_bytes)
+    moved = -(-total // run) * row
     cycles = moved / (npu.dram_bytes_per_cycle * npu.dram_efficiency)
     return Cost(npu.dma_latency_cycles + cycles, npu.dma_latency_cycles, transfer=cycles, dram_bytes=moved)
 

@@ -99,8 +99,8 @@ class _Touched:
 def tag_shares(tags: int) -> dict[Unit, int]:
     """Of 5 completion tags or more, how many each unit may hold: all of them in sum, so that none is ever without.
 
-    Weight loads run far ahead of what waits for them and get most, 18 of 32. The command processor needs two: the second
-    `loadp` after a `jump` waits for it, since it loads what the jump was to."""
+    Weight loads run far ahead of what waits for them and get most, 18 of 32. The command processor
+    needs two: the `loadp` that overwrites where a `jump` went waits for it, and comes only behind the next jump."""
     each = tags // 8 or 1
     others = {Unit.CONTROL: min(2, each), Unit.DMA_OUT: each, Unit.SUB: each, Unit.MAIN: each}
     return {**others, Unit.DMA_IN: tags - sum(others.values())}
