@@ -12,11 +12,6 @@ from passes.ir.types import DType, Quant
 DATA_AXES = 4
 
 
-def whole(value: Value) -> Box:
-    """All of a tensor."""
-    return value.type.shape4.box
-
-
 def int8(**values: Value | None) -> Iterator[str]:
     """Rule: these are int8."""
     for name, value in values.items():
@@ -68,7 +63,7 @@ def broadcast(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
 def broadcast_box(value: Value, result: Value, piece: Box) -> Box:
     """What a piece of the result needs of an operand that is repeated along axes of extent 1."""
     shape, made = value.type.shape4, result.type.shape4
-    box = whole(value)
+    box = shape.box
     if shape.n == made.n:
         box = box._replace(n0=piece.n0, n=piece.n)
     if shape.c == made.c:

@@ -18,7 +18,7 @@ from isa.npu import NpuConfig
 from passes.ir.attributes import Clamp
 from passes.ir.op import LOW, Activation, Array, Level, Lowering, Op, Read, Site, Value, op
 from passes.ir.types import Quant
-from passes.ops.base import four_axes, int8, quantized, whole
+from passes.ops.base import four_axes, int8, quantized
 from passes.ops.conv import LowLevelConv2d
 from passes.ops.move import Reshape
 from passes.ops.turned import over_channels, turned, turned_back
@@ -122,7 +122,7 @@ class LowLevelAlongChannels(Op):
         return 0, ROWS
 
     def needs(self, operand: str, piece: Box) -> Box:
-        return whole(self.x)._replace(n0=piece.n0, n=piece.n, h0=piece.h0, h=piece.h)
+        return self.x.type.shape4.box._replace(n0=piece.n0, n=piece.n, h0=piece.h0, h=piece.h)
 
 
 @op("LowLevelSoftmax", levels=LOW)
@@ -246,7 +246,7 @@ class LowLevelL2Norm(Op):
         return 0, ROWS
 
     def needs(self, operand: str, piece: Box) -> Box:
-        return whole(self.x)._replace(n0=piece.n0, n=piece.n, h0=piece.h0, h=piece.h)
+        return self.x.type.shape4.box._replace(n0=piece.n0, n=piece.n, h0=piece.h0, h=piece.h)
 
     def instructions(self, at: Site) -> Iterator[Instruction]:
         x, y = self.x.type.q, self.result.type.q

@@ -16,7 +16,7 @@ from isa.npu import NpuConfig
 from passes.ir.op import Activation, Array, Level, Lowering, Op, Read, Site, Value, op
 from passes.ir.strides import View
 from passes.ir.types import MOST_IMAGES, InDram
-from passes.ops.base import alike, whole
+from passes.ops.base import alike
 from passes.ops.move import LowLevelMove, Reshape
 
 ROWS = 2
@@ -138,7 +138,7 @@ class LowLevelConcat(Joined):
             return
         target = at.window(self.result)
         for value, (n0, c0, h0) in self.parts():
-            box = whole(value)._replace(n0=n0, c0=c0, h0=h0)
+            box = value.type.shape4.box._replace(n0=n0, c0=c0, h0=h0)
             yield isa.Move(
                 x=at.window(value), y=target.sub(box), start=0, step5=1, size5=box.shape(target.shape.w).elements
             )

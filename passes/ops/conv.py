@@ -22,7 +22,7 @@ from passes.analysis.weight_tiles import PackedTile, WeightTile
 from passes.ir.attributes import Clamp, Kernel, Pair
 from passes.ir.op import LOW, Activation, Array, Constant, Level, Lowering, Op, Packed, Read, Site, Value, op
 from passes.ir.types import MOST_IMAGES, DType, InSram, Quant, per_tensor
-from passes.ops.base import four_axes, int8, quantized, table_rule, whole
+from passes.ops.base import four_axes, int8, quantized, table_rule
 from passes.ops.elementwise import TABLE_BYTES
 from passes.ops.move import Pad, Reshape
 from passes.ops.pool import sliding
@@ -362,7 +362,7 @@ class LowLevelConv2d(Op):
             return Weights(read(self.w), read(self.bias), read(self.multiplier), table)
         packed, y = read(self.packed), self.result
         plain = weight_tiles.unpack(
-            packed, y.type.layout, self.channels, whole(y), self.contracted, self.kernel.size, npu
+            packed, y.type.layout, self.channels, y.type.shape4.box, self.contracted, self.kernel.size, npu
         )
         return Weights(*plain, packed[-TABLE_BYTES:] if self.lookup else None)
 
@@ -374,7 +374,7 @@ class LowLevelConv2d(Op):
 
     def needs(self, operand: str, piece: Box) -> Box:
         first, last = self.kernel.rows(piece.h0, piece.h, self.x.type.shape4.h, self.up)
-        box = whole(self.x)._replace(n0=piece.n0, n=piece.n, h0=first, h=last - first)
+        box = self.x.type.shape4.box._replace(n0=piece.n0, n=piece.n, h0=first, h=last - first)
         each = self.contracted
         return box._replace(c0=piece.c0 * each, c=piece.c * each) if self.depthwise else box
 
@@ -419,7 +419,7 @@ class LowLevelConv2d(Op):
     def pack(self, read: Read, npu: NpuConfig) -> Packed:
         weights, y = self._weights(read, npu), self.result
         data = weight_tiles.pack(
-            weights.w, weights.bias, weights.multiplier, y.type.layout, self.channels, whole(y), npu, self.loc
+            weights.w, weights.bias, weights.multiplier, y.type.layout, self.channels, y.type.shape4.box, npu, self.loc
         )
         return Packed("packed", data if weights.table is None else np.concatenate([data, weights.table]))
 

@@ -13,7 +13,7 @@ from isa.layout import Box
 from isa.npu import NpuConfig
 from passes.ir.attributes import Clamp
 from passes.ir.op import LOW, Activation, Array, Level, Op, Read, Site, Value, op
-from passes.ops.base import broadcast, four_axes, int8, quantized, whole
+from passes.ops.base import broadcast, four_axes, int8, quantized
 
 IMAGES, CHANNELS, ROWS = 0, 1, 2
 
@@ -61,7 +61,8 @@ class MatMul(Op):
 
     def needs(self, operand: str, piece: Box) -> Box:
         value = self.a if operand == "a" else self.b
-        shape, made, box = value.type.shape4, self.result.type.shape4, whole(value)
+        shape, made = value.type.shape4, self.result.type.shape4
+        box = shape.box
         if shape.n == made.n:
             box = box._replace(n0=piece.n0, n=piece.n)
         if shape.c == made.c:

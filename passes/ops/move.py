@@ -17,7 +17,7 @@ from isa.npu import NpuConfig
 from passes.ir.op import LOW, Activation, Array, Buffer, Level, Lowering, Op, Read, Runs, Site, Value, op
 from passes.ir.strides import Cut, View, cut, taken
 from passes.ir.types import MOST_IMAGES, InDram
-from passes.ops.base import alike, broadcast, four_axes, leaves, whole
+from passes.ops.base import alike, broadcast, four_axes, leaves
 
 KINDS = ("Transpose", "Reshape", "Slice", "Expand", "Concat")
 
@@ -215,7 +215,7 @@ class IntoBuffer(Op):
                 yield f"{list(self.made())} does not fill {list(box)} of {list(self.into.type.shape)}"
 
     def alias(self) -> tuple[Value, Box] | None:
-        return None if self.into is None else (self.into, whole(self.into))
+        return None if self.into is None else (self.into, self.into.type.shape4.box)
 
     def written(self) -> Box | None:
         if self.into is None or len(self.at) != 3:
@@ -304,9 +304,9 @@ class LowLevelMove(IntoBuffer):
     def needs(self, operand: str, piece: Box) -> Box:
         made = self._cut(piece)
         if made is None:
-            return whole(self.x)
+            return self.x.type.shape4.box
         start, count = (("n0", "n"), ("c0", "c"), ("h0", "h"))[made.axis]
-        return whole(self.x)._replace(**{start: made.first, count: made.extent})
+        return self.x.type.shape4.box._replace(**{start: made.first, count: made.extent})
 
     def piece(self, piece: Box) -> dict[str, Any]:
         made = self._cut(piece)
@@ -397,7 +397,7 @@ class Pad(Movement):
     def needs(self, operand: str, piece: Box) -> Box:
         """All of the axes that are padded."""
         n, c, h = (bool(self.before[axis] or self.after[axis]) for axis in range(3))
-        box, everything = piece, whole(self.x)
+        box, everything = piece, self.x.type.shape4.box
         box = box._replace(n0=everything.n0, n=everything.n) if n else box
         box = box._replace(c0=everything.c0, c=everything.c) if c else box
         return box._replace(h0=everything.h0, h=everything.h) if h else box

@@ -13,7 +13,7 @@ from isa.npu import NpuConfig
 from passes.ir.attributes import Clamp, Kernel
 from passes.ir.op import LOW, Activation, Array, Level, Op, Read, Site, op
 from passes.ir.types import float32
-from passes.ops.base import four_axes, int8, quantized, whole
+from passes.ops.base import four_axes, int8, quantized
 from passes.ops.pool import sliding
 
 ROWS = 2
@@ -61,7 +61,7 @@ class ReduceSum(Op):
         return (0, 1) if self.rows else (0, ROWS, 1)
 
     def needs(self, operand: str, piece: Box) -> Box:
-        box = whole(self.x)._replace(n0=piece.n0, n=piece.n, c0=piece.c0, c=piece.c)
+        box = self.x.type.shape4.box._replace(n0=piece.n0, n=piece.n, c0=piece.c0, c=piece.c)
         return box if self.rows else box._replace(h0=piece.h0, h=piece.h)
 
     def instructions(self, at: Site) -> Iterator[Instruction]:
