@@ -10,7 +10,7 @@ found.first_bad(1)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -103,13 +103,15 @@ def verify_file(
     files: Mapping[str, Path] | None = None,
     seed: int = 0,
     against: Against = Against.ONNXRUNTIME,
+    told: Callable[[str], None] = lambda _: None,
 ) -> Verification:
     """`verify` for a model in a file. files: data by input name, seeded noise for all inputs where there are none.
+    told: hears how images become inputs, where the model notes it.
 
     Raises FurcError.
     """
     asked, data = request or Request(), read_bytes(Path(path))
-    model, inputs = model_and_data(path, asked, files or {}, seed)
+    model, inputs = model_and_data(path, asked, files or {}, seed, told)
     options = replace(asked, batch=1).options()
     if against is Against.ONNXRUNTIME:
         shapes = fixed_batch(model, asked.input_shapes, asked.open_batch)
@@ -128,12 +130,16 @@ def verify_litert(data: bytes, request: Request, inputs: Mapping[str, Array], so
 
 
 def model_and_data(
-    path: Path | str, asked: Request, files: Mapping[str, Path], seed: int
+    path: Path | str,
+    asked: Request,
+    files: Mapping[str, Path],
+    seed: int,
+    told: Callable[[str], None] = lambda _: None,
 ) -> tuple[onnx.ModelProto, dict[str, Array]]:
-    """A model from a file, and an array for each of its inputs. Raises FurcError."""
+    """A model from a file, and an array for each of its inputs. told: as in `verify_file`. Raises FurcError."""
     model = load(path)
     graph = asked.load(model, str(path))
-    return model, read_inputs(inputs_of(graph.inputs), files, seed, note=graph.pixels)
+    return model, read_inputs(inputs_of(graph.inputs), files, seed, note=graph.pixels, told=told)
 
 
 def verify(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import click
@@ -51,7 +52,7 @@ def command(
     if smallest is not None:
         outputs.check(smallest, TFLITE_PART if against == Against.LITERT else MODEL)
     files = input_files(inputs)
-    found = verify_file(model, request, files, seed, Against(against))
+    found = verify_file(model, request, files, seed, Against(against), functools.partial(say, err=True))
     _show(found, everything)
     bad = found.first_bad(limit)
     if smallest is not None and bad is None:

@@ -56,6 +56,13 @@ def test_a_run_takes_images_as_the_calibration_did(furc: Furc, fed: list[dict[st
 
 
 @pytest.mark.usefixtures("noted")
+def test_a_verification_takes_images_as_the_calibration_did_and_says_so(furc: Furc) -> None:
+    said = furc("verify", "n.onnx", "--input", "images=p.png", "--minimal", "part.onnx").stderr
+    assert said.splitlines() == [f"input 'images': {TOLD}"]
+    assert "calibration" not in furc("verify", "n.onnx").stderr  # no image is read
+
+
+@pytest.mark.usefixtures("noted")
 def test_the_note_goes_by_every_level_and_form(furc: Furc, models: Path) -> None:
     note = noted_pixels(onnx.load("n.onnx"))
     assert (
