@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from typing import Any, get_args
 
 import click
@@ -13,35 +14,17 @@ from furc.data.images import Channels, Fit, Place
 from furc.data.pixels import Pixels
 from isa.errors import ConfigError
 
-OPTIONS = ("resize", "place", "fill", "scale", "mean", "std", "channels")
+FIELDS = tuple(field.name for field in fields(Pixels))
 
 
 def pixel_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Decorator: the options, handed over as one `pixels`; None where none of them is given."""
 
     @functools.wraps(function)
-    def wrapped(
-        *,
-        resize: Fit,
-        place: Place,
-        fill: int,
-        scale: float,
-        mean: str,
-        std: str,
-        channels: Channels,
-        **others: Any,
-    ) -> Any:
-        pixels = Pixels(
-            fit=resize,
-            place=place,
-            fill=fill,
-            scale=scale,
-            mean=_numbers(mean, "--mean"),
-            std=_numbers(std, "--std"),
-            channels=channels,
-        )
+    def wrapped(**given: Any) -> Any:
+        pixels = Pixels(**{name: given.pop(name) for name in FIELDS})
         try:
-            return function(pixels=pixels if _any_given() else None, **others)
+            return function(pixels=pixels if _any_given() else None, **given)
         except ConfigError as error:
             if error.name != "BadChannels":
                 raise
@@ -54,12 +37,13 @@ def pixel_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _any_given() -> bool:
     context = click.get_current_context()
-    return any(context.get_parameter_source(name) is not ParameterSource.DEFAULT for name in OPTIONS)
+    return any(context.get_parameter_source(name) is not ParameterSource.DEFAULT for name in FIELDS)
 
 
 def _options() -> Iterator[Callable[[Callable[..., Any]], Callable[..., Any]]]:
+    """One a field of Pixels, called as it is or, as --resize, with the field's name behind its own."""
     yield click.option(
-        "--resize", type=click.Choice(get_args(Fit)), default="stretch",
+        "--resize", "fit", type=click.Choice(get_args(Fit)), default="stretch",
         help="How an image comes to the input's rows and columns.",
     )  # fmt: skip
     yield click.option("--place", type=click.Choice(get_args(Place)), default="centre",
@@ -67,18 +51,20 @@ def _options() -> Iterator[Callable[[Callable[..., Any]], Callable[..., Any]]]:
     yield click.option("--fill", type=click.IntRange(0, 255), default=114, help="Around a letterboxed image.")
     yield click.option("--scale", type=float, default=1 / 255, help="Pixels, 0 to 255, are multiplied by this.",
                        show_default="1/255")  # fmt: skip
-    yield click.option("--mean", default="0", metavar="M[,M,M]", help="Then subtracted; one number, or one a channel.")
-    yield click.option("--std", default="1", metavar="S[,S,S]", help="Then divided by; one number, or one a channel.")
+    yield click.option("--mean", default="0", metavar="M[,M,M]", callback=_numbers,
+                       help="Then subtracted; one number, or one a channel.")  # fmt: skip
+    yield click.option("--std", default="1", metavar="S[,S,S]", callback=_numbers,
+                       help="Then divided by; one number, or one a channel.")  # fmt: skip
     yield click.option(
         "--channels", type=click.Choice(get_args(Channels)), default="rgb", help="Order of the channels."
     )
 
 
-def _numbers(text: str, option: str) -> tuple[float, ...]:
+def _numbers(context: click.Context, option: click.Parameter, text: str) -> tuple[float, ...]:
     try:
         numbers = tuple(float(word) for word in text.split(","))
     except ValueError:
-        raise click.BadParameter(f"'{text}' is not one number or three", param_hint=f"'{option}'") from None
-    if option == "--std" and not all(numbers):
-        raise click.BadParameter("a standard deviation of 0", param_hint=f"'{option}'")
+        raise click.BadParameter(f"'{text}' is not one number or three") from None
+    if option.name == "std" and not all(numbers):
+        raise click.BadParameter("a standard deviation of 0")
     return numbers
