@@ -10,11 +10,10 @@ from furc.advise.subject import Subject
 from furc.build import link
 from furc.compiler_config import compiler_config
 from furc.frontend.fitting import fitted
-from furc.frontend.onnx.model import is_quantized
+from furc.frontend.onnx.model import has_ranges
 from furc.onnx.graph import Graph, infer_shapes
 from furc.profile_files import profile_of
 from furc.profiling.host import nanoseconds
-from furc.quantizer.calibrated import is_calibrated
 from furc.quantizer.editor import retype_inputs
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.scheme import any_ranges
@@ -64,7 +63,7 @@ class Timing:
 
 def int8_for_timing(model: onnx.ModelProto, input_dtype: str = "float32") -> onnx.ModelProto:
     """A model that compiles: quantized with any ranges where it is float."""
-    if is_quantized(model) or is_calibrated(model):
+    if has_ranges(model):
         graph = Graph(model)
         retype_inputs(graph, input_dtype)
         return graph.model() if input_dtype != "float32" else model

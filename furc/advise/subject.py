@@ -12,12 +12,11 @@ import onnx
 
 from furc.check import CheckReport, check_file
 from furc.data.samples import Sample, random_samples
-from furc.frontend.onnx.model import is_quantized
+from furc.frontend.onnx.model import has_ranges
 from furc.onnx.files import load
 from furc.onnx.graph import Array, Graph, Node, fixed_batch, fixed_inputs, infer_shapes
 from furc.onnx.soundness import node_name
 from furc.onnx.work import macs
-from furc.quantizer.calibrated import is_calibrated
 from furc.quantizer.float_run import FloatRun
 from furc.quantizer.operators import LINEAR
 from furc.quantizer.optimize.fold_constants import fold_constants
@@ -45,7 +44,7 @@ class Subject:
     @property
     def is_float(self) -> bool:
         """It is neither quantized nor has it ranges: advice may change its function and measure accuracy."""
-        return not is_quantized(self.model) and not is_calibrated(self.model)
+        return not has_ranges(self.model)
 
     @cached_property
     def macs(self) -> dict[int, int]:

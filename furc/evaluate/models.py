@@ -18,13 +18,12 @@ from furc.data.feeds import taken
 from furc.data.images import Preprocess
 from furc.data.noted import preprocess_by
 from furc.data.pixels import Pixels, as_stored
-from furc.frontend.onnx.model import is_quantized
+from furc.frontend.onnx.model import has_ranges
 from furc.machine import machine_of
 from furc.onnx.files import load
 from furc.onnx.graph import fixed_batch, input_infos, noted_pixels
 from furc.onnx.run import runner_for
 from furc.profiling.profile import is_enf
-from furc.quantizer.calibrated import is_calibrated
 from furc.request import Request, Shapes
 from furc.runtime.session import Session
 from isa import enf as enf_file
@@ -100,7 +99,7 @@ def npu_model(path: Path, request: Request) -> Model:
         try:
             session = Session(build(path, request).enf, npu=request.npu())
         except FurcError as error:
-            if not _is_quantized(path):
+            if _is_float(path):
                 hint = f"quantize it with furc quantize, or run it as reference: --float {quote(str(path))}"
                 raise type(error)(error.name, error.message, at=error.at, also=error.also, hint=hint) from error
             raise
@@ -168,9 +167,8 @@ def told_apart(models: Sequence[Model], paths: Sequence[Path]) -> None:
             model.name = f"{model.name} ({seen[model.name]})"
 
 
-def _is_quantized(path: Path) -> bool:
+def _is_float(path: Path) -> bool:
     try:
-        proto: onnx.ModelProto = load(path)
+        return not has_ranges(load(path))
     except FurcError:
-        return True  # it has another fault
-    return is_quantized(proto) or is_calibrated(proto)
+        return False  # it has another fault

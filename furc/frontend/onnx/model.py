@@ -146,6 +146,13 @@ def is_quantized(proto: onnx.ModelProto) -> bool:
     return any(node.op_type in QDQ or node.op_type.startswith(("QLinear", "QGemm")) for node in proto.graph.node)
 
 
+def has_ranges(proto: onnx.ModelProto) -> bool:
+    """Whether it can be read as INT8: some of it is, or it carries the calibrated ranges to make it so."""
+    from furc.quantizer.calibrated import is_calibrated  # here: see above
+
+    return is_quantized(proto) or is_calibrated(proto)
+
+
 def _checked_opset(proto: onnx.ModelProto, source: str) -> int:
     opset = max((int(o.version) for o in proto.opset_import if o.domain in ("", "ai.onnx")), default=0)
     if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
