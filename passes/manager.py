@@ -22,11 +22,15 @@ IR = Graph | Program
 
 
 class Pass(NamedTuple):
-    """A pass and the name that users know it by. asked: whether options want it at all."""
+    """A pass and the name that users know it by.
+
+    asked: whether options want it at all. changes: False for one that only looks, after which nothing is new to verify.
+    """
 
     name: str
     run: Callable[[Any, CompileOptions], IR]
     asked: Callable[[CompileOptions], bool] = lambda _: True
+    changes: bool = True
 
     @property
     def doc(self) -> str:
@@ -107,7 +111,8 @@ def run_pass(each: Pass, ir: IR, options: CompileOptions, listener: Listener = Q
     result = ir
     if each.asked(options):
         result = each.run(ir, options)
-        check(result, options)
+        if each.changes:
+            check(result, options)
     listener.passed(each.name, result, time.perf_counter() - begin)
     return result
 

@@ -66,7 +66,7 @@ STAGES: tuple[Stage, ...] = (
         Pass("set-batch", set_batch),  # everything after it depends on sizes
         Pass("fold-reshapes", fold_reshapes),  # after set-batch, which follows the batch through reshapes
         Pass("fuse-tables", fuse_tables),  # before the check: a fused SiLU is one table
-        Pass("check-operators", check_operators),
+        Pass("check-operators", check_operators, changes=False),
     )),
     Stage("dfg to ldfg", "dfg", "ldfg", (
         Pass("to-lowlevel", to_lowlevel),
