@@ -24,9 +24,9 @@ BEYOND = 0.01  # of the image: how far tools that round draw outside of it
 def read_annotations(folder: Path, labels: Path, classes: Sequence[str] = (), *, partial: bool = False) -> Truth:
     """Images with their objects. labels: COCO JSON, or a folder of YOLO text files; images without one have no objects.
 
-    Boxes lie in the image as it is shown: a photo with an EXIF orientation is turned first, for both forms. Classes of
-    COCO are its categories, in the order of their ids. Raises SourceError NoImages, LabelsNotFound, BadLabels, NoLabel,
-    ImageMissing, NoSuchClass.
+    Boxes lie in the image as it is shown: a photo with an EXIF orientation is turned first, for both forms.
+    COCO's width and height, where they are given, must be those. Classes of COCO are its categories, in the order of
+    their ids. Raises SourceError NoImages, LabelsNotFound, BadLabels, NoLabel, ImageMissing, NoSuchClass.
     """
     if labels.is_dir():
         return _of_yolo(folder, labels, classes, partial=partial)
@@ -70,8 +70,26 @@ def _of_coco(folder: Path, labels: Path, classes: Sequence[str], *, partial: boo
     known = {str(Path(name)): number for number, name in names.items()}
     left_out = complete([n for n in known if n not in files], [n for n in files if n not in known], labels, folder,
                         partial=partial)  # fmt: skip
+    sizes = {image["id"]: (image.get("width"), image.get("height")) for image in content["images"]}
+    for name, number in known.items():
+        if name in files and boxes[number]:
+            _check_size(labels, name, files[name], sizes[number])
     images = (Annotated(n, files[n], _objects(boxes[known[n]])) for n in sorted(known) if n in files)
     return Truth(tuple(images), tuple(classes) or tuple(name for _, name in categories), left_out)
+
+
+def _check_size(labels: Path, name: str, file: Path, said: tuple[object, object]) -> None:
+    """said: width and height, None where the labels leave them out. Raises SourceError BadLabels: the boxes are of an
+    image that was turned or scaled since, and lie elsewhere in this one."""
+    shown = image_size(file)
+    if None in said or said == shown:
+        return
+    what = f"'{name}' is {said[0]} x {said[1]} in the labels and {shown[0]} x {shown[1]} as it is shown"
+    hint = "give the images that were labelled"
+    if said == shown[::-1]:
+        what += ": they are of the photo before its EXIF orientation turns it"
+        hint = "turn the boxes, or take the orientation out of the file (exiftool -Orientation= FILE)"
+    raise bad(labels, what, hint)
 
 
 def _parsed(path: Path) -> Mapping[str, Any]:

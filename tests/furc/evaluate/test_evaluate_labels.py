@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from furc.evaluate.annotations import read_annotations
 from furc.evaluate.labels import read_labels
@@ -114,6 +114,23 @@ def test_coco_and_yolo_say_the_same(images: Path, tmp_path: Path) -> None:
     text(tmp_path / "labels/a/1.txt", "1 0.025 0.1 0.275 0.2 0.15 0.35\n")  # a polygon
     boxes, classes = objects_of(read_annotations(images, tmp_path / "labels"))["a/1.png"]
     assert np.allclose(boxes, [[1, 2, 11, 7]]) and classes == [1]
+
+
+def test_boxes_of_another_size_of_the_image_are_refused(images: Path, tmp_path: Path) -> None:
+    """A photo that its EXIF orientation turns has other boxes than the pixels of its file."""
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    Image.new("RGB", (20, 40)).save(images / "a/1.png", exif=turned)  # shown as 40 x 20
+
+    def sized(width: object, height: object) -> Truth:
+        listed = [{**image, "width": width, "height": height} for image in coco()["images"]]
+        return read_annotations(images, text(tmp_path / "coco.json", json.dumps(coco(images=listed))))
+
+    assert objects_of(sized(40, 20)) == objects_of(sized(None, None))  # the others, without boxes, may be any size
+    with pytest.raises(FurcError, match=r"'a/1\.png' is 20 x 40 in the labels and 40 x 20 as it is shown: .* EXIF"):
+        sized(20, 40)
+    with pytest.raises(FurcError, match=r"'a/1\.png' is 80 x 40 in the labels and 40 x 20 as it is shown\n"):
+        sized(80, 40)
 
 
 @pytest.mark.parametrize(
