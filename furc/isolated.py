@@ -104,20 +104,32 @@ class _Process(NamedTuple):
 
 
 def _begun(work: Callable[[bytes], bytes], ready: Callable[[], object] = lambda: None) -> _Process:
-    with _FORKING, undisturbed():
-        requests, answers = os.pipe(), os.pipe()
-        collects = gc.isenabled()
-        gc.disable()  # in the child for good: a session of ONNX Runtime that it throws away waits for threads it lacks
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of threads: the child takes no lock of theirs
-            child = os.fork()
-        if not child:
-            _serve(work, ready, requests[0], answers[1])
-        if collects:
-            gc.enable()
-        os.close(requests[0])
-        os.close(answers[1])
-        return _Process(child, answers[0], requests[1])
+    """The child, and not without somebody to end it: Ctrl-C waits until the fork is done, and ends the child then."""
+    made: list[_Process] = []
+    try:
+        with _FORKING, undisturbed():
+            made.append(_forked(work, ready))
+        return made[0]
+    except BaseException:
+        for process in made:
+            process.end()
+        raise
+
+
+def _forked(work: Callable[[bytes], bytes], ready: Callable[[], object]) -> _Process:
+    requests, answers = os.pipe(), os.pipe()
+    collects = gc.isenabled()
+    gc.disable()  # in the child for good: a session of ONNX Runtime that it throws away waits for threads it lacks
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of threads: the child takes no lock of theirs
+        child = os.fork()
+    if not child:
+        _serve(work, ready, requests[0], answers[1])
+    if collects:
+        gc.enable()
+    os.close(requests[0])
+    os.close(answers[1])
+    return _Process(child, answers[0], requests[1])
 
 
 def _serve(work: Callable[[bytes], bytes], ready: Callable[[], object], reader: int, writer: int) -> NoReturn:

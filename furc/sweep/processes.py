@@ -20,9 +20,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from furc.interrupts import heard
 from furc.request import Request
 from furc.sweep.grid import Point
-from furc.sweep.interrupts import Interrupts
 from furc.sweep.measure import DIED, READY, Result, failed, measure
 from isa.errors import FurcError
 
@@ -34,7 +34,7 @@ def measured_here(points: Sequence[Point]) -> Generator[tuple[Point, Result], No
     """In this process, one after another."""
     with tempfile.TemporaryDirectory(prefix="furc-sweep-") as folder:
         for point in points:
-            with Interrupts():
+            with heard():  # else a sweep goes on after Ctrl-C, with an error for this point
                 result = measure(point.model.write(Path(folder)), point.request)
             yield point, result
 
