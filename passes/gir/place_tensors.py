@@ -82,7 +82,9 @@ class _Residency:
     """Simulates the commands in order and decides which buffer lies where, inserting spills.
 
     A buffer is the root of its views and of the results written into it. `current` is the value that stands for its
-    content now: a buffer changes names when a part is written and when it comes back from DRAM.
+    content now: a buffer changes names when a part is written and when it comes back from DRAM. Below, `index` is the
+    position of a command in cdfg, `needed` are the buffers that it reads and writes, none of which may be spilled for
+    another, and `busy` are spans beside them that it takes while it runs.
     """
 
     def __init__(self, graph: Graph, npu: NpuConfig, overlapping: bool) -> None:
@@ -92,12 +94,12 @@ class _Residency:
         self.uses = self._uses()
         self.views = {v for op in graph.ops if _is_view(op) for v in op.results}
         self.home: dict[Value, Span] = {}  # where resident buffers lie
-        self.since: dict[Value, int] = {}  # position in ops from which on
+        self.since: dict[Value, int] = {}  # of each, the position in ops from which on
         self.current: dict[Value, Value] = {}
         self.dram_copy: dict[Value, tuple[Value, Box]] = {}  # the same bytes as a box of a DRAM tensor
         self.freed, self.stored = np.full((2, self.cells), -1)  # of each cell: when it became free, was last stored
-        self.ops: list[Op] = []
-        self.history: list[tuple[int, int, Span]] = []  # first and last position in ops, span
+        self.ops: list[Op] = []  # the commands of gir, so far
+        self.history: list[tuple[int, int, Span]] = []  # what lay where: first and last position in ops, span
 
     def _uses(self) -> dict[Value, list[int]]:
         """Positions at which each SRAM buffer is read or written."""
@@ -117,32 +119,38 @@ class _Residency:
             if _is_view(op):
                 views.append(op)
                 continue
-            buffers = self._buffers(op)
-            for root in buffers:
+            needed = self._buffers(op)
+            for root in needed:
                 if root not in self.home:
-                    self._admit(root, index, buffers)
-            scratch = self._scratch(op, index, buffers)
-            self._reserve_weights(op, index, buffers, scratch)
+                    self._admit(root, index, needed)
+            scratch = self._scratch(op, index, needed)
+            self._reserve_weights(op, index, needed, scratch)
             for each in (*views, op):
                 self._append(each)
             views.clear()
-            self.history += [(len(self.ops) - 1, len(self.ops) - 1, span) for span in scratch]
-            for value in op.results:
-                made = self.aliases.root(value)
-                if made in self.home:
-                    self.current[made] = value
-                    self.dram_copy.pop(made, None)  # what DRAM holds is stale
+            here = len(self.ops) - 1
+            self.history += [(here, here, span) for span in scratch]
+            self._note_results(op)
             self._note_copy(op)
             for root in [r for r in self.home if self.uses[r][-1] <= index]:
                 self._free(root)
         self.graph.ops = self.ops
 
+    def _note_results(self, op: Op) -> None:
+        """What an op made stands for its buffer from now on; what DRAM holds of that is stale."""
+        for value in op.results:
+            made = self.aliases.root(value)
+            if made in self.home:
+                self.current[made] = value
+                self.dram_copy.pop(made, None)
+
     def _append(self, op: Op) -> None:
+        """A command, on the values that its buffers are called by now."""
         op.substitute({v: self.current.get(self.aliases.root(v), v) for v in op.operands() if v not in self.views})
         self.ops.append(op)
 
     def _admit(self, root: Value, index: int, needed: list[Value], busy: list[Span] | None = None) -> None:
-        """Find a place for a buffer that is made now, or comes back from DRAM."""
+        """Find a place for a buffer that is made now, or comes back from DRAM by a load in front of the command."""
         assert isinstance(root.type.place, InSram)
         size = root.type.layout.bytes_per_slice(root.type.shape4, self.npu.sram_access_bytes)
         loaded = root in self.current or isinstance(self.graph.ops[index], Load)
@@ -174,7 +182,7 @@ class _Residency:
             self._find(weight_cells(packed, self.npu), index, needed, busy)
 
     def _find(self, cells: int, index: int, needed: list[Value], busy: list[Span], loaded: bool = False) -> Span:
-        """A free span, as high as possible, after as many spills as it takes."""
+        """A free span of so many cells, as high as possible, after as many spills as it takes. loaded: DMA fills it."""
         compacted = False
         while True:
             gaps = self._gaps(busy)
@@ -212,6 +220,7 @@ class _Residency:
             self._admit(root, index, needed, busy)
 
     def _gaps(self, busy: list[Span]) -> list[Span]:
+        """What is free, from the bottom up."""
         taken = sorted([*self.home.values(), *busy], key=lambda span: span.low)
         gaps, at = [], 0
         for span in taken:
@@ -221,12 +230,13 @@ class _Residency:
         return [*gaps, Span(at, self.cells)] if at < self.cells else gaps
 
     def _next_use(self, root: Value, index: int) -> int:
+        """The first command behind this one that reads or writes a buffer; the end where none does."""
         uses = self.uses[root]
         at = bisect_right(uses, index)
         return uses[at] if at < len(uses) else len(self.graph.ops)
 
     def _spill(self, root: Value) -> None:
-        """Free a resident buffer; store it first unless DRAM already has it."""
+        """Free a resident buffer; store it first unless DRAM has the same bytes already."""
         if root not in self.dram_copy:
             copy = Value(self.names.fresh(f"{root.name}.spilled"), root.type.at(InDram(root.type.layout.kind)))
             self.ops.append(Store(results=(copy,), x=self.current[root]))
@@ -246,6 +256,7 @@ class _Residency:
                 self.dram_copy[root] = op.result, Box(n0, n, c0, c, h0, h)
 
     def _free(self, root: Value) -> None:
+        """A buffer leaves SRAM, behind the commands so far."""
         span = self.home.pop(root)
         self.freed[span.low : span.high] = len(self.ops)
         self.history.append((self.since[root], len(self.ops) - 1, span))
@@ -272,40 +283,43 @@ def weight_cells(packed: Value, npu: NpuConfig) -> int:
 
 
 def _prefetch_weights(graph: Graph, resident: _Residency, npu: NpuConfig) -> None:
-    """Place packed weights where SRAM has been free longest and load them right after the last occupant.
-
-    Loads stay in the order of their readers.
-    """
+    """Place packed weights, and move their loads as far ahead as that allows: all to the front where all can stay."""
     loads = {op.result: op for op in graph.ops if isinstance(op, LoadWeights)}
     if _keep_weights(graph, resident, npu):
-        graph.ops = [*loads.values(), *(op for op in graph.ops if not isinstance(op, LoadWeights))]
-        return
-    starts: dict[int, list[Span]] = {}
+        early = {0: list(loads)}
+    else:
+        early = _share_room(graph, resident, npu)
+    ops: list[Op] = []
+    for position, op in enumerate(graph.ops):
+        ops += [loads[packed] for packed in early.get(position, ())]
+        if not isinstance(op, LoadWeights):
+            ops.append(op)
+    graph.ops = ops
+
+
+def _share_room(graph: Graph, resident: _Residency, npu: NpuConfig) -> dict[int, list[Value]]:
+    """Place packed weights where SRAM has been free longest. By position: which may be loaded in front of it, right
+    behind the last occupant of their place, but not before the weights of an earlier reader."""
+    occupied: dict[int, list[Span]] = {}  # by position
     for first, last, span in resident.history:
         for position in range(first, last + 1):
-            starts.setdefault(position, []).append(span)
+            occupied.setdefault(position, []).append(span)
     latest = np.full(resident.cells, -1, np.int64)  # last position at which each cell was occupied
-    issue: dict[int, list[Op]] = {}
+    early: dict[int, list[Value]] = {}
     previous = 0
     for position, op in enumerate(graph.ops):
-        for span in starts.get(position, ()):
+        for span in occupied.get(position, ()):
             latest[span.low : span.high] = position
         for packed in packed_operands(op):
             cells = weight_cells(packed, npu)
             window = _sliding_maximum(latest, cells)
             low = int(np.argmin(window))
-            early = max(previous, int(window[low]) + 1)
-            assert early <= position, "no room for weights that were given room"
+            previous = max(previous, int(window[low]) + 1)
+            assert previous <= position, "no room for weights that were given room"
             latest[low : low + cells] = position
-            previous = early
             packed.type = packed.type.at(Striped(low * CELL_BYTES))
-            issue.setdefault(early, []).append(loads[packed])
-    ops: list[Op] = []
-    for position, op in enumerate(graph.ops):
-        ops += issue.get(position, [])
-        if not isinstance(op, LoadWeights):
-            ops.append(op)
-    graph.ops = ops
+            early.setdefault(previous, []).append(packed)
+    return early
 
 
 def _keep_weights(graph: Graph, resident: _Residency, npu: NpuConfig) -> bool:

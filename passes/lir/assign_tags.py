@@ -32,35 +32,48 @@ def _tag(run: Run, npu: NpuConfig) -> None:
 
 
 def find_waits(instructions: list[Instruction], npu: NpuConfig) -> list[list[int]]:
-    """For each instruction, the earlier ones it must wait for: at most one of each other unit."""
+    """For each instruction, the indices of earlier ones it must wait for: at most one of each other unit, the latest,
+    since that one ran behind all before it.
+
+    What an instruction has waited for was complete when it started, and so was what that had waited for itself: whoever
+    comes after it on its unit, or waits for it, need not wait for any of these again.
+    """
     access = npu.sram_access_bytes
-    spaces = defaultdict[str, _Touched](_Touched)
-    known: dict[Unit, dict[Unit, int]] = {unit: {} for unit in Unit}  # complete when the unit's next one starts
-    known_at: list[dict[Unit, int]] = []
+    memories = defaultdict[str, _Memory](_Memory)
+    complete: dict[Unit, _Latest] = {unit: {} for unit in Unit}  # of the others, when a unit's next instruction starts
+    complete_at: list[_Latest] = []  # the same, when each instruction started
     waits: list[list[int]] = []
     for index, insn in enumerate(instructions):
-        needed: dict[Unit, int] = {}
+        conflicts: _Latest = {}
         for writes, ranges in ((False, insn.reads(access)), (True, insn.writes(access))):
             for each in ranges:
-                spaces[each.space].take(each, insn.unit, index, writes, needed)
-        mine = known[insn.unit]
-        needed = {unit: other for unit, other in needed.items() if other > mine.get(unit, -1)}
+                memories[each.space].touch(each, insn.unit, index, writes, conflicts)
+        mine = complete[insn.unit]
+        needed = {unit: other for unit, other in conflicts.items() if other > mine.get(unit, -1)}
         for unit, other in needed.items():
-            for third, reached in (*known_at[other].items(), (unit, other)):
-                mine[third] = max(mine.get(third, -1), reached)
-        known_at.append(dict(mine))
+            _advance(mine, {**complete_at[other], unit: other})
+        complete_at.append(dict(mine))
         waits.append(sorted(needed.values()))
     return waits
+
+
+_Latest = dict[Unit, int]  # of some units, the index of one instruction
+
+
+def _advance(mine: _Latest, theirs: _Latest) -> None:
+    """The later one of each unit."""
+    for unit, index in theirs.items():
+        mine[unit] = max(mine.get(unit, -1), index)
 
 
 class _Last(NamedTuple):
     """The latest instruction of each unit that wrote some bytes, and that read them since."""
 
-    writers: dict[Unit, int]
-    readers: dict[Unit, int]
+    writers: _Latest
+    readers: _Latest
 
 
-class _Touched:
+class _Memory:
     """The bytes of a memory in pieces that instructions treated alike: piece i goes from starts[i] to the next start.
 
     What comes after a write need not wait for what came before it: the write did."""
@@ -69,8 +82,8 @@ class _Touched:
         self.starts = [0]
         self.pieces = [_Last({}, {})]
 
-    def take(self, touched: Range, unit: Unit, index: int, writes: bool, needed: dict[Unit, int]) -> None:
-        """Add what an access must wait for, and note it."""
+    def touch(self, touched: Range, unit: Unit, index: int, writes: bool, conflicts: _Latest) -> None:
+        """Note an access by an instruction, and add to `conflicts` those of other units that must come before it."""
         if touched.start >= touched.stop:
             return
         first, end = self._cut(touched.start), self._cut(touched.stop)
@@ -78,7 +91,7 @@ class _Touched:
             for others in (last.writers, last.readers) if writes else (last.writers,):
                 for other, at in others.items():
                     if other is not unit:
-                        needed[other] = max(needed.get(other, -1), at)
+                        conflicts[other] = max(conflicts.get(other, -1), at)
             if not writes:
                 last.readers[unit] = index
         if writes:
@@ -107,18 +120,22 @@ def tag_shares(tags: int) -> dict[Unit, int]:
 
 
 class _Tags:
-    """Hands out completion tags in program order."""
+    """Hands out completion tags in program order.
+
+    A tag is held from the instruction that signals it to the last one that waits for it, and is free then. waits: as
+    `find_waits` has them. Instructions are called by their indices.
+    """
 
     def __init__(self, instructions: list[Instruction], waits: list[list[int]], npu: NpuConfig) -> None:
-        self.instructions, self.waits, self.npu = instructions, waits, npu
-        self.shares = tag_shares(npu.completion_tags)
+        self.instructions, self.waits = instructions, waits
+        self.tags, self.shares = range(npu.completion_tags), tag_shares(npu.completion_tags)
         self.last_waiter: dict[int, int] = {}
         for index, others in enumerate(waits):
             for other in others:
                 self.last_waiter[other] = index
         self.tag_of: dict[int, int] = {}
-        self.busy_until: dict[int, int] = {}  # tag -> last instruction that waits for it
-        self.holder: dict[int, int] = {}  # tag -> instruction that signals it now
+        self.busy_until: dict[int, int] = {}  # of a tag, the last instruction that waits for it
+        self.holder: dict[int, int] = {}  # of a tag, the instruction that signals it
 
     def run(self) -> list[Instruction]:
         result = []
@@ -131,15 +148,21 @@ class _Tags:
         return result
 
     def _take(self, index: int, unit: Unit) -> int:
-        free = next((tag for tag in range(self.npu.completion_tags) if self.busy_until.get(tag, -1) <= index), None)
-        held = [tag for tag in self.holder if self.busy_until.get(tag, -1) > index and self._unit(tag) is unit]
-        tag = free if free is not None and len(held) < self.shares[unit] else max(held, key=lambda t: self.holder[t])
-        # Whoever still waits for the tag now waits for this instruction, which completes later.
-        self.last_waiter[index] = max(self.last_waiter[index], self.busy_until.get(tag, -1))
+        """The tag that an instruction signals: a free one, or where its unit has its share, its latest one."""
+        held = [tag for tag in self.holder if self._busy(tag, index) and self._unit(tag) is unit]
+        if len(held) < self.shares[unit]:
+            tag = next(tag for tag in self.tags if not self._busy(tag, index))  # there is one: shares add up to all
+        else:  # whoever still waits for the tag waits for this instruction from now on, which completes later
+            tag = max(held, key=lambda t: self.holder[t])
+            self.last_waiter[index] = max(self.last_waiter[index], self.busy_until[tag])
         self.tag_of[index] = tag
         self.holder[tag] = index
         self.busy_until[tag] = self.last_waiter[index]
         return tag
+
+    def _busy(self, tag: int, index: int) -> bool:
+        """Some instruction after this one waits for it."""
+        return self.busy_until.get(tag, -1) > index
 
     def _unit(self, tag: int) -> Unit:
         return self.instructions[self.holder[tag]].unit

@@ -34,14 +34,15 @@ def emit_instructions(graph: Graph, options: CompileOptions) -> Program:
 
 
 class _Emission:
-    """The site of every op: places from the types, banks in turn."""
+    """The instructions of every op, in order. It is their Site (passes/ir/op.py): it tells them where their values lie,
+    by the types that place-tensors gave them, and which register bank is next."""
 
     def __init__(self, graph: Graph, npu: NpuConfig) -> None:
         self.graph, self.npu = graph, npu
         self.aliases = Aliases(graph)
         self.producers, self.users = graph.producers(), graph.users()
-        self.operators: list[Operator] = []
-        self.index: dict[Op, int] = {}
+        self.operators: list[Operator] = []  # of profiles
+        self.index: dict[Op, int] = {}  # in these
         self.command = {op: index for index, op in enumerate(graph.ops)}
         self._weight_bank = self._table_bank = 0
         self.queue = _LoadQueue(npu)
@@ -53,7 +54,7 @@ class _Emission:
     def _run(self, ops: tuple[Op, ...]) -> Run:
         steps: list[Step] = []
         for op in ops:
-            if is_load_ahead(op):
+            if is_load_ahead(op):  # of weights: it may be issued before its turn, or behind it
                 [load] = op.instructions(self)
                 self.queue.add(op.result, Step(load, self.operator(self._reader(op)), self.command[op]))
             else:
@@ -62,6 +63,7 @@ class _Emission:
         return Run(steps, [0])
 
     def _emit(self, op: Op, steps: list[Step]) -> None:
+        """The instructions of an op, behind the loads of its weights, with loads for later ones in between."""
         owner = self.operator(self._owner(op))
         for packed in op.operands():
             if isinstance(packed.type.place, Striped):
@@ -137,21 +139,26 @@ class _Emission:
 
 
 class _LoadQueue:
-    """Weight loads that wait for their turn, on an estimate of when the DMA engine will get to them."""
+    """Weight loads that gir allows from here on. Each is issued when the DMA engine's queue has room for it, by an
+    estimate of when the engine gets to those before it: the clock itself needs the whole program.
+
+    now, dma_free, starts: in cycles of that estimate, in which the tensor unit's main context never waits.
+    """
 
     def __init__(self, npu: NpuConfig) -> None:
         self.npu = npu
-        self.waiting: deque[tuple[Value, Step]] = deque()
-        self.issued: dict[Value, int] = {}
-        self.ahead: deque[Value] = deque()
-        self.starts: deque[float] = deque()  # estimated, of issued loads
+        self.waiting: deque[tuple[Value, Step]] = deque()  # not issued yet, in the order of their readers
+        self.issued: set[Value] = set()
+        self.ahead: deque[Value] = deque()  # issued, and not read yet
+        self.starts: deque[float] = deque()  # of issued loads that are in the engine's queue
         self.now = self.dma_free = 0.0
 
     def add(self, value: Value, step: Step) -> None:
+        """The load that makes a value may be issued from now on."""
         self.waiting.append((value, step))
 
     def advance(self, instruction: Instruction) -> None:
-        """Time passes while the tensor unit works."""
+        """Time passes while the tensor unit works, and the DMA engine is taken while it transfers."""
         if instruction.unit is Unit.MAIN:
             self.now += cost(instruction, self.npu).cycles
         elif instruction.unit in (Unit.DMA_IN, Unit.DMA_OUT):
@@ -169,7 +176,7 @@ class _LoadQueue:
         return steps
 
     def until(self, value: Value) -> list[Step]:
-        """Loads up to the one that makes a value: it is needed now."""
+        """Loads up to the one that makes a value, which is read now; what was loaded before it is taken to be read."""
         steps = []
         while value not in self.issued:
             steps.append(self._issue())
@@ -180,11 +187,12 @@ class _LoadQueue:
         return steps
 
     def _issue(self) -> Step:
+        """The next load, whether there is room or not."""
         value, step = self.waiting.popleft()
         start = max(self.dma_free, self.now)
         self.starts.append(start)
         self.dma_free = start + cost(step.instruction, self.npu).transfer
-        self.issued[value] = 1
+        self.issued.add(value)
         self.ahead.append(value)
         return step
 
