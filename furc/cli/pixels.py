@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from typing import Any, get_args
@@ -50,7 +51,7 @@ def _options() -> Iterator[Callable[[Callable[..., Any]], Callable[..., Any]]]:
                        help="Of a letterboxed image: YOLOX wants top-left.")  # fmt: skip
     yield click.option("--fill", type=click.IntRange(0, 255), default=114, help="Around a letterboxed image.")
     yield click.option("--scale", type=float, default=1 / 255, help="Pixels, 0 to 255, are multiplied by this.",
-                       show_default="1/255")  # fmt: skip
+                       show_default="1/255", callback=_finite)  # fmt: skip
     yield click.option("--mean", default="0", metavar="M[,M,M]", callback=_numbers,
                        help="Then subtracted; one number, or one a channel.")  # fmt: skip
     yield click.option("--std", default="1", metavar="S[,S,S]", callback=_numbers,
@@ -60,11 +61,19 @@ def _options() -> Iterator[Callable[[Callable[..., Any]], Callable[..., Any]]]:
     )
 
 
+def _finite(context: click.Context, option: click.Parameter, number: float) -> float:
+    if not math.isfinite(number):
+        raise click.BadParameter(f"{number} makes no pixel a number")
+    return number
+
+
 def _numbers(context: click.Context, option: click.Parameter, text: str) -> tuple[float, ...]:
     try:
         numbers = tuple(float(word) for word in text.split(","))
     except ValueError:
         raise click.BadParameter(f"'{text}' is not one number or three") from None
+    for number in numbers:
+        _finite(context, option, number)
     if option.name == "std" and not all(numbers):
         raise click.BadParameter("a standard deviation of 0")
     return numbers

@@ -17,7 +17,7 @@ from furc.data.pixels import Pixels
 from isa.errors import Loc, RunError, SourceError, counted
 from passes.ir.op import Value
 
-ARRAYS = (".npy", ".npz")
+ARRAY_SUFFIXES = (".npy", ".npz")
 MIDDLE = 128  # int8 inputs hold pixels less this
 
 
@@ -76,7 +76,7 @@ def _from_file(
 ) -> Array:
     if tensor is None:
         return np.empty(0)  # Session names the unknown input
-    if path.suffix in ARRAYS:
+    if path.suffix in ARRAY_SUFFIXES:
         needed = math.prod(tensor.shape) * np.dtype(tensor.dtype).itemsize
         array = read_array(path, name, needed=needed, scalar=not tensor.shape)
         _check(array, tensor, path)

@@ -75,6 +75,8 @@ def command(
         raise click.UsageError("Missing argument 'MODEL', or --float MODEL")
     if models:  # shapes are for float models too
         for_models(replace(request, input_shapes={}) if floats else request, *models)
+    if pixels is not None and data.suffix == ".npz":
+        raise click.UsageError("--data is no image: options of images change nothing")
     read = [path for path in (*models, *floats, labels, classes, data) if path is not None]
     outputs = Outputs(tuple(read), force)
     outputs.check(json_file, EVALUATION)

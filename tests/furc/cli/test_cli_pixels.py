@@ -56,6 +56,21 @@ def test_a_uint8_input_takes_pixels_as_they_are(furc: Furc, models: Path, fed: l
     )
 
 
+@pytest.mark.parametrize("option", [("--scale", "inf"), ("--mean", "nan"), ("--std", "1,inf,1")])
+def test_numbers_that_are_none_are_refused(furc: Furc, models: Path, option: tuple[str, str]) -> None:
+    picture().save("p.png")
+    said = furc("run", models / "model.enf", "--input", "images=p.png", *option, exits=2).stderr
+    assert f"Invalid value for '{option[0]}'" in said and "makes no pixel a number" in said
+
+
+def test_options_of_images_without_an_image_are_refused(furc: Furc, models: Path) -> None:
+    np.save("x.npy", np.zeros((1, 1, 8, 8), np.float32))
+    np.savez("x.npz", images=np.zeros((2, 1, 8, 8), np.float32))
+    for words in (("run",), ("run", "--input", "images=x.npy"), ("eval", "--task", "none", "--data", "x.npz")):
+        said = furc(*words, models / "model.enf", "--resize", "crop", exits=2).stderr
+        assert "options of images change nothing" in said
+
+
 def test_a_directory_is_a_batch(furc: Furc, models: Path, fed: list[dict[str, Any]]) -> None:
     furc("compile", models / "int8.onnx", "-b", 2, "-o", "two.enf")
     Path("photos").mkdir()
