@@ -114,6 +114,9 @@ TRACE = Kind("a trace of furc's", begins(rb'\{"displayTimeUnit":"ns","traceEvent
 TABLES = Kind("tables of furc's", begins(rb"[^\n]* on [^\n]*, modelled\n"))
 
 
+ELSEWHERE = "give another place"
+
+
 @dataclass(slots=True)
 class Outputs:
     """What is to be written; nothing reaches the disk before `write`.
@@ -146,6 +149,8 @@ class Outputs:
         if not path.parent.is_dir():
             hint = f"mkdir -p {quote(str(path.parent))}"
             raise OutputError("OutputUnwritable", "its directory does not exist", at=at, hint=hint)
+        if not _takes_files(path):
+            raise OutputError("OutputUnwritable", "its directory is read-only for you", at=at, hint=ELSEWHERE)
         if not self.force and _is_anothers(path, kind):
             what = f"there is a file that is not {kind.name}: furc has not written it"
             raise OutputError("WouldOverwrite", what, at=at, hint="give another name, or --force")
@@ -160,7 +165,7 @@ class Outputs:
                 beside.replace(path)
         except (OSError, ValueError) as error:
             what = (error.strerror if isinstance(error, OSError) else None) or str(error)
-            raise OutputError("OutputUnwritable", what, at=Loc(str(path))) from error
+            raise OutputError("OutputUnwritable", what, at=Loc(str(path)), hint=ELSEWHERE) from error
         finally:
             for beside, _ in waiting:
                 beside.unlink(missing_ok=True)
@@ -174,6 +179,12 @@ def _is_anothers(path: Path, kind: Kind) -> bool:
         return not kind.recognizes(path)
     except (OSError, ValueError, RecursionError, FurcError, zipfile.BadZipFile):
         return True
+
+
+def _takes_files(path: Path) -> bool:
+    """The folder of what is replaced; a pipe or a device is written to, wherever it lies."""
+    target = Path(os.path.realpath(path))
+    return (target.exists() and not target.is_file()) or os.access(target.parent, os.W_OK | os.X_OK)
 
 
 def _prepared(path: Path, content: bytes) -> list[tuple[Path, Path]]:

@@ -96,4 +96,4 @@ def _locked(folder: Path) -> int:
 
 
 def _unwritable(path: Path, error: OSError) -> OutputError:
-    return OutputError("OutputUnwritable", error.strerror or str(error), at=Loc(str(path)))
+    return OutputError("OutputUnwritable", error.strerror or str(error), at=Loc(str(path)), hint="give another folder")

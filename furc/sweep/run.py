@@ -69,7 +69,7 @@ def _journal(folder: Path, force: bool) -> Journal:
         raise OutputError("OutputUnwritable", what, at=Loc(str(folder)), hint=hint) from None
     except (OSError, ValueError) as error:
         what = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise OutputError("OutputUnwritable", what, at=Loc(str(folder))) from error
+        raise OutputError("OutputUnwritable", what, at=Loc(str(folder)), hint="give another folder") from error
     return Journal(folder / JOURNAL_FILE, force=force)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -101,3 +102,17 @@ def test_names_as_long_as_the_file_system_allows_are_written(furc: Furc, models:
     furc("compile", models / "int8.onnx", "-o", name)
     enf_file.save(enf_file.load(name), name)
     assert Path(name).read_bytes() == (models / "model.enf").read_bytes()
+
+
+def test_a_folder_that_is_read_only_is_told_before_the_work(
+    furc: Furc, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Permissions are none for root, as whom tests may run."""
+    Path("mine").mkdir()
+    access, forbidden = os.access, (Path.cwd() / "mine", Path(os.devnull).parent)
+    monkeypatch.setattr(os, "access", lambda path, how: Path(path) not in forbidden and access(path, how))
+    said = furc("quantize", models / "float.onnx", "--random", 2, "-o", "mine/q.onnx", exits=1).stderr
+    assert said == (
+        "error[OutputUnwritable]: mine/q.onnx: its directory is read-only for you\n  hint: give another place\n"
+    )
+    furc("compile", models / "int8.onnx", "-o", os.devnull)  # nothing is put beside a device
