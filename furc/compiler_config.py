@@ -139,9 +139,9 @@ def _shown(value: object) -> object:
     return str(value).lower() if isinstance(value, bool) else list(value) if isinstance(value, tuple) else value
 
 
-def read_config(path: Path) -> dict[str, object]:
-    """The mapping in a YAML file. Raises ConfigError where it is no mapping."""
-    at, hint = Loc(str(path)), "write lines like use_program_loading: true"
+def read_config(path: Path, line: str = "use_program_loading: true") -> dict[str, object]:
+    """The mapping in a YAML file. line: of such a file, for hints. Raises ConfigError where it is no mapping."""
+    at, hint = Loc(str(path)), f"write lines like {line}"
     try:
         with path.open("rb") as file:
             loaded = read_yaml(file.read(CONFIG_BYTES + 1).decode())
@@ -151,7 +151,7 @@ def read_config(path: Path) -> dict[str, object]:
     if loaded is None:
         return {}
     if not isinstance(loaded, dict) or not all(isinstance(key, str) for key in loaded):
-        raise ConfigError("ConfigUnreadable", "expected a mapping", at=at, hint="use_program_loading: true")
+        raise ConfigError("ConfigUnreadable", "expected a mapping", at=at, hint=hint)
     return loaded
 
 

@@ -150,19 +150,20 @@ def compare_methods_on(
     A part of the data is held out: methods are judged on samples that they have not seen.
     """
     shapes = dict(input_shapes or {})
-    model = read_float_model(path)
-    samples = read_samples(model, data, shapes)
-    held = max(1, min(HELD_OUT, len(samples) // 4))
-    seen, unseen = samples[held:] or samples, samples[:held]
-    rows = compare_methods(
-        model,
-        seen,
-        unseen,
-        methods=methods,
-        options=QuantizeOptions(input_shapes=shapes),
-        progress=progress,
-        run=npu_runner_for,
-    )
+    with in_file(path):
+        model = read_float_model(path)
+        samples = read_samples(model, data, shapes)
+        held = max(1, min(HELD_OUT, len(samples) // 4))
+        seen, unseen = samples[held:] or samples, samples[:held]
+        rows = compare_methods(
+            model,
+            seen,
+            unseen,
+            methods=methods,
+            options=QuantizeOptions(input_shapes=shapes),
+            progress=progress,
+            run=npu_runner_for,
+        )
     return Comparison(rows, seen, unseen)
 
 

@@ -38,7 +38,7 @@ def _chosen(advice: Advice, number: int | None) -> Proposal:
     at = Loc(advice.source)
     changing = [i for i, proposal in enumerate(advice.proposals, 1) if proposal.change.changes_model]
     numbers = ", ".join(map(str, changing))
-    hint = f"--proposal: {numbers} change it"
+    hint = f"--proposal N, of those that change the model: {numbers}"
     if not changing:
         hows = (f"{number} is {proposal.change.how}" for number, proposal in enumerate(advice.proposals[:SHOWN], 1))
         hint = (

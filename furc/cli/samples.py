@@ -38,6 +38,8 @@ def _declared(function: Callable[..., Any], *, needed: bool) -> Callable[..., An
             raise click.UsageError("give one of --calibration-data and --random")
         if random is not None and pixels is not None:
             raise click.UsageError("--random is noise from 0 to 1: options of images change nothing about it")
+        if pixels is not None and calibration_data is not None and calibration_data.suffix == ".npz":
+            raise click.UsageError("--calibration-data is no image: options of images change nothing about it")
         if not given:
             return function(data=None, **others)
         data = SampleSource(path=calibration_data, random=random, limit=samples, pixels=pixels or USUAL)

@@ -103,6 +103,11 @@ def _check(array: Array, tensor: Tensor, path: Path) -> None:
         else:
             hint = "bring the data to this shape: rows and columns are the model's"
         raise RunError("InputShape", f"{what}, {wanted}", at=at, hint=hint)
+    if array.dtype.newbyteorder("=") != tensor.dtype:
+        hint = f"convert it with .astype('{tensor.dtype}')"
+        if tensor.dtype == "float32" and array.dtype.name in ("uint8", "int8"):
+            hint = "convert it as the model was trained, pixels for instance by (a / 255).astype('float32')"
+        raise RunError("InputType", f"{what}, {wanted}", at=at, hint=hint)
 
 
 def _images(path: Path, tensor: Tensor, pixels: Pixels | None, note: str, told: Callable[[str], None]) -> Array:

@@ -12,7 +12,7 @@ import onnx
 
 from furc.data.arrays import Array, array_names, read_array, samples_in
 from furc.data.feeds import Taken, taken
-from furc.data.images import Preprocess, find_images, preprocess_image, read_image
+from furc.data.images import SUFFIXES, Preprocess, find_images, preprocess_image, read_image
 from furc.data.pixels import LIKELY, USUAL, Pixels, preprocess_for
 from furc.onnx.files import Source, load
 from furc.onnx.graph import input_infos
@@ -55,6 +55,11 @@ def read_samples(model: onnx.ModelProto, source: SampleSource, input_shapes: Sha
         raise SourceError(
             "NoImages", "there is no such directory or file", at=Loc(str(source.path)),
             hint="give a directory of images or an .npz of arrays [samples, ...] by input name",
+        )  # fmt: skip
+    if source.path.is_file() and source.path.suffix.lower() not in (*SUFFIXES, ".npz"):
+        raise SourceError(
+            "BadData", "neither an image nor an .npz, by its name", at=Loc(str(source.path)),
+            hint="give a directory of images, or write arrays [samples, ...] by input name with numpy.savez",
         )  # fmt: skip
     names = [info.name for info in input_infos(model)]
     if source.path.suffix == ".npz" and len(names) > 1:

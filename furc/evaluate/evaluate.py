@@ -112,10 +112,11 @@ def read_truth(options: Options) -> Truth:
     """The images and what is known of them, as the task needs it. Raises FurcError."""
     classes = read_classes(options.classes) if options.classes is not None else ()
     if options.task is Task.CLASSIFICATION:
-        if options.labels is not None and (options.labels.is_dir() or options.labels.suffix == ".json"):
+        labels = options.labels
+        if labels is not None and (labels.is_dir() or (labels.suffix == ".json" and labels.is_file())):
             raise ConfigError("NoHead", "labels of objects, and which head the model ends in is not said",
-                              at=Loc(str(options.labels)), hint=f"--decode {'|'.join(HEADS)}")  # fmt: skip
-        return read_labels(options.data, options.labels, classes, offset=options.offset, partial=options.partial)
+                              at=Loc(str(labels)), hint=f"--decode {'|'.join(HEADS)}")  # fmt: skip
+        return read_labels(options.data, labels, classes, offset=options.offset, partial=options.partial)
     if options.task is Task.DETECTION:
         if options.labels is None:
             raise ConfigError("NoLabel", "there are no boxes to compare with",

@@ -82,8 +82,8 @@ def images_below(folder: Path) -> list[Path]:
     return find_images(folder)
 
 
-def read_text(path: Path) -> str:
-    """A file of labels. Raises SourceError LabelsNotFound, BadLabels."""
+def read_text(path: Path, wanted: str = "the file that says what the images show") -> str:
+    """A file of labels. wanted: what it is, for the hint. Raises SourceError LabelsNotFound, BadLabels."""
     try:
         size = path.stat().st_size
         if size > LARGEST_FILE:
@@ -91,14 +91,15 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise SourceError("LabelsNotFound", error.strerror or str(error), at=Loc(str(path)),
-                          hint="give the file that says what the images show") from error  # fmt: skip
+                          hint=f"give {wanted}") from error  # fmt: skip
     except UnicodeDecodeError as error:
         raise bad(path, "this is no UTF-8 text", "give a text file of labels") from error
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
     """Names of classes, one a line, the first is class 0. Raises SourceError LabelsNotFound, BadLabels."""
-    names = tuple(line.strip() for line in read_text(path).splitlines() if line.strip())
+    lines = read_text(path, "a file with the name of a class on each line").splitlines()
+    names = tuple(line.strip() for line in lines if line.strip())
     if not names:
         raise bad(path, "there are no classes in it", "one name a line, the first is class 0")
     return names

@@ -22,7 +22,7 @@ from furc.quantizer.held import keep
 from furc.quantizer.method import CalibrationMethod
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.options import QuantizeOptions
-from furc.quantizer.qdq import write_qdq
+from furc.quantizer.qdq import check_not_quantized, write_qdq
 from furc.quantizer.quantize import quantize_model
 from furc.quantizer.scheme import choose_grids
 from furc.quantizer.sqnr import Noise, mean_ratio
@@ -124,6 +124,7 @@ def compare_methods(
     """
     base = options or QuantizeOptions()
     graph = optimize_graph(model, base.input_shapes, base.opset)
+    check_not_quantized(graph)
     exact_run = RunModel(graph.model())
     if base.equalize:  # once for all methods; layers are then compared with the float layers as they became
         surveyed(graph, keep(feeds(taken_by(graph), calibration)).samples, base.task, progress or silent, even=True)

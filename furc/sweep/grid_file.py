@@ -31,7 +31,7 @@ class Written(NamedTuple):
 
 def read_grid(path: Path) -> Written:
     """Raises ConfigError ConfigUnreadable, UnknownGridKey, BadGridValue."""
-    values = read_config(path)
+    values = read_config(path, "batch: [1, 4]; docs/commands.md has an example")
     for key in values:
         if key not in KEYS:
             near = difflib.get_close_matches(key, KEYS, 1)

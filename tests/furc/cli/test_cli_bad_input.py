@@ -11,6 +11,7 @@ import onnx
 import pytest
 from click.testing import Result
 from onnx import TensorProto, helper
+from PIL import Image
 
 from furc.cli.commands import compile as compile_command
 
@@ -219,3 +220,33 @@ class TestExitCodes:
 
 def _broken(*_: object) -> None:
     raise ZeroDivisionError("one over zero")
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "hint"),
+    [
+        ("quantize {float.onnx} -o q.onnx --calibration-data x.npy", "BadData]: x.npy", "numpy.savez"),
+        ("run {model.enf} --input images=x.npy", "InputType]: x.npy", "(a / 255).astype('float32')"),
+        ("run {model.enf} --input images=y.npy", "InputType]: y.npy", ".astype('float32')"),
+        ("eval {model.enf} --data . --labels missing.json", "LabelsNotFound]: missing.json", "what the images show"),
+        ("eval {model.enf} --data . --classes missing.txt", "LabelsNotFound]: missing.txt", "the name of a class"),
+        ("sweep {int8.onnx} -o s --grid missing.yaml", "ConfigUnreadable]: missing.yaml", "batch: [1, 4]"),
+        ("calibrate-report {int8.onnx} --random 4", "AlreadyQuantized]: {int8.onnx}: node", "the float model"),
+    ],
+)
+def test_a_message_says_where_and_what_to_do(furc: Furc, models: Path, words: str, error: str, hint: str) -> None:
+    np.save("x.npy", np.zeros((1, 1, 8, 8), np.uint8))
+    np.save("y.npy", np.zeros((1, 1, 8, 8), np.float64))
+    Image.new("L", (8, 8)).save("a.png")
+
+    def filled(text: str) -> str:
+        return re.sub(r"\{(.*?)\}", lambda found: str(models / found[1]), text)
+
+    said = furc(*filled(words).split(), exits=1).stderr
+    assert said.startswith(f"error[{filled(error)}") and hint in said.partition("  hint: ")[2], said
+
+
+def test_options_of_images_for_calibration_on_arrays(furc: Furc, models: Path) -> None:
+    np.savez("x.npz", images=np.zeros((2, 1, 8, 8), np.float32))
+    words = ("quantize", models / "float.onnx", "-o", "q.onnx", "--calibration-data", "x.npz", "--resize", "crop")
+    assert "options of images change nothing" in furc(*words, exits=2).stderr

@@ -110,6 +110,7 @@ def test_outputs_alone(furc: Furc, models: Path) -> None:
 @pytest.mark.parametrize("labels", ["lab", "coco.json"])
 def test_objects_need_a_head(furc: Furc, models: Path, images: Path, labels: str) -> None:
     Path("lab").mkdir()
+    Path("coco.json").write_text("{}")
     result = furc("eval", models / "model.enf", "--data", images, "--labels", labels, exits=1)
     assert f"error[NoHead]: {labels}: labels of objects" in result.stderr and "hint: --decode yolo" in result.stderr
 
