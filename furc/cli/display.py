@@ -59,6 +59,7 @@ def write_text(outputs: Outputs, path: Path | None, kind: Kind, text: Callable[[
     outputs.check(path, kind)
     outputs.add(path, text(), kind)
     outputs.write()
+    saved(path)
 
 
 def saved(path: Path, more: str = "") -> None:

@@ -20,7 +20,7 @@ from furc.data.noted import preprocess_by
 from furc.data.pixels import Pixels, as_stored
 from furc.frontend.onnx.model import has_ranges
 from furc.machine import machine_of
-from furc.onnx.files import load
+from furc.onnx.files import in_file, load
 from furc.onnx.graph import fixed_batch, input_infos, noted_pixels
 from furc.onnx.run import runner_for
 from furc.profiling.profile import is_enf
@@ -108,7 +108,8 @@ def npu_model(path: Path, request: Request) -> Model:
 
 def float_model(path: Path, request: Request) -> Model:
     """Any model, on ONNX Runtime as it is. Raises FurcError."""
-    return onnx_model(load(path), path.name, request.input_shapes)
+    with in_file(path):
+        return onnx_model(load(path), path.name, request.input_shapes)
 
 
 def session_model(session: Session, name: str) -> Model:

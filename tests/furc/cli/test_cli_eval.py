@@ -107,6 +107,15 @@ def test_outputs_alone(furc: Furc, models: Path) -> None:
     assert "error[BadData]: x.npz: array 'images' is float32[2, 3]" in furc(*words, "x.npz", exits=1).stderr
 
 
+def test_a_float_model_that_does_not_run_is_named(furc: Furc, models: Path, images: Path) -> None:
+    model = onnx.load(models / "float.onnx")
+    model.graph.node[0].domain = "elsewhere"
+    model.opset_import.append(helper.make_opsetid("elsewhere", 1))
+    onnx.save(model, "other.onnx")
+    said = furc("eval", "--float", models / "float.onnx", "--float", "other.onnx", "--data", images, exits=1).stderr
+    assert "error[CannotRun]: other.onnx: ONNX Runtime refuses the model" in said
+
+
 @pytest.mark.parametrize("labels", ["lab", "coco.json"])
 def test_objects_need_a_head(furc: Furc, models: Path, images: Path, labels: str) -> None:
     Path("lab").mkdir()

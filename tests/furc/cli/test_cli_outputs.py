@@ -104,6 +104,11 @@ def test_names_as_long_as_the_file_system_allows_are_written(furc: Furc, models:
     assert Path(name).read_bytes() == (models / "model.enf").read_bytes()
 
 
+@pytest.mark.parametrize("words", ["profile {} -o out", "diff {0} {0} -o out", "disasm {} -o out"])
+def test_what_is_written_is_said(furc: Furc, models: Path, words: str) -> None:
+    assert furc(*words.format(models / "model.enf").split()).stderr == "The output has been saved to out\n"
+
+
 def test_a_folder_that_is_read_only_is_told_before_the_work(
     furc: Furc, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
