@@ -122,6 +122,16 @@ def _check(outputs: Outputs, output: Path | None, wanted: Inspection) -> None:
         path = output or Path(f"output.{wanted.level}")
         outputs.check(path, IR_TEXT)
         outputs.check(side_file(path), CONSTANTS)
+    if output is not None and wanted.stop_after is None:
+        _check_name(output, wanted.level)
+
+
+def _check_name(output: Path, level: str) -> None:
+    """The name says to the next command what is in it."""
+    named = output.suffix.removeprefix(".")
+    if named in LEVELS and named != level:
+        what = f"{output} is named as {named}, and {level} is what is written"
+        raise click.UsageError(f"{what}: give {output.with_suffix(f'.{level}')}, or --target-ir {named}")
 
 
 def _write_text(outputs: Outputs, output: Path | None, content: IR, reporter: StepReporter) -> None:

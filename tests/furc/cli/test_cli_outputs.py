@@ -104,6 +104,18 @@ def test_names_as_long_as_the_file_system_allows_are_written(furc: Furc, models:
     assert Path(name).read_bytes() == (models / "model.enf").read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("level", "name", "instead"),
+    [("ldfg", "a.enf", "a.ldfg"), ("enf", "a.lir", "a.enf"), ("gir", "./a.dfg", "a.gir")],
+)
+def test_a_name_that_says_another_level_is_refused(
+    furc: Furc, models: Path, level: str, name: str, instead: str
+) -> None:
+    """The next command would take it for what it is not."""
+    said = furc("compile", models / "int8.onnx", "--target-ir", level, "-o", name, exits=2).stderr
+    assert f"give {instead}, or --target-ir {name[-3:]}" in said
+
+
 @pytest.mark.parametrize("words", ["profile {} -o out", "diff {0} {0} -o out", "disasm {} -o out"])
 def test_what_is_written_is_said(furc: Furc, models: Path, words: str) -> None:
     assert furc(*words.format(models / "model.enf").split()).stderr == "The output has been saved to out\n"
