@@ -18,6 +18,7 @@ from isa.errors import EncodeError, Loc, SourceError, counted
 from isa.instructions import Instruction
 from isa.program import fetch
 
+ASSEMBLY = "give instructions as text, as `furc disasm` writes them"
 PROGRAM = "give an ENF or a program that `furc asm` wrote"
 
 
@@ -58,9 +59,9 @@ def _text(path: Path) -> str:
     try:
         return read_at_most(path, TEXT_BYTES).decode()
     except UnicodeDecodeError as error:
-        raise SourceError("NotText", f"byte {error.start} is not UTF-8", at=Loc(str(path))) from error
+        raise SourceError("NotText", f"byte {error.start} is not UTF-8", at=Loc(str(path)), hint=ASSEMBLY) from error
     except OSError as error:
-        raise SourceError("SourceUnreadable", error.strerror or str(error), at=Loc(str(path))) from error
+        raise SourceError("SourceUnreadable", error.strerror or str(error), at=Loc(str(path)), hint=ASSEMBLY) from error
 
 
 def _annotated(binary: Enf, programs: list[list[Instruction]]) -> Iterator[str]:

@@ -147,6 +147,7 @@ def read_config(path: Path, line: str = "use_program_loading: true") -> dict[str
             loaded = read_yaml(file.read(CONFIG_BYTES + 1).decode())
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        reason = "not text" if isinstance(error, UnicodeDecodeError) else reason
         raise ConfigError("ConfigUnreadable", reason.splitlines()[0], at=at, hint=hint) from error
     if loaded is None:
         return {}

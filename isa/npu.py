@@ -111,7 +111,7 @@ class NpuConfig:
 @cache
 def target(name: str) -> NpuConfig:
     """A target by its name. Raises ConfigError UnknownTarget."""
-    return _build(_target_values(name))
+    return _build(_target_values(name), name)
 
 
 def load_config(path: Path) -> NpuConfig:
@@ -134,7 +134,7 @@ def config_text(path: Path) -> str:
 
 def parse_config(text: str, where: str) -> NpuConfig:
     """As `load_config`, of a text. where: what messages call it."""
-    return _varied(_build(_resolve(text, where)), where)
+    return _varied(_build(_resolve(text, where), where), where)
 
 
 def with_constants(base: NpuConfig, constants: Mapping[str, object], where: str = "") -> NpuConfig:
@@ -239,10 +239,11 @@ def _varied(npu: NpuConfig, where: str) -> NpuConfig:
     return npu
 
 
-def _build(values: _Values) -> NpuConfig:
+def _build(values: _Values, where: str) -> NpuConfig:
     missing = [f.name for f in fields(NpuConfig) if f.name not in values]
     if missing:
         raise ConfigError(
-            "MissingNpuConstant", f"no value for {', '.join(missing)}", hint='start the file with base = "warboy"'
-        )
+            "MissingNpuConstant", f"no value for {', '.join(missing)}", at=Loc(where),
+            hint='start the file with base = "warboy"',
+        )  # fmt: skip
     return NpuConfig(**{key: value for key, (value, _) in values.items()})  # type: ignore[arg-type]

@@ -29,6 +29,9 @@ class Written(NamedTuple):
     grid: Grid = Grid()
 
 
+EXPECTED = {int: "a whole number", str: "a text", bool: "true or false"}
+
+
 def read_grid(path: Path) -> Written:
     """Raises ConfigError ConfigUnreadable, UnknownGridKey, BadGridValue."""
     values = read_config(path, "batch: [1, 4]; docs/commands.md has an example")
@@ -60,7 +63,7 @@ class _File:
         """One, or a list of them."""
         found = _listed(self.values.get(key, []))
         if not all(isinstance(value, kind) and (kind is bool or not isinstance(value, bool)) for value in found):
-            raise self._refused(key, f"a {kind.__name__} or a list of them")
+            raise self._refused(key, f"{EXPECTED[kind]} or a list of them")
         return tuple(found)
 
     def mapping(self, key: str) -> dict[str, Any]:

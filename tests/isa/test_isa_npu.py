@@ -89,7 +89,7 @@ def test_constants_change_one_by_one() -> None:
             "error[BadNpuConstant]: {at}: sram_access_bytes: expected 8 to 1024, a multiple of 8, got 3\n  hint: ",
         ),
         ('base = "warboi"', "error[UnknownTarget]: no target 'warboi'\n  hint: use one of warboy, warboy-2pe"),
-        ("mac_width = 64", "error[MissingNpuConstant]: no value for name, num_pes, "),
+        ("mac_width = 64", "error[MissingNpuConstant]: {at}: no value for name, num_pes, "),
         ("mac_width = ", "error[NpuConfigUnreadable]: {at}: not TOML: "),
     ],
 )

@@ -77,14 +77,16 @@ def command(
         for_models(replace(request, input_shapes={}) if floats else request, *models)
     if pixels is not None and data.suffix == ".npz":
         raise click.UsageError("--data is no image: options of images change nothing")
+    kind = Task(task) if task else Task.DETECTION if decode else Task.CLASSIFICATION
+    if nms_iou is not None and kind is not Task.DETECTION:
+        raise click.UsageError("--nms-iou is about boxes: give --decode")
     read = [path for path in (*models, *floats, labels, classes, data) if path is not None]
     outputs = Outputs(tuple(read), force)
     outputs.check(json_file, EVALUATION)
     outputs.check(html_file, HTML)
     options = Options(
-        data=data, labels=labels, task=Task(task) if task else Task.DETECTION if decode else Task.CLASSIFICATION,
-        decode=decode or "", classes=classes, offset=label_offset, pixels=pixels, iou=nms_iou, score=score_threshold,
-        partial=partial, limit=limit,
+        data=data, labels=labels, task=kind, decode=decode or "", classes=classes, offset=label_offset, pixels=pixels,
+        iou=nms_iou, score=score_threshold, partial=partial, limit=limit,
     )  # fmt: skip
     with Bar() as bar:
         found = evaluate_files(

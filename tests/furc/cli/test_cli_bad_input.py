@@ -231,6 +231,9 @@ def _broken(*_: object) -> None:
         ("eval {model.enf} --data . --labels missing.json", "LabelsNotFound]: missing.json", "what the images show"),
         ("eval {model.enf} --data . --classes missing.txt", "LabelsNotFound]: missing.txt", "the name of a class"),
         ("sweep {int8.onnx} -o s --grid missing.yaml", "ConfigUnreadable]: missing.yaml", "batch: [1, 4]"),
+        ("sweep {int8.onnx} -o s --grid x.npy", "ConfigUnreadable]: x.npy: not text", "batch: [1, 4]"),
+        ("asm x.npy --check", "NotText]: x.npy: byte 0", "instructions as text"),
+        ("asm missing.s --check", "SourceUnreadable]: missing.s", "instructions as text"),
         ("calibrate-report {int8.onnx} --random 4", "AlreadyQuantized]: {int8.onnx}: node", "the float model"),
     ],
 )

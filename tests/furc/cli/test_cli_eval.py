@@ -107,6 +107,11 @@ def test_outputs_alone(furc: Furc, models: Path) -> None:
     assert "error[BadData]: x.npz: array 'images' is float32[2, 3]" in furc(*words, "x.npz", exits=1).stderr
 
 
+def test_overlap_is_of_boxes(furc: Furc, models: Path, images: Path) -> None:
+    said = furc("eval", models / "model.enf", "--data", images, "--nms-iou", 0.5, exits=2).stderr
+    assert "--nms-iou is about boxes: give --decode" in said
+
+
 def test_a_float_model_that_does_not_run_is_named(furc: Furc, models: Path, images: Path) -> None:
     model = onnx.load(models / "float.onnx")
     model.graph.node[0].domain = "elsewhere"
