@@ -38,7 +38,7 @@ def test_nothing_is_the_defaults() -> None:
         ("batches: [1]", "UnknownGridKey", "did you mean 'batch'?"),
         ("qqq: 1", "UnknownGridKey", "known keys: models"),
         ("batch: [true]", "BadGridValue", "batch: expected a whole number or a list of them, got [True]"),
-        ("models: 3", "BadGridValue", "models: expected a str"),
+        ("models: 3", "BadGridValue", "models: expected a text"),
         ("vary: [1]", "BadGridValue", "vary: expected a mapping"),
         ("input_shape: {x: [0]}", "BadGridValue", "numbers from 1 on for 'x'"),
         ("- 1", "ConfigUnreadable", "expected a mapping"),
