@@ -36,6 +36,7 @@ def weighted_ranges(
         if progress is not None:
             progress("choose ranges", done, len(names))
         found[name] = _weighted(graph, name, tensors)
+    found |= _joined_gates(graph, tensors)
     return _with_moved(graph, found) if every else found
 
 
@@ -56,7 +57,20 @@ def single_ranges(
         histogram.add(values, bins=_is_free(graph, name))
         histogram.low, histogram.high = float(tensors[name].seen.low.min()), float(tensors[name].seen.high.max())
         found[name] = find_range(histogram, method, percentage)
+    found |= _joined_gates(graph, tensors)
     return _with_moved(graph, found) if every else found
+
+
+def _joined_gates(graph: Graph, tensors: Mapping[str, Channels]) -> Ranges:
+    """Of Concats that nobody looked at and that join results on grids of their operators: where a chain that ends in
+    a Sigmoid was split. They are on that grid."""
+    found = Ranges()
+    for node in graph.nodes:
+        if node.op == "Concat" and node.output not in tensors:
+            makers = {maker.op for name in node.inputs if (maker := graph.producer(name)) is not None}
+            if makers and makers <= FIXED_RANGES.keys():
+                found[node.output] = FIXED_RANGES[makers.pop()]
+    return found
 
 
 def _with_moved(graph: Graph, ranges: Ranges) -> Ranges:

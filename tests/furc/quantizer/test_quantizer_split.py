@@ -12,13 +12,17 @@ from hypothesis import strategies as st
 from quantizer_models import all_surveyed, images, model, node, normal, run, sqnr_db
 
 from furc.onnx.graph import Graph
-from furc.quantizer import QuantizeOptions, quantize_model
+from furc.quantizer import CalibrationMethod, QuantizeOptions, quantize_model
+from furc.quantizer.affine import grid
 from furc.quantizer.channel_order import find_moved, reorder
+from furc.quantizer.operators import FIXED_RANGES
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.partition import best_partition
+from furc.quantizer.scheme import choose_grids
 from furc.quantizer.split_channels import find_chains, split
-from furc.quantizer.split_plan import split_where_it_pays
+from furc.quantizer.split_plan import SplitChoice, apply_split, split_where_it_pays
 from furc.quantizer.split_price import LatencyPrice
+from furc.quantizer.weighted_calibration import single_ranges, weighted_ranges
 
 CHANNELS = 16
 
@@ -139,3 +143,25 @@ def test_a_hard_depthwise_silu_network_comes_back_by_splitting() -> None:
         return sqnr_db(exact, np.concatenate([run(written, f)[0].ravel() for f in images(20)[16:]]))
 
     assert db() > db(split=False) + 6 and db() > 25
+
+
+@pytest.mark.parametrize("gate", ["Sigmoid", "HardSigmoid"])
+def test_a_chain_that_ends_on_the_grid_of_its_operator_can_be_split(gate: str) -> None:
+    """The join is a tensor that no pass saw: its range is that of what it joins."""
+    constants = {
+        "w0": normal(0, CHANNELS, 3, 3, 3) * 0.3, "w1": normal(1, CHANNELS, 3, 3, 3),
+        "w2": normal(5, 4, CHANNELS, 1, 1) * 0.4,
+    }  # fmt: skip
+    nodes = [
+        node("Conv", ["x", "w0"], "v", pads=[1, 1, 1, 1]), node("Conv", ["x", "w1"], "u", pads=[1, 1, 1, 1]),
+        node(gate, ["u"], "g"), node("Mul", ["v", "g"], "a"), node("Conv", ["a", "w2"], "y"),
+    ]  # fmt: skip
+    graph = optimize_graph(model(nodes, {"x": (1, 3, 12, 12)}, ["y"], constants))
+    tensors = all_surveyed(graph, images(8))
+    [chain] = [chain for chain in find_chains(graph) if chain.ends == ("g",)]
+    tensors = apply_split(graph, tensors, SplitChoice(chain, np.arange(CHANNELS), (CHANNELS // 2, CHANNELS), 1.0))
+    method = CalibrationMethod.MSE_ASYM
+    for ranges in (weighted_ranges(graph, tensors), single_ranges(graph, tensors, method, 100)):
+        scheme = choose_grids(graph, ranges)
+        assert scheme.grids["g"] == scheme.grids["g/part0"] == grid(*FIXED_RANGES[gate])
+        assert scheme.grids["u/part0"] != scheme.grids["u/part1"]
