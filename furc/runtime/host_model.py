@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import AttributeProto, TensorProto, external_data_helper, helper, numpy_helper
 
 from furc.isolated import Died, isolated
+from furc.onnx.graph import captured
 from furc.onnx.soundness import NotValid, checked, node_name, tensors_of, walk
 from furc.onnx.traps import DIVISIONS, TRAP, traps
 from isa.enf import COMPILE_AGAIN, Enf, HostStep
@@ -51,9 +52,10 @@ GROWING = frozenset({
 })  # fmt: skip
 OWN_DOMAINS = ("", "ai.onnx")
 OLDEST_OPSET, NEWEST_OPSET = 10, 21
-LARGEST = 1 << 28  # elements of all tensors of a step together: a GiB where they are float32
-BESIDE_DECLARED = 32  # times the elements of its inputs and outputs, for what lies between them
+LARGEST = 1 << 28  # elements that a step holds at once: a GiB where they are float32
+BESIDE_DECLARED = 32  # times the elements of its inputs and outputs, for what lies between them at once
 SMALL = 1 << 20  # elements that any step may use
+LONGEST = 1 << 32  # elements that all nodes of a step may make, one after another: seconds
 MOST_TAPS = 4096  # of a kernel that may be larger than what it slides over, padding being no tensor
 _FLOATING = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 OPEN = -1  # an extent that only a run tells
@@ -168,7 +170,7 @@ def _edges(graph: onnx.GraphProto, declared: Mapping[str, Declared]) -> Iterator
 
 
 def _sizes(proto: onnx.ModelProto) -> Iterator[str]:
-    """Every tensor has a size that is known now, and all together are no more than the edges explain."""
+    """Every tensor has a size that is known now, and those held at once are no more than the edges explain."""
     try:
         data = isolated(
             lambda: bytes(
@@ -181,13 +183,16 @@ def _sizes(proto: onnx.ModelProto) -> Iterator[str]:
         return
     graph = onnx.ModelProto.FromString(data).graph
     edges = sum(math.prod(_shape(info) or (0,)) for info in (*graph.input, *graph.output))
-    left = min(LARGEST, SMALL + BESIDE_DECLARED * edges) - edges
+    left, later = min(LARGEST, SMALL + BESIDE_DECLARED * edges) - edges, LONGEST
     for scope in _scopes(graph, _Scope(graph, {}, {})):
         for index, node in enumerate(scope.graph.node):
             yield from (f"node '{node_name(node, index)}': {what}" for what in scope.wrong(node))
-            left -= sum(math.prod(scope.shape(made) or (0,)) for made in node.output)
+            later -= scope.elements(node)
+        left -= scope.most_at_once()
     if left < 0:
-        yield f"its tensors take {-left} elements more than its inputs and outputs explain"
+        yield f"its tensors take {-left} elements at once more than its inputs and outputs explain"
+    if later < 0:
+        yield f"its nodes make {LONGEST - later} elements, more than {LONGEST}"
 
 
 class _Scope(NamedTuple):
@@ -201,6 +206,24 @@ class _Scope(NamedTuple):
         if name in self.constants:
             return tuple(self.constants[name].dims)
         return _shape(self.infos[name]) if name in self.infos else None
+
+    def elements(self, node: onnx.NodeProto) -> int:
+        """That a node makes, as far as that is known."""
+        return sum(math.prod(self.shape(made) or (0,)) for made in node.output)
+
+    def most_at_once(self) -> int:
+        """Elements of what its nodes make, as many as are alive together: each until its last reader has run."""
+        last = {name: at for at, node in enumerate(self.graph.node) for name in (*node.input, *captured(node))}
+        last.update({info.name: len(self.graph.node) for info in self.graph.output})
+        leaves = [0] * (len(self.graph.node) + 1)
+        alive = most = 0
+        for at, node in enumerate(self.graph.node):
+            alive += self.elements(node)
+            for made in node.output:
+                leaves[last.get(made, at)] += math.prod(self.shape(made) or (0,))
+            most = max(most, alive)
+            alive -= leaves[at]
+        return most
 
     def wrong(self, node: onnx.NodeProto) -> Iterator[str]:
         """Sizes that nothing tells, and what would not end, or end the process."""

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import furc
 from furc.quantizer import QuantizeOptions, quantize_model, random_samples
+from furc.runtime import host_model
 from furc.runtime.host_model import Declared, check_host_model, check_host_models
 from furc.zoo import digits
 from isa.errors import EnfError
@@ -111,6 +112,32 @@ class TestSizes:
         nodes = [helper.make_node("Tile", ["x", "by"], ["t"]), helper.make_node("Slice", ["t", "a", "b"], ["y"])]
         many = [constant("by", 1 << 14, 1 << 14), constant("a", 0, 0), constant("b", 3, 4)]
         assert refusal(segment(nodes, many)).endswith("more than its inputs and outputs explain")
+
+    @pytest.mark.parametrize("at_once", [False, True])
+    def test_of_many_layers_counts_what_is_held_at_once(self, at_once: bool) -> None:
+        """A long step makes far more than its edges explain, and holds two of its tensors at any time."""
+        steps = [helper.make_node("Erf", [f"t{i}"], [f"t{i + 1}"]) for i in range(16)]
+        held = [f"t{i}" for i in range(17)] if at_once else ["t16"]
+        nodes = [
+            helper.make_node("Tile", ["x", "by"], ["t0"]), *steps,
+            helper.make_node("Sum", held, ["sum"]), helper.make_node("Slice", ["sum", "a", "b"], ["y"]),
+        ]  # fmt: skip
+        model = segment(nodes, [constant("by", 1 << 8, 1 << 6), constant("a", 0, 0), constant("b", 3, 4)])
+        if at_once:
+            assert refusal(model).endswith(" elements at once more than its inputs and outputs explain")
+        else:
+            check_host_model(model.SerializeToString(), "head", DECLARED)
+
+    def test_of_a_step_without_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(host_model, "LONGEST", 30)
+        nodes = [helper.make_node("Erf", ["x"], ["a"]), helper.make_node("Erf", ["a"], ["b"])]
+        check_host_model(
+            segment([*nodes[:1], helper.make_node("Erf", ["a"], ["y"])]).SerializeToString(), "head", DECLARED
+        )
+        assert (
+            refusal(segment([*nodes, helper.make_node("Erf", ["b"], ["y"])]))
+            == "its nodes make 36 elements, more than 30"
+        )
 
     def test_a_size_that_is_computed(self) -> None:
         nodes = [
