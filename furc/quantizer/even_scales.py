@@ -4,7 +4,8 @@ A tensor's grid has the step of its widest channels and costs step^2 / 12 times 
 (noise_model.py); divided by s, a channel is narrower by s and its gain s^2 as large. A layer's weights have a step an
 output channel, that of the largest product of a weight and its column's scale; their noise counts by the variance of
 what they multiply, since its mean goes into the bias. A class that is too narrow for all of its tensors gets a smaller
-scale until what it would cost to be wider, in weights and in the steps of its tensors, is what it would save.
+scale until what it would cost to be wider, in weights and in the steps of its tensors, is what it would save. A class
+of which only a few values were seen keeps its scale.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from furc.onnx.graph import Float32, Graph
+from furc.onnx.graph import Float32, Graph, Node
 from furc.quantizer.affine import STEPS, WEIGHT_HIGH
 from furc.quantizer.channel_order import is_depthwise
 from furc.quantizer.one_pass import Seen
@@ -33,6 +34,7 @@ SHARPNESS = (
 PACE = 1 / (SHARPNESS + 2)  # of a class's logarithm: one round undoes an imbalance where one tensor decides
 NARROWEST = 1e-3  # of a tensor's width: a channel that hardly ever is anything but 0 must not be blown up without bound
 LARGEST = 1e4  # scale, either way
+FEWEST_VALUES = 64  # of a channel: below it its extremes say little, as those of a pooled map in a few images
 MEANS = 2048  # values of a channel from which its variance is told
 
 
@@ -80,6 +82,7 @@ def even_scales(graph: Graph, tied: Tied, seen: Mapping[str, Seen], gains: Mappi
     found = [_tensor(tied.classes[n], seen[n], gains[n]) for n in tied.classes if n in free and n in gains]
     parts: list[_Tensor | _Weights] = [tensor for tensor in found if tensor is not None]
     parts += [weights for layer in tied.layers if (weights := _weights(graph, layer, seen, gains)) is not None]
+    kept = [FIXED, *_rarely_seen(graph, tied, seen)]
     logarithm, scale = np.zeros(tied.count), np.ones(tied.count)
     best, least = scale, np.inf
     for _ in range(ROUNDS if parts else 0):
@@ -92,9 +95,26 @@ def even_scales(graph: Graph, tied: Tied, seen: Mapping[str, Seen], gains: Mappi
         if total < least:
             best, least = scale, total
         logarithm += PACE * np.log(wider / narrower)
-        logarithm[FIXED] = 0
+        logarithm[kept] = 0
         scale = np.clip(np.exp(logarithm), 1 / LARGEST, LARGEST)
     return best
+
+
+def _rarely_seen(graph: Graph, tied: Tied, seen: Mapping[str, Seen]) -> list[int]:
+    """Classes that begin in a layer of whose results hardly any were seen. What was narrow in a few of them may be wide
+    in the next, and be cut off by a grid that it was made to fill."""
+    found = set[int]()
+    for layer in tied.layers:
+        of = seen.get(_stored(graph, layer.node))
+        if of is not None and sum(part.shape[1] for part in of.values) < FEWEST_VALUES:
+            found.update(layer.makes.tolist())
+    return sorted(found)
+
+
+def _stored(graph: Graph, node: Node) -> str:
+    """What is stored of a layer's result: the result, or that of the clamp which alone reads it."""
+    clamp = fused_clamp(graph, node)
+    return node.output if clamp is None else clamp.output
 
 
 def _tensor(classes: Labels, seen: Seen, gain: Float64) -> _Tensor | None:
@@ -108,8 +128,7 @@ def _tensor(classes: Labels, seen: Seen, gain: Float64) -> _Tensor | None:
 def _weights(graph: Graph, layer: Layer, seen: Mapping[str, Seen], gains: Mapping[str, Float64]) -> _Weights | None:
     """Of a layer whose columns share a step. Those of a depthwise convolution do not."""
     node, weight = layer.node, graph.constants[layer.node.inputs[1]]
-    clamp = fused_clamp(graph, node)
-    gain, of = gains.get(node.output if clamp is None else clamp.output), seen.get(node.inputs[0])
+    gain, of = gains.get(_stored(graph, node)), seen.get(node.inputs[0])
     if gain is None or of is None or not layer.reads.any() or is_depthwise(graph, node):
         return None
     if len(of.low) != len(layer.reads) or len(gain) != len(layer.makes):

@@ -105,6 +105,23 @@ def clipped(bound: float) -> onnx.ModelProto:
     return model(nodes, {"x": (1, 3, 12, 12)}, ["y"], constants)
 
 
+def of_an_image() -> onnx.ModelProto:
+    """Beside uneven maps, as uneven values of the whole image, as in pyramid pooling."""
+    constants: dict[str, Array] = {
+        "w1": np.abs(normal(1, 8, 3, 3, 3)) * UNEVEN,
+        "w2": np.abs(normal(2, 8, 8, 1, 1)) * UNEVEN / UNEVEN.reshape(1, -1, 1, 1),
+        "sizes": np.array([1, 8, 12, 12], np.int64),
+        "w3": normal(3, 4, 16, 1, 1) / np.concatenate([UNEVEN, UNEVEN]).reshape(1, -1, 1, 1),
+    }
+    nodes = [
+        node("Conv", ["x", "w1"], "c1", pads=[1, 1, 1, 1]), node("Relu", ["c1"], "r1"),
+        node("GlobalAveragePool", ["r1"], "mean"), node("Conv", ["mean", "w2"], "c2"), node("Relu", ["c2"], "r2"),
+        node("Resize", ["r2", "", "", "sizes"], "wide"), node("Concat", ["r1", "wide"], "both", axis=1),
+        node("Conv", ["both", "w3"], "y"),
+    ]  # fmt: skip
+    return model(nodes, {"x": (1, 3, 12, 12)}, ["y"], constants)
+
+
 @pytest.mark.parametrize(
     ("made", "tensor"),
     [(uneven_depthwise(), "r1"), (shuffled(), "both"), (stream(), "sum"), (clipped(1e6), "r")],
@@ -123,6 +140,14 @@ def test_what_does_not_commute_bars_scaling(made: onnx.ModelProto, tensor: str) 
     before, after = optimize_graph(made), evened(made)
     np.testing.assert_array_equal(values(after, tensor), values(before, tensor))
     assert_same_results(after, made)
+
+
+def test_channels_of_which_a_few_values_were_seen_stay() -> None:
+    """One value an image: a channel that was narrow in four of them would be cut off in the fifth."""
+    before, after = optimize_graph(of_an_image()), evened(of_an_image())
+    assert unevenness(after, "r2") == pytest.approx(unevenness(before, "r2"), rel=1e-3)
+    assert unevenness(after, "r1") < unevenness(before, "r1") / 20
+    assert_same_results(after, of_an_image())
 
 
 def test_any_scales_of_the_classes_leave_results_as_they_are() -> None:
