@@ -24,6 +24,7 @@ from furc.quantizer.keep_float import keep_float
 from furc.quantizer.method import AUTO, WEIGHTED, CalibrationMethod, method_named
 from furc.quantizer.noise_lint import AUTO_MAY, noise_findings
 from furc.quantizer.one_pass import OnePass
+from furc.quantizer.open_extents import at_extents_of, opened_again
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.options import QuantizeOptions
 from furc.quantizer.qdq import check_not_quantized
@@ -90,9 +91,13 @@ def _quantized(model: Source, data: object, options: QuantizeOptions, progress: 
     keep_float(graph, options.keep_float)
     kept = keep(feeds(taken_by(graph), data))
     total = len(data) if hasattr(data, "__len__") else None
-    one_pass = options.method in (WEIGHTED, AUTO)
+    one_pass, opened = options.method in (WEIGHTED, AUTO), graph
+    if one_pass:
+        graph = at_extents_of(opened, kept.samples)
+    if fixed := graph is not opened:
+        keep_float(graph, options.keep_float)
     price = LatencyPrice(graph)
-    tensors = _seen(graph, kept, options, say, total) if one_pass else _surveyed(graph, kept, options, say)
+    tensors = _seen(graph, opened, kept, options, say, total) if one_pass else _surveyed(graph, kept, options, say)
     splits = list[SplitChoice]()
     if options.split:
         say("split", 0, None)
@@ -111,14 +116,22 @@ def _quantized(model: Source, data: object, options: QuantizeOptions, progress: 
         compensate(graph, scheme, kept.samples, **corrections, progress=say)
     say("write", 0, None)
     known = {name: of for name, of in tensors.items() if of.gain.any()}
-    return Outcome(written(graph, ranges, options.form, options.input_dtype), splits, explained, known, price, choice)
+    result = written(graph, ranges, options.form, options.input_dtype)
+    if fixed:
+        result = opened_again(result, opened)
+    return Outcome(result, splits, explained, known, price, choice)
 
 
-def _seen(graph: Graph, kept: Kept, options: QuantizeOptions, say: Progress, total: int | None) -> Channeled:
-    """One pass over all data; then errors in channels get their gains, and channels are evened out."""
+def _seen(
+    graph: Graph, opened: Graph, kept: Kept, options: QuantizeOptions, say: Progress, total: int | None
+) -> Channeled:
+    """One pass over all data; then errors in channels get their gains, and channels are evened out.
+
+    opened: the same graph with the extents that the model leaves open, which may differ in samples that are not kept.
+    """
     every = options.form == "calibrated"
     names = seen_tensors(graph, every=every)
-    looking = OnePass(graph, names, samples=total, kept=len(kept.samples))
+    looking = OnePass(opened, names, samples=total, kept=len(kept.samples))
     for feed in kept.all():
         looking.look(feed)
         say("calibrate", looking.samples, total)

@@ -1,0 +1,67 @@
+"""Models whose batch is open, as exporters write them: they are surveyed and split as any, and stay open."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from quantizer_models import images, run
+from test_quantizer_split import hard_silu
+
+import furc
+from furc.quantizer import QuantizeOptions, quantize_explained, quantize_model
+
+
+def opened() -> onnx.ModelProto:
+    made = hard_silu()
+    made.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "n"
+    del made.graph.value_info[:]
+    for info in made.graph.output:
+        info.type.tensor_type.ClearField("shape")
+    return onnx.shape_inference.infer_shapes(made)
+
+
+def extents(info: onnx.ValueInfoProto) -> list[str | int]:
+    return [d.dim_param or d.dim_value for d in info.type.tensor_type.shape.dim]
+
+
+def test_it_gets_the_splits_and_grids_of_a_fixed_one() -> None:
+    whole, fixed = quantize_explained(opened(), images(8)), quantize_explained(hard_silu(), images(8))
+    assert [str(choice) for choice in whole.splits] == [str(choice) for choice in fixed.splits] != []
+    assert whole.findings() == fixed.findings()
+    for feed in images(10)[8:]:
+        np.testing.assert_array_equal(run(whole.model, feed)[0], run(fixed.model, feed)[0])
+
+
+@pytest.mark.parametrize("options", [{}, {"form": "calibrated"}, {"method": "auto"}], ids=str)
+def test_the_result_takes_any_batch(options: dict[str, Any]) -> None:
+    model = quantize_model(opened(), images(8), QuantizeOptions(**options))
+    onnx.checker.check_model(model, full_check=True)
+    assert extents(model.graph.input[0]) == ["n", 3, 12, 12] and extents(model.graph.output[0]) == ["n", 4, 12, 12]
+    pair = {"x": np.concatenate([feed["x"] for feed in images(2)])}
+    apart = np.concatenate([run(model, feed)[0] for feed in images(2)])
+    np.testing.assert_allclose(run(model, pair)[0], apart, atol=1e-4 * np.abs(apart).max())
+    furc.compile(model, batch_size=4)
+
+
+def test_pixels_as_input_are_open_too() -> None:
+    model = quantize_model(opened(), images(8), QuantizeOptions(input_dtype="uint8"))
+    assert extents(model.graph.input[0]) == ["n", 3, 12, 12]
+    assert run(model, {"x": np.zeros((3, 3, 12, 12), np.uint8)})[0].shape == (3, 4, 12, 12)
+
+
+def test_samples_of_unlike_batches_are_no_hindrance() -> None:
+    """Those behind the ones that are kept as well."""
+    pair = {"x": np.concatenate([feed["x"] for feed in images(2)])}
+    assert quantize_explained(opened(), [pair, *images(6)]).splits == []
+    assert quantize_explained(opened(), [*images(32), pair]).splits != []
+    assert quantize_explained(opened(), [pair] * 4).splits != []
+
+
+def test_layers_kept_in_float_stay_so() -> None:
+    model = quantize_model(opened(), images(8), QuantizeOptions(keep_float=("y_node",)))
+    [last] = [node for node in model.graph.node if node.name == "y_node"]
+    makers = {name: node for node in model.graph.node for name in node.output}
+    assert last.input[1] not in makers and model.graph.output[0].name == "y" and makers["y"] is last
