@@ -17,6 +17,7 @@ from furc.onnx.graph import Graph
 from furc.quantizer.held import keep
 from furc.quantizer.noise_lint import Costly, costly_layers, label_of
 from furc.quantizer.noise_model import Spread, activation_noise
+from furc.quantizer.open_extents import at_extents_of
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.options import QuantizeOptions
 from furc.quantizer.partition import best_partition
@@ -72,6 +73,7 @@ def noise_report(model: Source, samples: object, options: QuantizeOptions | None
     options, reasons = options or QuantizeOptions(), list[str]()
     graph = optimize_graph(model, options.input_shapes, options.opset)
     kept = keep(feeds(taken_by(graph), samples)).samples
+    graph = at_extents_of(graph, kept)
     found = surveyed(graph, kept, options.task, lambda what, done, total: reasons.append(what), even=options.equalize)
     tensors = {name: of for name, of in found.items() if of.gain.any()}
     if not tensors:

@@ -11,7 +11,7 @@ from quantizer_models import images, run
 from test_quantizer_split import hard_silu
 
 import furc
-from furc.quantizer import QuantizeOptions, quantize_explained, quantize_model
+from furc.quantizer import QuantizeOptions, noise_report, quantize_explained, quantize_model
 
 
 def opened() -> onnx.ModelProto:
@@ -58,6 +58,11 @@ def test_samples_of_unlike_batches_are_no_hindrance() -> None:
     assert quantize_explained(opened(), [pair, *images(6)]).splits == []
     assert quantize_explained(opened(), [*images(32), pair]).splits != []
     assert quantize_explained(opened(), [pair] * 4).splits != []
+
+
+def test_its_noise_is_told_as_that_of_a_fixed_one() -> None:
+    found, wanted = noise_report(opened(), images(8)), noise_report(hard_silu(), images(8))
+    assert found.layers and found == wanted
 
 
 def test_layers_kept_in_float_stay_so() -> None:
