@@ -44,6 +44,7 @@ from furc.quantizer.staged_run import StagedRun
 SAMPLES = 8
 PLACES = 512  # of one sample
 KERNEL_PLACES = 128  # of it for narrow kernels
+FEWEST_PLACES, MOST_VALUES = 64, 1 << 18  # of it where patches are large
 RIDGE = 3.0  # lambda, in parts of the mean power of what the layer reads
 FEW_PLACES = 10.0  # by how much lambda grows with the share of weights in places
 MOST_BYTES = 1 << 30  # of activations that are held at once
@@ -104,21 +105,22 @@ class _Layer:
         node = self._node
         patches = Patches(node, self._weight.shape)
         few = KERNEL_PLACES if is_narrow(self._graph, node) else PLACES
+        few = min(few, max(FEWEST_PLACES, MOST_VALUES // weight_rows(node, self._weight).shape[1]))
         at = [drawn(patches.count(value), few, index) for index, value in enumerate(exact)]
         x = np.concatenate([patches.at(value, places) for value, places in zip(exact, at, strict=True)], axis=1)
         x_seen = np.concatenate([patches.at(value, places) for value, places in zip(seen, at, strict=True)], axis=1)
-        wanted = self._made(x)
+        rows = self._rows(len(x))
         if correct:
-            rows = weight_rows(node, self._weight)
-            change = _change(x, wanted - self._made(x_seen), patches.taps, self._x_scale)
-            self._put(rows + change.reshape(rows.shape))
+            missing = np.matmul(rows, (x - x_seen).transpose(0, 2, 1))
+            self._put(rows + _change(x, missing, patches.taps, self._x_scale))
         if choose and x.shape[2] <= LARGEST_PATCH:
             centred = x_seen - x_seen.mean(1, keepdims=True) if correct else x_seen  # the bias takes the mean
-            centred = centred / np.float32(self._x_scale)
-            self._put(best_rows(self._graph, node, self._x_scale, _product(centred.transpose(0, 2, 1), centred)))
+            moments = _moments(np.asarray(centred / np.float32(self._x_scale)))
+            self._put(best_rows(self._graph, node, self._x_scale, moments.astype(np.float64)))
         self._put_on_grid()
         if correct:
-            self._add_to_bias((wanted - self._made(x_seen)).mean(2, dtype=np.float64).reshape(-1))
+            means = [of.mean(1, dtype=np.float64)[..., None] for of in (x, x_seen)]
+            self._add_to_bias(np.matmul(rows, means[0]) - np.matmul(self._rows(len(x)), means[1]))
 
     def correct_mean(self, exact: Sequence[Array], seen: Sequence[Array]) -> None:
         """The bias alone, by all that it makes of each sample."""
@@ -135,19 +137,13 @@ class _Layer:
     def _weight(self) -> Float32:
         return self._graph.constants[self._node.inputs[1]]
 
-    @property
-    def _bias(self) -> Float32:
-        return self._graph.constants.get(self._node.input(2), np.zeros(1, np.float32))
-
-    def _made(self, x: Float32) -> Float32:
-        """The results of patches: [groups, outputs of one, places]."""
+    def _rows(self, groups: int) -> Float32:
+        """Weights as [groups, outputs of one, inputs of one value]."""
         rows = weight_rows(self._node, self._weight)
-        made: Float32 = np.matmul(rows.reshape(len(x), -1, x.shape[2]), x.transpose(0, 2, 1))
-        made += np.broadcast_to(self._bias.reshape(-1), len(rows)).reshape(len(x), -1, 1)
-        return made
+        return rows.reshape(groups, -1, rows.shape[1])
 
     def _put(self, rows: Array) -> None:
-        self._put_weight(from_rows(self._node, rows, self._weight.shape))
+        self._put_weight(from_rows(self._node, rows.reshape(-1, rows.shape[-1]), self._weight.shape))
 
     def _put_on_grid(self) -> None:
         """Weights become what their integers stand for; rounding to nearest finds the same integers again."""
@@ -159,7 +155,8 @@ class _Layer:
         self._put_constant(1, "weight", weight)
 
     def _add_to_bias(self, shift: Float64) -> None:
-        self._put_constant(2, "bias", (self._bias.astype(np.float64) + shift).astype(np.float32))
+        old = self._graph.constants.get(self._node.input(2), np.zeros(1, np.float32))
+        self._put_constant(2, "bias", (old.reshape(-1) + shift.reshape(-1)).astype(np.float32))
 
     def _put_constant(self, index: int, what: str, value: Float32) -> None:
         graph, node = self._graph, self._node
@@ -171,7 +168,7 @@ class _Layer:
         graph.changed()
 
 
-def _change(x: Float32, missing: Float32, taps: int, step: float) -> Float64:
+def _change(x: Float32, missing: Float32, taps: int, step: float) -> Float32:
     """What to add to rows of weights, [groups, outputs of one, inputs], so that they make what is missing.
 
     x: patches, [groups, places, inputs]. missing: [groups, outputs of one, places]. taps: of one input channel, which
@@ -180,25 +177,28 @@ def _change(x: Float32, missing: Float32, taps: int, step: float) -> Float64:
     sums = x.reshape(*x.shape[:2], -1, taps).sum(3) / np.float32(step)
     sums -= sums.mean(1, keepdims=True)
     _, places, channels = sums.shape
-    power = np.square(sums).mean((1, 2), dtype=np.float64)
-    ridge = RIDGE * (1 + FEW_PLACES * channels / places) * power + taps / 12
-    change = _ridge_regression(sums, missing.transpose(0, 2, 1), ridge).transpose(0, 2, 1) / step
-    return np.repeat(change, taps, axis=2)
+    ridge = RIDGE * (1 + FEW_PLACES * channels / places) * np.square(sums).mean((1, 2)) + taps / 12
+    change = _ridge_regression(sums, missing.transpose(0, 2, 1), ridge.astype(np.float32)).transpose(0, 2, 1)
+    return np.repeat(change / np.float32(step), taps, axis=2)
 
 
-def _ridge_regression(x: Float32, y: Float32, ridge: Float64) -> Float64:
+def _ridge_regression(x: Float32, y: Float32, ridge: Float32) -> Float32:
     """The D, [groups, m, k], of least |y - x D|^2 / n + ridge |D|^2.
 
-    x: [groups, n, m]. y: [groups, n, k]. ridge: [groups].
+    x: [groups, n, m]. y: [groups, n, k]. ridge: [groups], no smaller than x's mean power, so that single precision
+    does.
     """
     places, channels = x.shape[1:]
-    across, along = x.transpose(0, 2, 1), ridge[..., None, None] * places
+    across, along = x.transpose(0, 2, 1), ridge[:, None, None] * np.float32(places)
     if channels <= places:
-        power, towards = _product(across, x), _product(across, y)
-        return np.asarray(np.linalg.solve(power + along * np.eye(channels), towards))
-    return _product(across, np.linalg.solve(_product(x, across) + along * np.eye(places), y))
+        return np.asarray(np.linalg.solve(_moments(x) + along * _eye(channels), np.matmul(across, y)))
+    return np.asarray(np.matmul(across, np.linalg.solve(_moments(across) + along * _eye(places), y)))
 
 
-def _product(a: Array, b: Array) -> Float64:
-    """Of matrices, computed in single precision where both are."""
-    return np.asarray(np.matmul(a, b), np.float64)
+def _moments(x: Float32) -> Float32:
+    """Sums over places of products: [groups, places, m] -> [groups, m, m]."""
+    return np.asarray(np.matmul(x.transpose(0, 2, 1), x))
+
+
+def _eye(size: int) -> Float32:
+    return np.eye(size, dtype=np.float32)

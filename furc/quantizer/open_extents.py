@@ -1,4 +1,4 @@
-"""Models that leave extents open, the batch above all: they are surveyed, split and tuned with those of the samples.
+"""Models that leave extents open, the batch above all: they are surveyed and split with those of the samples.
 
 What follows from shapes is not folded meanwhile, so that the result can be opened again and takes any batch, as the
 float model did.

@@ -45,7 +45,7 @@ from isa.errors import QuantizeError, counted
 @click.option("--task", type=click.Choice(("auto", "none", "classify", "detect")), default="auto",
               help="What stands behind the outputs: nothing, softmax or sigmoid; errors count behind it.")  # fmt: skip
 @click.option("--equalize/--no-equalize", default=True, help="Even out channel ranges between layers first.")
-@click.option("--bias-correction/--no-bias-correction", default=True, help="Correct the mean error of each channel.")
+@click.option("--bias-correction/--no-bias-correction", default=True, help="Let layers make up for errors before them.")
 @click.option("--adaround", is_flag=True, help="Choose the rounding of each weight by its effect. Slow.")
 @click.option("--opset", type=click.IntRange(10, 21), default=13, help="ONNX operator set of the result.")
 @input_shape_option

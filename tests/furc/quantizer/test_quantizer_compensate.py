@@ -162,7 +162,7 @@ def test_patches_times_rows_are_what_a_convolution_makes(attributes: dict[str, i
 
 
 def test_a_regression_is_the_same_with_few_places_and_with_many() -> None:
-    x, y, ridge = normal(1, 2, 6, 9), normal(2, 2, 6, 3), np.array([0.5, 2.0])
+    x, y, ridge = normal(1, 2, 6, 9), normal(2, 2, 6, 3), np.array([0.5, 2.0], np.float32)
     for group in range(2):
         power = x[group].T @ x[group] / 6 + ridge[group] * np.eye(9)
         wanted = np.linalg.solve(power, x[group].T @ y[group] / 6)
