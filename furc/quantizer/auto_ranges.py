@@ -1,9 +1,10 @@
 """Method "auto": the candidate whose judged error on samples held back is least, within a budget.
 
-Candidates are method "weighted" and the ten single methods, all from one pass over the data, each with layers corrected
-for it where they will be. Errors are those that the model's task sees (judge.py). Held-back samples are few, so a
-candidate that is no single method wins only where it is no worse than the best single method on both halves of them.
-Choosing tensor by tensor was tried for long and gained nothing on images that it had not seen.
+Candidates are method "weighted" and the ten single methods, all from one pass over the data, as they are before layers
+are corrected: to correct them for each would take as long as all else. Errors are those that the model's task sees
+(judge.py). Held-back samples are few, so a candidate that is no single method wins only where it is no worse than the
+best single method on both halves of them. Choosing tensor by tensor was tried for long and gained nothing on images
+that it had not seen.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from furc.onnx.run import RunModel
 from furc.progress import Progress
 from furc.quantizer.affine import Range
 from furc.quantizer.budget import Budget
-from furc.quantizer.compensate import compensate
 from furc.quantizer.float_run import Feed
 from furc.quantizer.judge import Judge
 from furc.quantizer.method import WEIGHTED, CalibrationMethod
@@ -75,18 +75,16 @@ def choose_method(
     held: Sequence[Feed],
     judge: Judge,
     *,
-    correct_with: Sequence[Feed] = (),
     trials: int = len(CANDIDATES),
     progress: Progress | None = None,
 ) -> list[Trial]:
-    """The candidates tried, the chosen one first. held: samples that the ranges have not seen. correct_with: others,
-    to correct layers by; none where they will not be corrected."""
+    """The candidates tried, the chosen one first. held: samples that the ranges have not seen."""
     judging = _Judging(graph, held, judge)
     found = []
     for done, method in enumerate(CANDIDATES[:trials]):
         if progress is not None:
             progress("try methods", done, trials)
-        found.append(judging.trial(method, ranges_by(method), correct_with))
+        found.append(judging.trial(method, ranges_by(method)))
     return chosen_first(found)
 
 
@@ -109,10 +107,9 @@ class _Judging:
         run = RunModel(judged.model(), spinning=False)
         self._exact = [run(feed) for feed in held]
 
-    def trial(self, method: str, ranges: Ranges, correct_with: Sequence[Feed]) -> Trial:
-        graph, scheme = self._graph.copied(), choose_grids(self._graph, ranges)
-        compensate(graph, scheme, correct_with)
-        judged, _ = self._judge.judged(graph)
+    def trial(self, method: str, ranges: Ranges) -> Trial:
+        scheme = choose_grids(self._graph, ranges)
+        judged, _ = self._judge.judged(self._graph)
         simulation = Simulation(judged, scheme, self._outputs)
         found = [simulation(feed, scheme.grids) for feed in self._held]
         return Trial(method, (self._error(found, slice(0, None, 2)), self._error(found, slice(1, None, 2))))

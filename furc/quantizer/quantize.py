@@ -166,7 +166,6 @@ def _auto_ranges(
     back = min(HELD_BACK, count // HELD_BACK_SHARE, len(samples) // 2)
     at = range(0, len(samples), max(1, len(samples) // max(back, 1)))[: back or len(samples)]
     held, out = [samples[index] for index in at], frozenset(at if back else ())
-    seen = [sample for index, sample in enumerate(samples) if index not in out]
     every = options.form == "calibrated"
 
     def ranges_by(method: str, of: Channeled) -> Ranges:
@@ -179,7 +178,7 @@ def _auto_ranges(
         rest = {name: replace(of, seen=of.seen.without(out)) for name, of in tensors.items()}
         trials = choose_method(
             graph, lambda method: ranges_by(method, rest), held, judge_for(graph, held, options.task),
-            correct_with=seen if options.bias_correction else (), trials=room, progress=say,
+            trials=room, progress=say,
         )  # fmt: skip
     choice = Choice(tuple(trials), budget, len(held))
     found = ranges_by(choice.method, tensors)
