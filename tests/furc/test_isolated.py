@@ -68,6 +68,7 @@ def test_threads_that_fork_at_once_do_not_disturb_each_other() -> None:
 def test_ctrl_c_in_the_hooks_of_a_fork_is_not_lost_and_leaves_no_child() -> None:
     """Python drops what its own hooks, of logging among others, do not expect."""
     script = "import os, signal\nfrom furc.isolated import isolated\n"
+    script += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it
     script += "os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGINT))\n"
     script += "try: isolated(lambda: b'x')\nexcept KeyboardInterrupt: print('interrupted')\n"
     script += "try: os.waitpid(-1, os.WNOHANG)\nexcept ChildProcessError: print('alone')\n"
