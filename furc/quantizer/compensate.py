@@ -11,7 +11,7 @@ with x what the layer reads in the float model. (With what it reads on the grids
 by the square, and all values would shrink, most the rare and large ones that a detector lives on.) All neighbours in a
 kernel change alike. Layers are corrected one after the other, each behind corrected ones.
 
-lambda keeps D from what few places say by chance: to directions in which x has several times its mean power, and the
+lambda keeps D from what few places say by chance: to directions in which x has ten times its mean power, and the
 more so the fewer places there are for each channel.
 
 The bias alone is the bias correction of Nagel et al. (2019), arXiv:1906.04721; that weights can make up for what goes
@@ -30,22 +30,17 @@ from furc.progress import Progress, silent
 from furc.quantizer.float_run import Feed, run_node
 from furc.quantizer.one_pass import drawn
 from furc.quantizer.operators import CORRECTED, is_quantized
-from furc.quantizer.patches import (
-    Patches,
-    from_rows,
-    has_patches,
-    weight_rows,
-)
+from furc.quantizer.patches import Patches, from_rows, has_patches, weight_rows
 from furc.quantizer.rounding import LARGEST_PATCH, best_rows, is_narrow
 from furc.quantizer.scheme import Scheme
 from furc.quantizer.simulate import rounded_weights
 from furc.quantizer.staged_run import StagedRun
 
-SAMPLES = 8
+SAMPLES = 12
 PLACES = 512  # of one sample
 KERNEL_PLACES = 128  # of it for narrow kernels
 FEWEST_PLACES, MOST_VALUES = 64, 1 << 18  # of it where patches are large
-RIDGE = 3.0  # lambda, in parts of the mean power of what the layer reads
+RIDGE = 10.0  # lambda, in parts of the mean power of what the layer reads
 FEW_PLACES = 10.0  # by how much lambda grows with the share of weights in places
 MOST_BYTES = 1 << 30  # of activations that are held at once
 Float64 = NDArray[np.float64]
