@@ -192,13 +192,20 @@ def _complete(group: ConvGroup) -> bool:
     channels_out, k = conv.y.shape.c, conv.x.shape.c // conv.groups
     convs = [tile.conv for tile in group.tiles]
     made = {channel for tile in convs if tile.last for _, channels in tile.tile_channels() for channel in channels}
-    covered: dict[int, int] = {}
+    blocks: dict[int, list[Conv]] = {}
     for tile in convs:
-        covered[tile.oc0] = covered.get(tile.oc0, 0) + tile.kn
+        blocks.setdefault(tile.oc0, []).append(tile)
     _, start, stop = group.region()
     # Tiles of a hostile file may overlap in memory: gathered, they would take much more than the file has.
     fits = channels_out * k * conv.kh * conv.kw <= stop - start
-    return fits and len(made) == channels_out and all(total == k for total in covered.values())
+    return fits and len(made) == channels_out and all(_is_whole(block, k) for block in blocks.values())
+
+
+def _is_whole(block: Sequence[Conv], k: int) -> bool:
+    """Whether tiles of the same output channels begin with sums of zero, add up all of k, and end with a result."""
+    begins, ends = [bool(tile.first) for tile in block], [bool(tile.last) for tile in block]
+    once = sum(begins) == sum(ends) == 1 and begins[0] and ends[-1]
+    return once and sum(tile.kn for tile in block) == k
 
 
 def _undisturbed(group: ConvGroup, program: Sequence[Instruction], access_bytes: int) -> bool:

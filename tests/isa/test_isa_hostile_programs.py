@@ -36,7 +36,7 @@ def enf_of(*program: Instruction) -> Enf:
     return read(write(enf))
 
 
-def conv(wbytes: int = 16, vbytes: int = 32, kn: int = 4, **changes: int) -> tuple[Instruction, Instruction]:
+def conv(wbytes: int = 16, vbytes: int = 32, kn: int = 4, **changes: object) -> tuple[Instruction, Instruction]:
     return (
         Preload(src=WEIGHTS, wbytes=wbytes, vbytes=vbytes),
         Conv(**{"x": X, "y": Y, "ocn": 4, "kn": kn, **changes}),  # type: ignore[arg-type]
@@ -133,6 +133,14 @@ def test_a_tile_alone_finds_the_bank_that_a_whole_convolution_used() -> None:
     preload, whole_conv = conv()
     alone = Conv(x=X, y=Y, acc=SramRange(16384, 1024), ocn=4, kn=4, last=0)
     fast, slow = both_ways(preload, whole_conv, alone)
+    assert np.array_equal(fast.sram, slow.sram)
+
+
+def test_a_whole_contraction_on_top_of_earlier_sums_adds_them() -> None:
+    acc, other = SramRange(16384, 1024), whole(Place(12288, LAYOUT, Shape4(1, 4, 8, 8)))
+    begun, ended = conv(acc=acc, last=0), conv(acc=acc, y=other, first=0)
+    assert len(group_convolutions([*ended, End()], NPU)) == 3  # it is not the convolution that it looks like
+    fast, slow = both_ways(*begun, *ended)
     assert np.array_equal(fast.sram, slow.sram)
 
 
