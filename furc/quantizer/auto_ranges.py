@@ -102,15 +102,14 @@ class _Judging:
     """Errors of ranges on the held-back samples."""
 
     def __init__(self, graph: Graph, held: Sequence[Feed], judge: Judge) -> None:
-        self._graph, self._held, self._judge = graph, held, judge
-        judged, self._outputs = judge.judged(graph)
-        run = RunModel(judged.model(), spinning=False)
+        self._graph, self._held = graph, held
+        self._judged, self._outputs = judge.judged(graph)
+        run = RunModel(self._judged.model(), spinning=False)
         self._exact = [run(feed) for feed in held]
 
     def trial(self, method: str, ranges: Ranges) -> Trial:
         scheme = choose_grids(self._graph, ranges)
-        judged, _ = self._judge.judged(self._graph)
-        simulation = Simulation(judged, scheme, self._outputs)
+        simulation = Simulation(self._judged, scheme, self._outputs)
         found = [simulation(feed, scheme.grids) for feed in self._held]
         return Trial(method, (self._error(found, slice(0, None, 2)), self._error(found, slice(1, None, 2))))
 

@@ -64,7 +64,8 @@ def compensate(
     layers = [node for node in graph.nodes if _is_correctable(graph, scheme, node)]
     if not layers or not samples:
         return
-    say("correct layers", done := 0, len(layers))
+    done = 0
+    say("correct layers", done, len(layers))
     feeds = [samples[i] for i in sorted({round(i) for i in np.linspace(0, len(samples) - 1, SAMPLES)})]
     run = StagedRun(graph, scheme, layers, feeds, MOST_BYTES)
     for ready in run.stages():
@@ -72,10 +73,11 @@ def compensate(
             layer, name = _Layer(graph, scheme, node), node.inputs[0]
             exact, seen = [of[name] for of in run.exact], [of[name] for of in run.seen]
             if has_patches(graph, node):
-                layer.fit(exact, seen, correct, every or (correct and is_narrow(graph, node)))
+                layer.fit(exact, seen, correct, every)
             elif correct:
                 layer.correct_mean(exact, seen)
-            say("correct layers", done := done + 1, len(layers))
+            done += 1
+            say("correct layers", done, len(layers))
     graph.changed()
     graph.remove_dead()
 
@@ -94,13 +96,12 @@ class _Layer:
         self._graph, self._node = graph, node
         self._x_scale = scheme.grids[node.inputs[0]].scale
 
-    def fit(self, exact: Sequence[Array], seen: Sequence[Array], correct: bool, choose: bool) -> None:
-        """Weights and bias, by some of what it reads of each sample, in the float model and on the grids. correct: take
-        errors out. choose: roundings."""
-        node = self._node
-        patches = Patches(node, self._weight.shape)
-        few = KERNEL_PLACES if is_narrow(self._graph, node) else PLACES
-        few = min(few, max(FEWEST_PLACES, MOST_VALUES // weight_rows(node, self._weight).shape[1]))
+    def fit(self, exact: Sequence[Array], seen: Sequence[Array], correct: bool, every: bool) -> None:
+        """Weights and bias, by some of what it reads of each sample, in the float model and on the grids. correct,
+        every: see `compensate`."""
+        node, narrow = self._node, is_narrow(self._graph, self._node)
+        patches, inputs = Patches(node, self._weight.shape), weight_rows(node, self._weight).shape[1]
+        few = min(KERNEL_PLACES if narrow else PLACES, max(FEWEST_PLACES, MOST_VALUES // inputs))
         at = [drawn(patches.count(value), few, index) for index, value in enumerate(exact)]
         x = np.concatenate([patches.at(value, places) for value, places in zip(exact, at, strict=True)], axis=1)
         x_seen = np.concatenate([patches.at(value, places) for value, places in zip(seen, at, strict=True)], axis=1)
@@ -108,7 +109,7 @@ class _Layer:
         if correct:
             missing = np.matmul(rows, (x - x_seen).transpose(0, 2, 1))
             self._put(rows + _change(x, missing, patches.taps, self._x_scale))
-        if choose and x.shape[2] <= LARGEST_PATCH:
+        if (every or (correct and narrow)) and inputs <= LARGEST_PATCH:
             centred = x_seen - x_seen.mean(1, keepdims=True) if correct else x_seen  # the bias takes the mean
             moments = _moments(np.asarray(centred / np.float32(self._x_scale)))
             self._put(best_rows(self._graph, node, self._x_scale, moments.astype(np.float64)))

@@ -1,8 +1,8 @@
 """What one pass of the float model over all samples sees of each tensor, small enough to keep and to work on.
 
 Of every tensor: the values at some places of every sample, all channels of a place together, and the extremes of each
-channel. Everything later is computed from these: how channels are evened out, where they are split, ranges by any
-method, and what rounding does to means. Places are drawn anew for each sample and are the same in all tensors of one
+channel. Everything later is computed from these: how channels are evened out, where they are split, and ranges by
+any method. Places are drawn anew for each sample and are the same in all tensors of one
 size, so that what a node computes value by value can be computed on them too. Tensors that follow from others in this
 way are not fetched: in a SiLU network two thirds.
 """

@@ -94,8 +94,6 @@ def _quantized(model: Source, data: object, options: QuantizeOptions, progress: 
     one_pass, opened = options.method in (WEIGHTED, AUTO), graph
     if one_pass:
         graph = at_extents_of(opened, kept.samples)
-    if fixed := graph is not opened:
-        keep_float(graph, options.keep_float)
     price = LatencyPrice(graph)
     tensors = _seen(graph, opened, kept, options, say, total) if one_pass else _surveyed(graph, kept, options, say)
     splits = list[SplitChoice]()
@@ -112,12 +110,12 @@ def _quantized(model: Source, data: object, options: QuantizeOptions, progress: 
         ranges = _single_ranges(graph, kept, options, say, total)
     scheme = choose_grids(graph, ranges)
     if options.bias_correction or options.adaround:
-        corrections = {"correct": options.bias_correction, "every": options.adaround}
-        compensate(graph, scheme, kept.samples, **corrections, progress=say)
+        every = options.adaround
+        compensate(graph, scheme, kept.samples, correct=options.bias_correction, every=every, progress=say)
     say("write", 0, None)
     known = {name: of for name, of in tensors.items() if of.gain.any()}
     result = written(graph, ranges, options.form, options.input_dtype)
-    if fixed:
+    if graph is not opened:
         result = opened_again(result, opened)
     return Outcome(result, splits, explained, known, price, choice)
 
@@ -176,10 +174,8 @@ def _auto_ranges(
     budget, trials = budget_of(graph, options.budget, count), list[Trial]()
     if (room := min(budget.trials(len(held)), len(CANDIDATES))) >= FEWEST:
         rest = {name: replace(of, seen=of.seen.without(out)) for name, of in tensors.items()}
-        trials = choose_method(
-            graph, lambda method: ranges_by(method, rest), held, judge_for(graph, held, options.task),
-            trials=room, progress=say,
-        )  # fmt: skip
+        judge = judge_for(graph, held, options.task)
+        trials = choose_method(graph, lambda method: ranges_by(method, rest), held, judge, trials=room, progress=say)
     choice = Choice(tuple(trials), budget, len(held))
     found = ranges_by(choice.method, tensors)
     return found, choice

@@ -36,8 +36,7 @@ def weighted_ranges(
         if progress is not None:
             progress("choose ranges", done, len(names))
         found[name] = _weighted(graph, name, tensors)
-    found |= _joined_gates(graph, tensors)
-    return _with_moved(graph, found) if every else found
+    return _with_unseen(graph, found, tensors, every)
 
 
 def single_ranges(
@@ -57,7 +56,12 @@ def single_ranges(
         histogram.add(values, bins=_is_free(graph, name))
         histogram.low, histogram.high = float(tensors[name].seen.low.min()), float(tensors[name].seen.high.max())
         found[name] = find_range(histogram, method, percentage)
-    found |= _joined_gates(graph, tensors)
+    return _with_unseen(graph, found, tensors, every)
+
+
+def _with_unseen(graph: Graph, ranges: Ranges, tensors: Mapping[str, Channels], every: bool) -> Ranges:
+    """With those of tensors that were not looked at, as they follow from others. every: of moved data too."""
+    found = ranges | _joined_gates(graph, tensors)
     return _with_moved(graph, found) if every else found
 
 
@@ -83,7 +87,8 @@ def _with_moved(graph: Graph, ranges: Ranges) -> Ranges:
 
 
 def seen_tensors(graph: Graph, *, every: bool = False) -> list[str]:
-    """What a pass must look at: tensors that decide a grid, and what layers read whose biases are corrected."""
+    """What a pass must look at: tensors that decide a grid, and what layers read, whose variance equalization weighs
+    the noise of their weights by."""
     if every:
         return activations(graph)
     read = {node.inputs[0] for node in graph.nodes if node.op in CORRECTED}
