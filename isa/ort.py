@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
+
+import numpy as np
 
 # Read when it is imported, by one version or another: else a device id and a database of events appear in the user's
 # cache directory and are sent to the vendor.
@@ -35,13 +38,13 @@ def kernels(model: bytes, *, few: int = 0) -> Any:
 
 def session(
     model: bytes, *, optimize: Optimize = Optimize.ALL, threads: int = 0, spinning: bool = True,
-    integer_kernels: bool = True,
+    integer_kernels: bool = True, weights: Mapping[str, np.ndarray[Any, Any]] | None = None,
 ) -> Any:  # fmt: skip
     """An InferenceSession of a serialized model. Raises what ONNX Runtime raises: its exceptions have no common base.
 
     threads: of an operator, 0 for one a core. spinning: its threads wait busily while it runs, which pays where nothing
     else does; never after it, when those of another session may have work. integer_kernels: they may stand in for
-    operators between Q and DQ.
+    operators between Q and DQ. weights: initializers that the model says are elsewhere; not copied, not to be changed.
     """
     for switch in NO_TELEMETRY:
         os.environ.setdefault(switch, "1")
@@ -58,4 +61,9 @@ def session(
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     if hasattr(onnxruntime, "disable_telemetry_events"):  # where somebody has imported it before
         onnxruntime.disable_telemetry_events()
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    values = {name: onnxruntime.OrtValue.ortvalue_from_numpy(value) for name, value in (weights or {}).items()}
+    if values:
+        options.add_external_initializers(list(values), list(values.values()))
+    made = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    made.weights = values  # ONNX Runtime reads them where they are, and holds nothing that keeps them there
+    return made

@@ -57,7 +57,7 @@ class Subject:
         if wanted:
             try:
                 sample: Mapping[str, Array] = self.sample or random_samples(self.model, 1)[0]
-                values = FloatRun(self.graph.model(), wanted)(sample)
+                values = FloatRun(self.graph, wanted)(sample)
             except FurcError:
                 return {}
             self.seen |= {name: _range(value) for name, value in values.items()}

@@ -133,6 +133,12 @@ class Graph:
         versions = [o.version for o in self._head.opset_import if o.domain in ("", "ai.onnx")]
         return int(versions[0]) if versions else 1
 
+    def raise_opset(self, least: int) -> None:
+        """Let it be read as a model of opset `least` where it is older."""
+        for entry in self._head.opset_import:
+            if entry.domain in ("", "ai.onnx"):
+                entry.version = max(entry.version, least)
+
     def input_infos(self) -> list[onnx.ValueInfoProto]:
         """Types and shapes of the graph's own inputs."""
         return [self._infos[name] for name in self.inputs]
@@ -287,6 +293,19 @@ class Graph:
         inner = made.difference(self.outputs)
         model.graph.value_info.extend(info for name, info in self._infos.items() if name in inner)
         return model
+
+    def light_model(self) -> tuple[onnx.ModelProto, dict[str, Array]]:
+        """The model without its large float32 weights, and these: `isa.ort.session` puts them together uncopied."""
+        large = {n: np.ascontiguousarray(v) for n, v in self.constants.items()
+                 if v.dtype == np.float32 and v.size > SMALL}  # fmt: skip
+        rest = copy.copy(self)
+        rest.constants = {n: v for n, v in self.constants.items() if n not in large}
+        model = rest.model()
+        for name, value in large.items():
+            tensor = model.graph.initializer.add(name=name, data_type=TensorProto.FLOAT, dims=value.shape)
+            tensor.data_location = TensorProto.EXTERNAL
+            tensor.external_data.add(key="location", value="in memory")
+        return model, large
 
     def _output_info(self, name: str) -> onnx.ValueInfoProto:
         return self._infos.get(name) or helper.make_tensor_value_info(name, TensorProto.FLOAT, None)

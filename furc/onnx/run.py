@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from furc.onnx.graph import Graph
 from isa import ort
 from isa.errors import RunError
 
@@ -15,7 +16,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def session(
-    model: onnx.ModelProto | bytes,
+    model: Graph | onnx.ModelProto | bytes,
     *,
     layouts: bool = True,
     integers: bool = True,
@@ -23,7 +24,7 @@ def session(
     threads: int = 0,
     spinning: bool = False,
 ) -> Any:
-    """A quiet CPU session. Raises RunError[CannotRun] where ONNX Runtime refuses the model.
+    """A quiet CPU session; of a graph it shares the weights. Raises RunError[CannotRun] where ONNX Runtime refuses.
 
     layouts: let it choose blocked layouts and fuse; pays only where few tensors are looked at. integers: let it put
     integer kernels in place of operators between Q and DQ; to be off where scales are inputs: it then drops operators
@@ -32,9 +33,12 @@ def session(
     each other at once and nothing else runs.
     """
     level = ort.Optimize.NONE if plain else ort.Optimize.ALL if layouts else ort.Optimize.BASIC
-    data = model if isinstance(model, bytes) else model.SerializeToString()
+    light, weights = model.light_model() if isinstance(model, Graph) else (model, {})
+    data = light if isinstance(light, bytes) else light.SerializeToString()
     try:
-        return ort.session(data, optimize=level, threads=threads, spinning=spinning, integer_kernels=integers)
+        return ort.session(
+            data, optimize=level, threads=threads, spinning=spinning, integer_kernels=integers, weights=weights
+        )
     except Exception as error:  # ONNX Runtime's exceptions have no common base
         raise RunError(
             "CannotRun", f"ONNX Runtime refuses the model: {first_line(error)}", hint="check it with onnx.checker"
@@ -50,7 +54,7 @@ class RunModel:
     """A model as a function from its inputs to its outputs."""
 
     def __init__(
-        self, model: onnx.ModelProto | bytes, *, plain: bool = False, threads: int = 0, spinning: bool = True
+        self, model: Graph | onnx.ModelProto | bytes, *, plain: bool = False, threads: int = 0, spinning: bool = True
     ) -> None:
         self._session = session(model, plain=plain, threads=threads, spinning=spinning)
         self.inputs = [i.name for i in self._session.get_inputs()]

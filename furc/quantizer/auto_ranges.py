@@ -104,7 +104,7 @@ class _Judging:
     def __init__(self, graph: Graph, held: Sequence[Feed], judge: Judge) -> None:
         self._graph, self._held = graph, held
         self._judged, self._outputs = judge.judged(graph)
-        run = RunModel(self._judged.model(), spinning=False)
+        run = RunModel(self._judged, spinning=False)
         self._exact = [run(feed) for feed in held]
 
     def trial(self, method: str, ranges: Ranges) -> Trial:

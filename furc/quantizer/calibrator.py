@@ -81,9 +81,8 @@ class Observer:
         self.histograms = {n: h for n, h in _histograms(graph).items() if only is None or n in only}
         self._bins, self._gains, self._binned = bins, gains or {}, binned_values
         seen = {id(h): name for name, h in reversed(self.histograms.items())}  # the first tensor of each histogram
-        model = graph.model()
         self._runs = [
-            FloatRun(model, group, layouts=only is not None)
+            FloatRun(graph, group, layouts=only is not None)
             for group in _groups(graph, [n for n in self.histograms if n in seen.values()])
         ]
 

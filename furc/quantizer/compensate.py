@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from furc.onnx.graph import Array, Float32, Graph, Node
 from furc.progress import Progress, silent
-from furc.quantizer.float_run import Feed, run_node
+from furc.quantizer.float_run import Feed, NodeRun
 from furc.quantizer.one_pass import drawn
 from furc.quantizer.operators import CORRECTED, is_quantized
 from furc.quantizer.patches import Patches, from_rows, has_patches, weight_rows
@@ -37,8 +37,8 @@ from furc.quantizer.simulate import rounded_weights
 from furc.quantizer.staged_run import StagedRun
 
 SAMPLES = 12
-PLACES = 512  # of one sample
-KERNEL_PLACES = 128  # of it for narrow kernels
+PLACES = 256  # of one sample
+KERNEL_PLACES = 48  # of it for narrow kernels
 FEWEST_PLACES, MOST_VALUES = 64, 1 << 18  # of it where patches are large
 RIDGE = 10.0  # lambda, in parts of the mean power of what the layer reads
 FEW_PLACES = 10.0  # by how much lambda grows with the share of weights in places
@@ -103,20 +103,22 @@ class _Layer:
         patches, inputs = Patches(node, self._weight.shape), weight_rows(node, self._weight).shape[1]
         few = min(KERNEL_PLACES if narrow else PLACES, max(FEWEST_PLACES, MOST_VALUES // inputs))
         at = [drawn(patches.count(value), few, index) for index, value in enumerate(exact)]
-        x = np.concatenate([patches.at(value, places) for value, places in zip(exact, at, strict=True)], axis=1)
-        x_seen = np.concatenate([patches.at(value, places) for value, places in zip(seen, at, strict=True)], axis=1)
-        rows = self._rows(len(x))
+        x = np.concatenate([patches.at(value, places) for value, places in zip(exact, at, strict=True)], axis=2)
+        x_seen = np.concatenate([patches.at(value, places) for value, places in zip(seen, at, strict=True)], axis=2)
+        rows, means = self._rows(len(x)), [of.mean(2, keepdims=True) for of in (x, x_seen)]
         if correct:
-            missing = np.matmul(rows, (x - x_seen).transpose(0, 2, 1))
-            self._put(rows + _change(x, missing, patches.taps, self._x_scale))
+            channels = x.reshape(len(x), -1, patches.taps, x.shape[2]).sum(2)
+            missing = np.matmul(rows, np.subtract(x, x_seen, out=x))  # in place: patches are large
+            change = _change(channels, missing, patches.taps, self._x_scale)
+            self._put(rows + np.repeat(change, patches.taps, axis=2))
         if (every or (correct and narrow)) and inputs <= LARGEST_PATCH:
-            centred = x_seen - x_seen.mean(1, keepdims=True) if correct else x_seen  # the bias takes the mean
-            moments = _moments(np.asarray(centred / np.float32(self._x_scale)))
-            self._put(best_rows(self._graph, node, self._x_scale, moments.astype(np.float64)))
+            centred = np.subtract(x_seen, means[1], out=x_seen) if correct else x_seen  # the bias takes the mean
+            moments = _moments(centred).astype(np.float64) / self._x_scale**2
+            self._put(best_rows(self._graph, node, self._x_scale, moments))
         self._put_on_grid()
         if correct:
-            means = [of.mean(1, dtype=np.float64)[..., None] for of in (x, x_seen)]
-            self._add_to_bias(np.matmul(rows, means[0]) - np.matmul(self._rows(len(x)), means[1]))
+            now = self._rows(len(x)).astype(np.float64)
+            self._add_to_bias(np.matmul(rows.astype(np.float64), means[0]) - np.matmul(now, means[1]))
 
     def correct_mean(self, exact: Sequence[Array], seen: Sequence[Array]) -> None:
         """The bias alone, by all that it makes of each sample."""
@@ -126,7 +128,7 @@ class _Layer:
 
     def _mean(self, read: Sequence[Array]) -> Float64:
         """Of what it makes, by channel (axis 1)."""
-        made = [run_node(self._graph, self._node, value) for value in read]
+        made = map(NodeRun(self._graph, self._node), read)
         return np.asarray(np.mean([y.mean((0, *range(2, y.ndim)), dtype=np.float64) for y in made], axis=0))
 
     @property
@@ -165,35 +167,36 @@ class _Layer:
 
 
 def _change(x: Float32, missing: Float32, taps: int, step: float) -> Float32:
-    """What to add to rows of weights, [groups, outputs of one, inputs], so that they make what is missing.
+    """What to add to weights, [groups, outputs of one, channels], so that they make what is missing.
 
-    x: patches, [groups, places, inputs]. missing: [groups, outputs of one, places]. taps: of one input channel, which
-    all change alike. step: of x's grid; what moves by less tells nothing.
+    x: what each channel brings to a patch, [groups, channels, places], overwritten. missing: [groups, outputs of one,
+    places]. taps: of one channel, which all change alike. step: of x's grid; what moves by less tells nothing.
     """
-    sums = x.reshape(*x.shape[:2], -1, taps).sum(3) / np.float32(step)
-    sums -= sums.mean(1, keepdims=True)
-    _, places, channels = sums.shape
-    ridge = RIDGE * (1 + FEW_PLACES * channels / places) * np.square(sums).mean((1, 2)) + taps / 12
-    change = _ridge_regression(sums, missing.transpose(0, 2, 1), ridge.astype(np.float32)).transpose(0, 2, 1)
-    return np.repeat(change / np.float32(step), taps, axis=2)
+    _, channels, places = x.shape
+    x /= np.float32(step)
+    x -= x.mean(2, keepdims=True)
+    ridge = RIDGE * (1 + FEW_PLACES * channels / places) * np.square(x).mean((1, 2)) + taps / 12
+    return _ridge_regression(x, missing, ridge.astype(np.float32)) / np.float32(step)
 
 
 def _ridge_regression(x: Float32, y: Float32, ridge: Float32) -> Float32:
-    """The D, [groups, m, k], of least |y - x D|^2 / n + ridge |D|^2.
+    """The D, [groups, k, m], of least |y - D x|^2 / n + ridge |D|^2.
 
-    x: [groups, n, m]. y: [groups, n, k]. ridge: [groups], no smaller than x's mean power, so that single precision
+    x: [groups, m, n]. y: [groups, k, n]. ridge: [groups], no smaller than x's mean power, so that single precision
     does.
     """
-    places, channels = x.shape[1:]
+    _, channels, places = x.shape
     across, along = x.transpose(0, 2, 1), ridge[:, None, None] * np.float32(places)
     if channels <= places:
-        return np.asarray(np.linalg.solve(_moments(x) + along * _eye(channels), np.matmul(across, y)))
-    return np.asarray(np.matmul(across, np.linalg.solve(_moments(across) + along * _eye(places), y)))
+        moved = np.linalg.solve(_moments(x) + along * _eye(channels), np.matmul(x, y.transpose(0, 2, 1)))
+        return np.asarray(moved.transpose(0, 2, 1))
+    apart = np.linalg.solve(_moments(across) + along * _eye(places), y.transpose(0, 2, 1))
+    return np.asarray(np.matmul(apart.transpose(0, 2, 1), across))
 
 
 def _moments(x: Float32) -> Float32:
-    """Sums over places of products: [groups, places, m] -> [groups, m, m]."""
-    return np.asarray(np.matmul(x.transpose(0, 2, 1), x))
+    """Sums over places of products: [groups, m, places] -> [groups, m, m]."""
+    return np.asarray(np.matmul(x, x.transpose(0, 2, 1)))
 
 
 def _eye(size: int) -> Float32:

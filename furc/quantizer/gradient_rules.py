@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from furc.onnx.graph import Array, Float32, Node
-from furc.quantizer.float_run import run_node
+from furc.quantizer.float_run import NodeRun
 from furc.quantizer.tape import Rule, Tape
 
 STEP = 1e-2  # of the difference quotient of smooth functions of one number; float32 loses half its digits at less
@@ -259,7 +259,7 @@ def _move(tape: Tape, node: Node, g: str) -> None:
     if size >= EXACT_INTEGERS:
         raise LookupError(node.output)
     places = np.arange(1, size + 1, dtype=np.float32).reshape(tape.shape(node.input(0)))
-    moved = run_node(tape.graph, node, places)
+    moved = NodeRun(tape.graph, node)(places)
     _scatter(tape, node, g, tape.constant(np.rint(moved).astype(np.int64).reshape(-1)), first=1)
 
 
@@ -293,7 +293,7 @@ def _repeats(tape: Tape, node: Node) -> bool:
     rows = np.arange(shape[2] * shape[3], dtype=np.float32).reshape(1, 1, *shape[2:])
     small = np.broadcast_to(rows, shape).copy()
     wanted = rows.repeat(out[2] // shape[2], 2).repeat(out[3] // shape[3], 3)
-    return bool((run_node(tape.graph, node, small)[:1, :1] == wanted).all())
+    return bool((NodeRun(tape.graph, node)(small)[:1, :1] == wanted).all())
 
 
 def _repeated(tape: Tape, node: Node, g: str) -> None:

@@ -90,7 +90,7 @@ def judge_for(
     maps = [name for name in free if _is_map(graph.shape(name))]
     values = outputs or {}
     if outputs is None and maps and samples:
-        values = RunModel(graph.model(), spinning=False)(samples[0])
+        values = RunModel(graph, spinning=False)(samples[0])
     return Judge({name: "Sigmoid" for name in maps if _may_be_logits(values.get(name))})
 
 

@@ -101,7 +101,7 @@ def _scale_at_first_layer(observer: Observer, name: str, samples: Sequence[Feed]
         if node.op == "Conv":
             if bias is None or not samples or not np.any(bias):
                 return None
-            run = FloatRun(graph.model(), [node.output])
+            run = FloatRun(graph, [node.output])
             values = np.concatenate([run(feed)[node.output] for feed in samples])
             spread = values.std(axis=tuple(axis for axis in range(values.ndim) if axis != 1))
             return float(np.median(spread) / np.median(np.abs(bias[bias != 0])))
@@ -121,7 +121,7 @@ def _constant_channels(observer: Observer, samples: Sequence[Feed], watched: Seq
     """Channels (axis 1) that never change."""
     graph = observer.graph
     names = [name for name in watched if name in observer.histograms]
-    run = FloatRun(graph.model(), names)
+    run = FloatRun(graph, names)
     low: dict[str, Float64] = {}
     high: dict[str, Float64] = {}
     for feed in samples:

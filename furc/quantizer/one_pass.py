@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from furc.onnx.graph import Array, Float32, Graph
 from furc.quantizer.float_run import Feed, FloatRun
+from furc.quantizer.operators import CLAMPS
+from furc.quantizer.optimize.plain_ops import clip_bounds
 from furc.quantizer.pointwise import Behind, behind
 from isa.errors import Loc, QuantizeError
 
@@ -30,7 +32,8 @@ GROUP_BYTES = 768 << 20  # of activations held at once; a model with more is run
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Of one tensor. lows, highs: extremes of each channel (axis 1) in each sample, [samples, channels].
+    """Of one tensor. lows, highs: extremes of each channel (axis 1) in each sample, [samples, channels]; lows may be 0
+    where values are not below it.
 
     values: of each sample, [channels, n].
 
@@ -85,8 +88,9 @@ class OnePass:
         self._places = max(FEWEST_PLACES, PLACES // (samples or USUAL_SAMPLES))
         self._building = {name: _Building() for name in self._names}
         self._apart = {name for name in self._names if _channels(graph, name)}
-        model, watched = graph.model(), list(dict.fromkeys([*self._names, *self._ends]))
-        self._runs = [FloatRun(model, group, layouts=True) for group in _groups(graph, watched)]
+        self._floored = {name for name in self._names if _ends_at_zero(graph, name)}
+        watched = list(dict.fromkeys([*self._names, *self._ends]))
+        self._runs = [FloatRun(graph, group, layouts=True) for group in _groups(graph, watched)]
 
     def look(self, feed: Feed) -> None:
         """At one sample. Raises QuantizeError[EmptyTensor, NotFinite] and RunError[CannotRun]."""
@@ -130,7 +134,9 @@ class OnePass:
         size = planes.shape[1]
         if size not in places:
             places[size] = drawn(size, self._places, self.samples)
-        low, high = _extremes(value) if name in self._apart else (planes.min(1), planes.max(1))
+        by_row = value.reshape(*value.shape[:2], -1) if name in self._apart else planes[None]
+        high = by_row.max(2).max(0)  # NumPy is fast along one axis, the last; the extremes of some rows cost 0.4 dB
+        low = np.zeros_like(high) if name in self._floored else by_row.min(2).min(0)
         if not (math.isfinite(float(low.min())) and math.isfinite(float(high.max()))):
             self._refuse(values)
         self._building[name].add(low, high, np.take(planes, places[size], axis=1))
@@ -169,6 +175,13 @@ def _channels(graph: Graph, name: str) -> int | None:
     return extents[1] if extents is not None and len(extents) > 1 else None
 
 
+def _ends_at_zero(graph: Graph, name: str) -> bool:
+    """Whether a clamp keeps a tensor from being below 0."""
+    node = graph.producer(name)
+    bounds = clip_bounds(graph, node) if node is not None and node.op in CLAMPS else None
+    return bounds is not None and bounds[0] == 0
+
+
 def _place(graph: Graph, name: str) -> Loc:
     node = graph.producer(name)
     return node.loc if node else Loc(detail=f"graph input '{name}'")
@@ -191,12 +204,6 @@ def _through(seen: Seen, function: Behind) -> Seen:
     lows = [np.minimum(part.min(1), end) for part, end in zip(parts, of_ends.min(0), strict=True)]
     highs = [np.maximum(part.max(1), end) for part, end in zip(parts, of_ends.max(0), strict=True)]
     return Seen(np.array(lows, np.float64), np.array(highs, np.float64), tuple(parts))
-
-
-def _extremes(value: Array) -> tuple[Array, Array]:
-    """Of each channel. Those of some rows alone cost 0.4 dB."""
-    flat = value.reshape(*value.shape[:2], -1)  # NumPy is fast along one axis, the last
-    return flat.min(2).min(0), flat.max(2).max(0)
 
 
 def _planes(value: Array) -> Array:

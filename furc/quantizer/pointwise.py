@@ -8,13 +8,14 @@ An error in u matters as much as it moves a. Where the function is flat, as SiLU
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from furc.onnx.graph import Graph, Node
-from furc.quantizer.float_run import run_node
+from furc.quantizer.float_run import NodeRun
 
 Float64 = NDArray[np.float64]
 UNARY = {
@@ -23,7 +24,8 @@ UNARY = {
 }  # fmt: skip
 
 
-class Behind(NamedTuple):
+@dataclass(frozen=True)
+class Behind:
     """result: the tensor behind the function, which `nodes` compute."""
 
     graph: Graph
@@ -36,9 +38,13 @@ class Behind(NamedTuple):
     def __call__(self, values: Float64, /) -> Float64:
         """The function of an array of numbers."""
         x = values.astype(np.float32)
-        first = run_node(self.graph, self.nodes[0], x)
+        first = self._first(x)
         gated = first if len(self.nodes) == 1 else x * first
         return np.asarray(gated, np.float64)
+
+    @cached_property
+    def _first(self) -> NodeRun:
+        return NodeRun(self.graph, self.nodes[0])
 
     def live_range(self, low: float, high: float, tolerance: float) -> tuple[float, float]:
         """The part of [low, high] beyond which the function moves by less than the tolerance."""

@@ -81,7 +81,7 @@ def layer_sqnr(graph: Graph, quantized: onnx.ModelProto, samples: Iterable[Feed]
     """
     stored = {o: n.input[0] for n in quantized.graph.node if n.op_type == "DequantizeLinear" for o in n.output}
     pairs = {name: _seen_as(name, stored) for name in _quantized_names(graph, stored)}
-    exact, found = FloatRun(graph.model(), list(pairs)), FloatRun(quantized, list(pairs.values()))
+    exact, found = FloatRun(graph, list(pairs)), FloatRun(Graph(quantized), list(pairs.values()))
     noises = {name: Noise() for name in pairs}
     for feed in samples:
         wanted, got = exact(feed), found(feed)
@@ -125,7 +125,7 @@ def compare_methods(
     base = options or QuantizeOptions()
     graph = optimize_graph(model, base.input_shapes, base.opset)
     check_not_quantized(graph)
-    exact_run = RunModel(graph.model())
+    exact_run = RunModel(graph)
     if base.equalize:  # once for all methods; layers are then compared with the float layers as they became
         surveyed(graph, keep(feeds(taken_by(graph), calibration)).samples, base.task, progress or silent, even=True)
         base = replace(base, equalize=False)

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
@@ -102,7 +101,8 @@ class _Surveyor:
         copy.outputs = wanted
         copy.changed()
         copy.remove_dead()
-        self._session = session(_with_opset(copy.model(), backward.OPSET))
+        copy.raise_opset(backward.OPSET)
+        self._session = session(copy)
         self._fed = {i.name for i in self._session.get_inputs()}
 
     def __call__(self, feed: Feed, seeds: Mapping[str, Float32]) -> dict[str, Float64]:
@@ -118,10 +118,3 @@ def _summed_squares(graph: Graph, source: str, made: str, axes: Sequence[int]) -
     constant = f"survey/axes{len(axes)}"
     graph.constants[constant] = np.array(axes, np.int64)
     return make("ReduceSumSquare", [source, constant], [made], keepdims=0)
-
-
-def _with_opset(model: onnx.ModelProto, least: int) -> onnx.ModelProto:
-    for entry in model.opset_import:
-        if entry.domain in ("", "ai.onnx"):
-            entry.version = max(entry.version, least)
-    return model

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import onnx
 from onnx import TensorProto, helper
 
 from furc.onnx.graph import Array, Graph, Node, make
@@ -49,7 +48,7 @@ def rounded_weights(graph: Graph, node: Node, x_scale: float) -> Array | None:
     return quantize_weights(weight, scales_of(graph, node, x_scale), weight_axis(node)).real()
 
 
-def _simulating(graph: Graph, scheme: Scheme, outputs: Sequence[str]) -> onnx.ModelProto:
+def _simulating(graph: Graph, scheme: Scheme, outputs: Sequence[str]) -> Graph:
     copy = graph.copied()
     wanted = list(outputs) or graph.outputs
     nodes, seen_as = list[Node](), dict[str, str]()
@@ -69,7 +68,11 @@ def _simulating(graph: Graph, scheme: Scheme, outputs: Sequence[str]) -> onnx.Mo
     copy.nodes, copy.outputs = nodes, [f"{name}/out" for name in wanted]
     copy.changed()
     copy.remove_dead()
-    return _with_inputs(copy.model(), set(scheme.leader.values()))
+    for name in sorted(set(scheme.leader.values())):
+        copy.set_info(helper.make_tensor_value_info(f"{name}/scale", TensorProto.FLOAT, []))
+        copy.set_info(helper.make_tensor_value_info(f"{name}/zero", TensorProto.INT8, []))
+        copy.inputs += [f"{name}/scale", f"{name}/zero"]
+    return copy
 
 
 def _simulate(nodes: list[Node], seen_as: dict[str, str], scheme: Scheme, name: str) -> None:
@@ -78,10 +81,3 @@ def _simulate(nodes: list[Node], seen_as: dict[str, str], scheme: Scheme, name: 
         nodes.append(make("QuantizeLinear", [name, *parameters], [f"{name}/q"]))
         nodes.append(make("DequantizeLinear", [f"{name}/q", *parameters], [f"{name}/seen"]))
         seen_as[name] = f"{name}/seen"
-
-
-def _with_inputs(model: onnx.ModelProto, leaders: set[str]) -> onnx.ModelProto:
-    for name in sorted(leaders):
-        scale = helper.make_tensor_value_info(f"{name}/scale", TensorProto.FLOAT, [])
-        model.graph.input.extend([scale, helper.make_tensor_value_info(f"{name}/zero", TensorProto.INT8, [])])
-    return model

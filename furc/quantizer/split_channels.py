@@ -114,8 +114,10 @@ def _reach(graph: Graph, head: Node) -> list[Node]:
     """The head and all that follows from it alone, channel by channel, in the graph's order."""
     inside, nodes = {head.output}, [head]
     for node in graph.nodes[graph.nodes.index(head) + 1 :]:
+        if inside.isdisjoint(node.inputs):
+            continue
         read = [name for name in node.inputs if name and name not in graph.constants]
-        if not read or not inside.issuperset(read) or len(node.outputs) != 1 or graph.stays_float(node):
+        if not inside.issuperset(read) or len(node.outputs) != 1 or graph.stays_float(node):
             continue
         if is_depthwise(graph, node) or (node.op in JOINS and _is_join(graph, node)) or works_by_channel(graph, node):
             inside.add(node.output)

@@ -59,7 +59,7 @@ class StagedRun:
         if stage.outputs:
             inside, leaders = {*stage.inputs, *(n for node in stage.nodes for n in node.outputs)}, self._scheme.leader
             leader = {name: leaders[name] for name in inside if leaders.get(name) in inside}
-            run = FloatRun(self._float.part(stage.nodes, stage.inputs, stage.outputs).model(), stage.outputs)
+            run = FloatRun(self._float.part(stage.nodes, stage.inputs, stage.outputs), stage.outputs)
             part = self._graph.part(stage.nodes, stage.inputs, stage.outputs)
             simulation, grids = Simulation(part, Scheme(self._scheme.grids, leader)), self._scheme.grids
             for exact, seen in zip(self.exact, self.seen, strict=True):

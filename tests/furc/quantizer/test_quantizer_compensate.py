@@ -131,7 +131,7 @@ def test_stages_see_what_the_whole_model_on_its_grids_sees() -> None:
     layers = [n for n in graph.nodes if n.op in ("Conv", "Gemm")]
     names = [n.inputs[0] for n in layers]
     inner = [name for name in names if name not in graph.inputs]
-    whole, floats, seen = Simulation(graph, scheme, inner), FloatRun(graph.model(), inner), 0
+    whole, floats, seen = Simulation(graph, scheme, inner), FloatRun(graph, inner), 0
     run = StagedRun(graph, scheme, layers, feeds, 1 << 20)
     for ready in run.stages():
         for name in (layer.inputs[0] for layer in ready):
@@ -156,14 +156,14 @@ def test_patches_times_rows_are_what_a_convolution_makes(attributes: dict[str, i
     patches = Patches(layer, weight.shape)
     places = drawn(patches.count(x), 11, 0)
     cut = patches.at(x, places)
-    found = np.matmul(weight_rows(layer, weight).reshape(len(cut), -1, cut.shape[2]), cut.transpose(0, 2, 1))
+    found = np.matmul(weight_rows(layer, weight).reshape(len(cut), -1, cut.shape[1]), cut)
     assert patches.count(x) == y[0, 0].size
     np.testing.assert_allclose(found.reshape(8, -1), y[0].reshape(8, -1)[:, places], atol=1e-5)
 
 
 def test_a_regression_is_the_same_with_few_places_and_with_many() -> None:
-    x, y, ridge = normal(1, 2, 6, 9), normal(2, 2, 6, 3), np.array([0.5, 2.0], np.float32)
+    x, y, ridge = normal(1, 2, 9, 6), normal(2, 2, 3, 6), np.array([0.5, 2.0], np.float32)
     for group in range(2):
-        power = x[group].T @ x[group] / 6 + ridge[group] * np.eye(9)
-        wanted = np.linalg.solve(power, x[group].T @ y[group] / 6)
+        power = x[group] @ x[group].T / 6 + ridge[group] * np.eye(9)
+        wanted = np.linalg.solve(power, x[group] @ y[group].T / 6).T
         np.testing.assert_allclose(_ridge_regression(x, y, ridge)[group], wanted, rtol=1e-4, atol=1e-6)
