@@ -1,8 +1,8 @@
 """Modelled against published latencies: `python -m benchmarks.fidelity [--zoo DIR] [--fit] [--html FILE]`.
 
 Without --zoo the rows whose graphs furc.zoo builds are used; with it, also the skeletons (*.skel.onnx) of that folder
-and its published.csv. Queries of a batch, to which nothing is fitted, have a table of their own. Models are
-quantized by furc's quantizer and by onnxruntime's; the fit is to the first.
+and its published.csv. Queries of a batch, to which nothing is fitted, have a table of their own, and so have the single
+operators of two networks. Models are quantized by furc's quantizer and by onnxruntime's; the fit is to the first.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import argparse
 from pathlib import Path
 
 from benchmarks.fidelity.fit import Fidelity, Program, fidelity, fit
+from benchmarks.fidelity.operators import operator_fidelity, operator_tables
 from benchmarks.fidelity.page import fidelity_page
 from benchmarks.fidelity.rows import FURC, ONNXRUNTIME, PUBLISHED, Row, binaries, offline, published
+from furc.report.tables import plain
 from isa.npu import TARGETS, target
 from isa.program import fetch
 
@@ -24,24 +26,29 @@ def main() -> None:
     parser.add_argument("--fit", action="store_true", help="fit the undocumented constants")
     parser.add_argument("--models", help="only these, separated by commas")
     parser.add_argument("--quantizer", choices=(FURC, ONNXRUNTIME), help="by this one alone  [default: both]")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write table, scatter plot and residuals")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write tables, scatter plot and residuals")
     options = parser.parse_args()
     rows, batched = published(options.zoo / "published.csv" if options.zoo else PUBLISHED), offline()
+    profiles = operator_fidelity()
     if options.models:
         rows, batched = ([row for row in each if row.model in options.models.split(",")] for each in (rows, batched))
+        profiles = [each for each in profiles if each.model in options.models.split(",")]
     names = [options.quantizer] if options.quantizer else [FURC, ONNXRUNTIME]
     by_quantizer = {name: compiled(rows, options.zoo, name) for name in names}
-    programs, results = by_quantizer[names[0]], {name: fidelity(each) for name, each in by_quantizer.items()}
+    results = {name: fidelity(each) for name, each in by_quantizer.items() if each}
+    tables = operator_tables(profiles) if profiles else []
     for name, result in results.items():
         print(f"quantized by {name}")
         show(result)
     if options.html:
-        options.html.write_text(fidelity_page(results), encoding="utf-8")
+        options.html.write_text(fidelity_page(results, tables), encoding="utf-8")
     if batched:
         print("\nqueries of a batch, on one PE")
         show(fidelity(compiled(batched, options.zoo)))
+    for table in tables:
+        print(f"\n{plain(table)}", end="")
     if options.fit:
-        best = fit(programs, print)
+        best = fit(by_quantizer[names[0]], print)
         print("\nin-sample")
         show(best.inside)
         print("\neach family modelled by the constants of a fit without it")

@@ -1,4 +1,4 @@
-"""The fidelity table as a page: modelled against published, and what is left by row."""
+"""The fidelity tables as a page: modelled against published, what is left by row, and single operators."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from furc.report.tables import Column, Table
 COLORS = ("#2b6cb0", "#d9822b", "#2f9e8f", "#b0558f", "#c9a227", "#c9513f", "#5c6bc0", "#6d8b3c", "#8d6e63")
 
 
-def fidelity_page(results: dict[str, Fidelity]) -> str:
-    """results: by what a set of modelled latencies is called; the first is drawn in full."""
-    first = next(iter(results.values()))
-    return page(
-        "Modelled against published latencies",
-        [
-            Section(note=_summary(results), tables=(_table(results),)),
-            Section(heading="Modelled over published", figure=_scatter(first)),
-            Section(heading="What is left, by row", figure=_residuals(results)),
-        ],
-    )
+def fidelity_page(results: dict[str, Fidelity], operators: list[Table]) -> str:
+    """results: by what a set of modelled latencies is called; the first is drawn in full. Either may be empty."""
+    sections = _latencies(results) if results else []
+    if operators:
+        sections.append(Section(heading="Single operators", tables=operators))
+    return page("Modelled against published latencies", sections)
+
+
+def _latencies(results: dict[str, Fidelity]) -> list[Section]:
+    return [
+        Section(note=_summary(results), tables=(_table(results),)),
+        Section(heading="Modelled over published", figure=_scatter(next(iter(results.values())))),
+        Section(heading="What is left, by row", figure=_residuals(results)),
+    ]
 
 
 def _summary(results: dict[str, Fidelity]) -> str:

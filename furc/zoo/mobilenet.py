@@ -6,7 +6,7 @@ from furc.onnx.builder import Feature, GraphBuilder
 from furc.zoo.architecture import Architecture
 
 # MobileNetV1: channels and stride of each depthwise separable block. arXiv:1704.04861, table 1.
-_V1_BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1))
+V1_BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1))
 # MobileNetV2: expansion, channels, blocks, stride of the first of them. arXiv:1801.04381, table 2.
 _V2_STAGES = (
     (1, 16, 1, 1),
@@ -23,7 +23,7 @@ def mobilenet_v1(g: GraphBuilder, image: Feature, scope: str) -> list[Feature]:
     """The output of every block, without the classifier. scope: a module path ending in "/"."""
     x = g.relu6(g.conv(image, f"{scope}stem/conv", 32, 3, 2), f"{scope}stem/act")
     outputs = []
-    for index, (channels, stride) in enumerate(_V1_BLOCKS):
+    for index, (channels, stride) in enumerate(V1_BLOCKS):
         path = f"{scope}blocks.{index}"
         x = g.conv(x, f"{path}/depthwise/conv", x.channels, 3, stride, groups=x.channels)
         x = g.relu6(x, f"{path}/depthwise/act")
