@@ -252,9 +252,8 @@ class Graph:
         self.changed()
 
     def part(self, nodes: Iterable[Node], inputs: Iterable[str], outputs: Iterable[str]) -> Graph:
-        """A copy with some of the nodes alone, between these tensors."""
-        made = {node.output for node in nodes}
-        part = self.copied(node for node in self.nodes if node.output in made)
+        """A copy with some of the nodes alone, in this order, between these tensors. nodes: of this graph or a copy."""
+        part = self.copied(own for node in nodes if (own := self.producer(node.output)) is not None)
         part.inputs, part.outputs = list(inputs), list(outputs)
         part.changed()
         part.remove_dead()

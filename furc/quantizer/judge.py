@@ -63,7 +63,11 @@ class Judge:
 
 
 def _sigmoid(values: Array) -> Array:
-    return np.asarray(1 / (1 + np.exp(-np.clip(values, -80, 80))), np.float32)
+    found = np.negative(values, dtype=np.float32)
+    with np.errstate(over="ignore"):  # 1 / (1 + infinity) is 0, as it should be
+        np.exp(found, out=found)
+    found += 1
+    return np.reciprocal(found, out=found)
 
 
 def _softmax(values: Array) -> Array:

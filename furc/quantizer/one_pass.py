@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,14 +95,13 @@ class OnePass:
 
     def look(self, feed: Feed) -> None:
         """At one sample. Raises QuantizeError[EmptyTensor, NotFinite] and RunError[CannotRun]."""
-        places = dict[int, NDArray[np.intp]]()
         ends: dict[str, Array] = {}
         for run in self._runs:
             values = run(feed)
             ends.update({name: values[name] for name in self._ends if name in values})
             for name in self._names:
                 if name in values and (values[name].size or self.graph.shape(name) is not None):
-                    self._add(name, values, places)
+                    self._add(name, values)
         for name, value in ends.items():
             if value.size and not math.isfinite(float(np.sum(value, dtype=np.float64))):
                 self._refuse({name: value})
@@ -121,7 +121,7 @@ class OnePass:
                 found[function.result] = _through(found[name], function)
         return found
 
-    def _add(self, name: str, values: Mapping[str, Array], places: dict[int, NDArray[np.intp]]) -> None:
+    def _add(self, name: str, values: Mapping[str, Array]) -> None:
         value = values[name]
         if not value.size:
             raise QuantizeError(
@@ -131,15 +131,13 @@ class OnePass:
         if value.dtype != np.float32:
             value = value.astype(np.float32)
         planes = _planes(value) if name in self._apart else value.reshape(1, -1)
-        size = planes.shape[1]
-        if size not in places:
-            places[size] = drawn(size, self._places, self.samples)
+        places = drawn(planes.shape[1], self._places, self.samples)
         by_row = value.reshape(*value.shape[:2], -1) if name in self._apart else planes[None]
         high = by_row.max(2).max(0)  # NumPy is fast along one axis, the last; the extremes of some rows cost 0.4 dB
         low = np.zeros_like(high) if name in self._floored else by_row.min(2).min(0)
         if not (math.isfinite(float(low.min())) and math.isfinite(float(high.max()))):
             self._refuse(values)
-        self._building[name].add(low, high, np.take(planes, places[size], axis=1))
+        self._building[name].add(low, high, np.take(planes, places, axis=1))
 
     def _refuse(self, values: Mapping[str, Array]) -> None:
         """Name the first tensor that is not finite."""
@@ -212,12 +210,16 @@ def _planes(value: Array) -> Array:
     return planes[0] if len(planes) == 1 else np.moveaxis(planes, 1, 0).reshape(planes.shape[1], -1)
 
 
+@lru_cache(1024)
 def drawn(size: int, places: int, sample: int) -> NDArray[np.intp]:
-    """One place at random in each of so many equal parts of a tensor; all of them where it has no more."""
+    """One place at random in each of so many equal parts of a tensor; all of them where it has no more. Not to be
+    written to."""
     if size <= places:
         return np.arange(size)
     random = np.random.default_rng([size, sample])
-    return ((np.arange(places) + random.random(places)) * (size / places)).astype(np.intp)
+    found = ((np.arange(places) + random.random(places)) * (size / places)).astype(np.intp)
+    found.flags.writeable = False
+    return found
 
 
 def _groups(graph: Graph, names: Sequence[str]) -> Iterator[list[str]]:
