@@ -36,10 +36,10 @@ from furc.quantizer.scheme import Scheme
 from furc.quantizer.simulate import rounded_weights
 from furc.quantizer.staged_run import StagedRun
 
-SAMPLES = 12
+SAMPLES = 8
 PLACES = 256  # of one sample
 KERNEL_PLACES = 48  # of it for narrow kernels
-FEWEST_PLACES, MOST_VALUES = 64, 1 << 18  # of it where patches are large
+FEWEST_PLACES, MOST_VALUES = 64, 1 << 17  # of it where patches are large
 RIDGE = 10.0  # lambda, in parts of the mean power of what the layer reads
 FEW_PLACES = 10.0  # by how much lambda grows with the share of weights in places
 MOST_BYTES = 1 << 30  # of activations that are held at once
