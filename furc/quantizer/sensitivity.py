@@ -24,14 +24,13 @@ from furc.quantizer.one_pass import Seen
 from isa.errors import RunError
 
 Float64 = NDArray[np.float64]
-SAMPLES = 8  # enough: a channel's gain is a mean over all its positions too
 
 
 @dataclass(frozen=True, slots=True)
 class Channels:
     """Of the channels (axis 1) of one tensor, [channels] each.
 
-    low, high: extremes of the samples that were surveyed: a single one of many images must not decide what is split.
+    low, high: extremes of some of the samples: a single one of many images must not decide what is split.
     gain: noise at the outputs, in parts of their power, that noise of variance 1 in every value of
     the channel causes; all 0 where nobody knows. seen: by the pass over all samples.
     """

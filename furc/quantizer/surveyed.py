@@ -15,11 +15,12 @@ from furc.quantizer.judge import Task, judge_for
 from furc.quantizer.one_pass import OnePass, Seen
 from furc.quantizer.operators import FIXED_RANGES
 from furc.quantizer.scheme import quantized_tensors
-from furc.quantizer.sensitivity import SAMPLES, Channels, Float64, gains
+from furc.quantizer.sensitivity import Channels, Float64, gains
 from furc.quantizer.weighted_calibration import seen_tensors
 from isa.errors import RunError
 
-FEWEST_SAMPLES = 4
+PROBES = 4  # enough: a channel's gain is a mean over all its positions too
+SAMPLES = 8  # that extremes are told from, at most
 
 
 def surveyed(
@@ -49,7 +50,8 @@ def with_gains(
     gain: dict[str, Float64] = {}
     try:
         judge = judge_for(graph, samples, task, outputs[0])
-        gain = gains(graph, surveyed_tensors(graph), [samples[i] for i in _taken(len(samples))], judge, outputs)
+        probed = [samples[i] for i in _spread(len(samples), PROBES)]
+        gain = gains(graph, surveyed_tensors(graph), probed, judge, outputs)
     except RunError as error:
         say(f"no survey, so no splits: {first_line(error)}", 0, None)
     unknown = {name: np.zeros(len(of.low)) for name, of in seen.items()}
@@ -74,15 +76,14 @@ def evened_out(graph: Graph, tensors: Mapping[str, Channels], samples: int) -> d
 
 
 def _channels(seen: Mapping[str, Seen], gain: Mapping[str, Float64], samples: int) -> dict[str, Channels]:
-    """Extremes are those of the samples that a survey takes."""
-    at = _taken(samples)
+    """Extremes are those of some samples alone, see `Channels`."""
+    at = _spread(samples, min(SAMPLES, max(PROBES, samples // 4)))
     parts = {name: of.of_samples(at) for name, of in seen.items()}
     return {name: Channels(parts[name].low, parts[name].high, gain[name], of) for name, of in seen.items()}
 
 
-def _taken(samples: int) -> list[int]:
-    """Which of so many are surveyed."""
-    count = min(SAMPLES, max(FEWEST_SAMPLES, samples // 4))
+def _spread(samples: int, count: int) -> list[int]:
+    """Numbers of `count` of the samples, at equal distances."""
     return list(range(0, samples, max(1, samples // count))[:count])
 
 
