@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,8 +48,8 @@ TOP = 10
               help="Added to labels: 1 where the model's class 0 is the background.")  # fmt: skip
 @click.option("--nms-iou", type=click.FloatRange(0, 1), metavar="T",
               help="Boxes of a class that overlap more are one.  [default: of the head's authors]")  # fmt: skip
-@click.option("--score-threshold", type=click.FloatRange(0, 1), default=SCORE, metavar="T",
-              help="Detections below do not count.")  # fmt: skip
+@click.option("--score-threshold", type=click.FloatRange(0, 1), metavar="T",
+              help=f"Detections below do not count.  [default: {SCORE}]")  # fmt: skip
 @pixel_options
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The first N images.  [default: all]")
 @click.option("--partial", is_flag=True, help="Leave out images without label and labels without image.")
@@ -62,7 +63,7 @@ TOP = 10
 def command(
     request: Request, pixels: Pixels | None, models: tuple[Path, ...], floats: tuple[Path, ...], data: Path,
     labels: Path | None, task: str | None, decode: str | None, classes: Path | None, label_offset: int,
-    nms_iou: float | None, score_threshold: float, limit: int | None, partial: bool, json_file: Path | None,
+    nms_iou: float | None, score_threshold: float | None, limit: int | None, partial: bool, json_file: Path | None,
     html_file: Path | None, top: int, force: bool,
 ) -> None:  # fmt: skip
     """Run MODELs, each an ENF or a quantized model that is compiled first, on labelled images, and score them.
@@ -78,15 +79,15 @@ def command(
     if pixels is not None and data.suffix == ".npz":
         raise click.UsageError("--data is no image: options of images change nothing")
     kind = Task(task) if task else Task.DETECTION if decode else Task.CLASSIFICATION
-    if nms_iou is not None and kind is not Task.DETECTION:
-        raise click.UsageError("--nms-iou is about boxes: give --decode")
+    if kind is not Task.DETECTION:
+        _refuse_boxes(task, {"--decode": decode, "--nms-iou": nms_iou, "--score-threshold": score_threshold})
     read = [path for path in (*models, *floats, labels, classes, data) if path is not None]
     outputs = Outputs(tuple(read), force)
     outputs.check(json_file, EVALUATION)
     outputs.check(html_file, HTML)
     options = Options(
         data=data, labels=labels, task=kind, decode=decode or "", classes=classes, offset=label_offset, pixels=pixels,
-        iou=nms_iou, score=score_threshold, partial=partial, limit=limit,
+        iou=nms_iou, score=SCORE if score_threshold is None else score_threshold, partial=partial, limit=limit,
     )  # fmt: skip
     with Bar() as bar:
         found = evaluate_files(
@@ -106,3 +107,11 @@ def command(
         show(changes_table(found, top))
     for path in outputs.contents:
         saved(path)
+
+
+def _refuse_boxes(task: str | None, given: Mapping[str, object]) -> None:
+    """Refuse the options that only a head reads. task: what was asked for instead of a detection."""
+    for option, value in given.items():
+        if value is not None:
+            instead = f"leave it out, or --task {task}" if task else "give --decode"
+            raise click.UsageError(f"{option} is about boxes: {instead}")

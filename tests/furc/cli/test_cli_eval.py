@@ -107,9 +107,19 @@ def test_outputs_alone(furc: Furc, models: Path) -> None:
     assert "error[BadData]: x.npz: array 'images' is float32[2, 3]" in furc(*words, "x.npz", exits=1).stderr
 
 
-def test_overlap_is_of_boxes(furc: Furc, models: Path, images: Path) -> None:
-    said = furc("eval", models / "model.enf", "--data", images, "--nms-iou", 0.5, exits=2).stderr
-    assert "--nms-iou is about boxes: give --decode" in said
+@pytest.mark.parametrize("option", [("--nms-iou", 0.5), ("--score-threshold", 0.5), ("--score-threshold", 0.001)])
+def test_options_of_boxes_need_a_head(furc: Furc, models: Path, images: Path, option: tuple[str, float]) -> None:
+    said = furc("eval", models / "model.enf", "--data", images, *option, exits=2).stderr
+    assert f"Error: {option[0]} is about boxes: give --decode\n" in said
+
+
+@pytest.mark.parametrize("option", [("--decode", "yolox"), ("--nms-iou", 0.5), ("--score-threshold", 0.5)])
+@pytest.mark.parametrize("task", ["none", "classification"])
+def test_options_of_boxes_need_a_task_with_boxes(
+    furc: Furc, models: Path, images: Path, option: tuple[str, object], task: str
+) -> None:
+    said = furc("eval", models / "model.enf", "--data", images, "--task", task, *option, exits=2).stderr
+    assert f"Error: {option[0]} is about boxes: leave it out, or --task {task}\n" in said
 
 
 def test_a_float_model_that_does_not_run_is_named(furc: Furc, models: Path, images: Path) -> None:
