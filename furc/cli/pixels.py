@@ -25,7 +25,7 @@ def pixel_options(function: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(**given: Any) -> Any:
         pixels = Pixels(**{name: given.pop(name) for name in FIELDS})
         try:
-            return function(pixels=pixels if _any_given() else None, **given)
+            return function(pixels=pixels if _given() else None, **given)
         except ConfigError as error:
             if error.name != "BadChannels":
                 raise
@@ -36,9 +36,16 @@ def pixel_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def _any_given() -> bool:
+def refuse_without_images(source: str) -> None:
+    """Refuse the first option of images that is given. source: the option that should have brought an image."""
+    for option in _given():
+        raise click.UsageError(f"{option} is about images, and {source} brings none: leave {option} out")
+
+
+def _given() -> list[str]:
     context = click.get_current_context()
-    return any(context.get_parameter_source(name) is not ParameterSource.DEFAULT for name in FIELDS)
+    options = [option for option in context.command.params if option.name in FIELDS]
+    return [o.opts[0] for o in options if context.get_parameter_source(str(o.name)) is not ParameterSource.DEFAULT]
 
 
 def _options() -> Iterator[Callable[[Callable[..., Any]], Callable[..., Any]]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from furc.cli.pixels import pixel_options
+from furc.cli.pixels import pixel_options, refuse_without_images
 from furc.cli.request import FILE
 from furc.data.pixels import USUAL, Pixels
 from furc.data.samples import SampleSource
@@ -36,10 +36,8 @@ def _declared(function: Callable[..., Any], *, needed: bool) -> Callable[..., An
         given = (calibration_data is not None) + (random is not None)
         if given > 1 or (needed and not given):
             raise click.UsageError("give one of --calibration-data and --random")
-        if random is not None and pixels is not None:
-            raise click.UsageError("--random is noise from 0 to 1: options of images change nothing about it")
-        if pixels is not None and calibration_data is not None and calibration_data.suffix == ".npz":
-            raise click.UsageError("--calibration-data is no image: options of images change nothing about it")
+        if calibration_data is None or calibration_data.suffix == ".npz":
+            refuse_without_images("--calibration-data" if random is None else "--random")
         if not given:
             return function(data=None, **others)
         data = SampleSource(path=calibration_data, random=random, limit=samples, pixels=pixels or USUAL)

@@ -12,7 +12,7 @@ import click
 
 from furc.cli.command import command as declare
 from furc.cli.display import saved, say, show
-from furc.cli.pixels import pixel_options
+from furc.cli.pixels import pixel_options, refuse_without_images
 from furc.cli.progress import Bar
 from furc.cli.request import FILE, for_models, force_option, takes_request
 from furc.data.pixels import Pixels
@@ -76,8 +76,8 @@ def command(
         raise click.UsageError("Missing argument 'MODEL', or --float MODEL")
     if models:  # shapes are for float models too
         for_models(replace(request, input_shapes={}) if floats else request, *models)
-    if pixels is not None and data.suffix == ".npz":
-        raise click.UsageError("--data is no image: options of images change nothing")
+    if data.suffix == ".npz":
+        refuse_without_images("--data")
     kind = Task(task) if task else Task.DETECTION if decode else Task.CLASSIFICATION
     if kind is not Task.DETECTION:
         _refuse_boxes(task, {"--decode": decode, "--nms-iou": nms_iou, "--score-threshold": score_threshold})

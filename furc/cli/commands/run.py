@@ -9,7 +9,7 @@ import click
 
 from furc.cli.command import command as declare
 from furc.cli.display import saved, say, show
-from furc.cli.pixels import pixel_options
+from furc.cli.pixels import pixel_options, refuse_without_images
 from furc.cli.request import FILE, force_option, input_files, npu_config_option
 from furc.data.arrays import Array, npz_bytes
 from furc.data.inputs import ARRAY_SUFFIXES, read_inputs
@@ -60,8 +60,8 @@ def command(
 ) -> None:
     """Run ENF on the modelled NPU and print its outputs, what the run costs, and where the cycles go."""
     files = input_files(inputs)
-    if pixels is not None and all(path.suffix in ARRAY_SUFFIXES for path in files.values()):
-        raise click.UsageError("no --input is an image: options of images change nothing")
+    if all(path.suffix in ARRAY_SUFFIXES for path in files.values()):
+        refuse_without_images("--input")
     outputs = Outputs((enf, *files.values()), force)
     outputs.check(output, ARRAYS)
     outputs.check(trace, TRACE)

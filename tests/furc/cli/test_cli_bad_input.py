@@ -247,9 +247,3 @@ def test_a_message_says_where_and_what_to_do(furc: Furc, models: Path, words: st
 
     said = furc(*filled(words).split(), exits=1).stderr
     assert said.startswith(f"error[{filled(error)}") and hint in said.partition("  hint: ")[2], said
-
-
-def test_options_of_images_for_calibration_on_arrays(furc: Furc, models: Path) -> None:
-    np.savez("x.npz", images=np.zeros((2, 1, 8, 8), np.float32))
-    words = ("quantize", models / "float.onnx", "-o", "q.onnx", "--calibration-data", "x.npz", "--resize", "crop")
-    assert "options of images change nothing" in furc(*words, exits=2).stderr

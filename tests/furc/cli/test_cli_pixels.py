@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,12 +64,26 @@ def test_numbers_that_are_none_are_refused(furc: Furc, models: Path, option: tup
     assert f"Invalid value for '{option[0]}'" in said and "makes no pixel a number" in said
 
 
-def test_options_of_images_without_an_image_are_refused(furc: Furc, models: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "source"),
+    [
+        ("run {model.enf}", "--input"),
+        ("run {model.enf} --input images=x.npy", "--input"),
+        ("eval {model.enf} --task none --data x.npz", "--data"),
+        ("quantize {float.onnx} -o q.onnx --calibration-data x.npz", "--calibration-data"),
+        ("quantize {float.onnx} -o q.onnx --random 1", "--random"),
+        ("calibrate-report {float.onnx} --random 1", "--random"),
+        ("advise {float.onnx}", "--calibration-data"),
+    ],
+)
+@pytest.mark.parametrize("option", [("--resize", "crop"), ("--mean", "0.5")])
+def test_options_of_images_without_an_image_are_refused(
+    furc: Furc, models: Path, words: str, source: str, option: tuple[str, str]
+) -> None:
     np.save("x.npy", np.zeros((1, 1, 8, 8), np.float32))
     np.savez("x.npz", images=np.zeros((2, 1, 8, 8), np.float32))
-    for words in (("run",), ("run", "--input", "images=x.npy"), ("eval", "--task", "none", "--data", "x.npz")):
-        said = furc(*words, models / "model.enf", "--resize", "crop", exits=2).stderr
-        assert "options of images change nothing" in said
+    said = furc(*re.sub(r"{(.*?)}", lambda m: str(models / m[1]), words).split(), *option, exits=2).stderr
+    assert said.endswith(f"Error: {option[0]} is about images, and {source} brings none: leave {option[0]} out\n")
 
 
 def test_a_directory_is_a_batch(furc: Furc, models: Path, fed: list[dict[str, Any]]) -> None:

@@ -119,8 +119,3 @@ def test_the_dump_of_a_failed_litmus_says_why(furc: Furc, models: Path) -> None:
     with zipfile.ZipFile("d.zip") as archive:
         assert archive.namelist() == ["error.txt", "meta.yaml"]
         assert archive.read("error.txt").decode().splitlines()[0] in said
-
-
-def test_options_of_images_beside_noise_are_wrong_usage(furc: Furc, models: Path) -> None:
-    words = ("quantize", models / "float.onnx", "-o", "q.onnx", "--random", "1")
-    assert "--random is noise" in furc(*words, "--scale", "1", exits=2).stderr
