@@ -19,7 +19,8 @@ from furc.request import Request
 @click.argument("model", type=FILE)
 @click.option("--skip-quantization", is_flag=True, help="MODEL is quantized already.")
 @click.option("--dump", type=FILE, metavar="PREFIX",
-              help="Write PREFIX.zip: versions, the graph, the memory analysis and a trace.")  # fmt: skip
+              help="Write PREFIX.zip, or PREFIX where it ends so: versions, the graph, the memory analysis, a trace.",
+              )  # fmt: skip
 @takes_request
 @force_option
 def command(request: Request, model: Path, skip_quantization: bool, dump: Path | None, force: bool) -> None:
@@ -28,7 +29,7 @@ def command(request: Request, model: Path, skip_quantization: bool, dump: Path |
     Accuracy is not looked at: calibration is 8 samples of noise.
     """
     outputs = Outputs((model,), force)
-    path = dump.with_name(f"{dump.name}.zip") if dump is not None else None
+    path = _archive(dump) if dump is not None else None
     outputs.check(path, DUMP)
     warn_of_model(model, request)
     made = Dump()
@@ -41,6 +42,16 @@ def command(request: Request, model: Path, skip_quantization: bool, dump: Path |
             saved(path)
     say(f"{measured.model} on {measured.target}: latency {measured.latency_ms:.3f} ms, of which NPU "
         f"{measured.npu_ms:.3f} ms")  # fmt: skip
+
+
+def _archive(dump: Path) -> Path:
+    """A prefix may have a version in it, as net-1.0; another kind of file is not what is written."""
+    if dump.suffix == ".zip":
+        return dump
+    path = dump.with_name(f"{dump.name}.zip")
+    if dump.suffix[1:2].isalpha():
+        raise click.UsageError(f"--dump writes a zip archive, and {dump} is named as {dump.suffix[1:]}: give {path}")
+    return path
 
 
 def _say(number: int, what: str, worked: bool) -> None:

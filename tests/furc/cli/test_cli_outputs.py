@@ -116,6 +116,18 @@ def test_a_name_that_says_another_level_is_refused(
     assert f"give {instead}, or --target-ir {name[-3:]}" in said
 
 
+@pytest.mark.parametrize(("prefix", "written"), [("d", "d.zip"), ("d.zip", "d.zip"), ("net-1.0", "net-1.0.zip")])
+def test_a_dump_has_the_name_that_was_asked_for(furc: Furc, models: Path, prefix: str, written: str) -> None:
+    said = furc("litmus", models / "int8.onnx", "--skip-quantization", "--dump", prefix).stderr
+    assert f"saved to {written}\n" in said and zipfile.is_zipfile(written)
+    assert [path.name for path in Path().glob("*.zip*")] == [written]
+
+
+def test_a_dump_that_is_named_as_another_kind_is_refused(furc: Furc, models: Path) -> None:
+    said = furc("litmus", models / "int8.onnx", "--skip-quantization", "--dump", "a/x.npy", exits=2).stderr
+    assert said.endswith("Error: --dump writes a zip archive, and a/x.npy is named as npy: give a/x.npy.zip\n")
+
+
 @pytest.mark.parametrize("words", ["profile {} -o out", "diff {0} {0} -o out", "disasm {} -o out"])
 def test_what_is_written_is_said(furc: Furc, models: Path, words: str) -> None:
     assert furc(*words.format(models / "model.enf").split()).stderr == "The output has been saved to out\n"
