@@ -2,8 +2,9 @@
 
 ONNX Runtime may run a QDQ convolution in float32 or by its integer kernel, as its optimizer and the processor's
 instruction set have it. The NPU sums integers, so the oracle pins the integer kernels: every Conv and Gemm between
-DequantizeLinear and QuantizeLinear becomes QLinearConv (a Gemm one of 1 x 1) on int8; everything else stays the QDQ
-form and runs with graph optimizations off. Every QuantizeLinear output is then an int8 tensor to compare with.
+DequantizeLinear and QuantizeLinear becomes QLinearConv (a Gemm one of 1 x 1) on int8, also where values only move in
+front of it; everything else stays the QDQ form and runs with graph optimizations off. Every QuantizeLinear output is
+then an int8 tensor to compare with.
 """
 
 from __future__ import annotations
@@ -18,6 +19,11 @@ from furc.onnx.graph import Array, Graph, Node, make
 from furc.onnx.run import RunModel
 
 _CLAMPS = ("Relu", "Clip")
+# Every value of the result is a value of the first input: it is on that input's grid, and quantizing it rounds nothing.
+_MOVES = {
+    "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Split", "Gather", "Expand", "Tile",
+    "DepthToSpace", "SpaceToDepth", "Identity", "MaxPool",
+}  # fmt: skip
 
 
 class Oracle:
@@ -59,17 +65,20 @@ def _with_integers(graph: Graph, node: Node) -> list[Node]:
     """QLinearConv and what brings its result back to float; the node itself where it is not quantized."""
     if node.op not in ("Conv", "Gemm"):
         return [node]
-    x, w, quantize = graph.producer(node.input(0)), graph.producer(node.input(1)), _quantize_after(graph, node)
+    x, w, quantize = _grid_of(graph, node.input(0)), graph.producer(node.input(1)), _quantize_after(graph, node)
     if x is None or w is None or quantize is None or {x.op, w.op} != {"DequantizeLinear"}:
         return [node]
     name, constants = node.output, graph.constants
     weights, scale = constants[w.inputs[0]], constants[w.inputs[1]]
     source, result, before, after = x.inputs[0], f"{name}/q", list[Node](), list[Node]()
+    if x.output != node.inputs[0]:
+        source = f"{name}/moved"
+        before = [make("QuantizeLinear", [node.inputs[0], *x.inputs[1:3]], [source])]
     if node.op == "Gemm":
         weights = (weights if node.get("transB", 0) else weights.T)[:, :, None, None]
         constants[f"{name}/4d"] = np.array([0, -1, 1, 1], np.int64)
         constants[f"{name}/2d"] = np.array([0, -1], np.int64)
-        before = [make("Reshape", [source, f"{name}/4d"], [f"{name}/x"])]
+        before.append(make("Reshape", [source, f"{name}/4d"], [f"{name}/x"]))
         after = [make("Reshape", [result, f"{name}/2d"], [f"{name}/flat"])]
         source, result = f"{name}/x", f"{name}/flat"
     zero = constants[w.inputs[2]] if w.input(2) else np.zeros((), weights.dtype)
@@ -83,6 +92,14 @@ def _with_integers(graph: Graph, node: Node) -> list[Node]:
     conv.attributes = {} if node.op == "Gemm" else dict(node.attributes)
     back = make("DequantizeLinear", [result, *quantize.inputs[1:3]], [name])
     return [*before, conv, *after, back]
+
+
+def _grid_of(graph: Graph, name: str) -> Node | None:
+    """The node that makes a tensor, or the one that makes what is only moved on the way to it."""
+    maker = graph.producer(name)
+    while maker is not None and maker.op in _MOVES:
+        maker = graph.producer(maker.inputs[0])
+    return maker
 
 
 def _quantize_after(graph: Graph, node: Node) -> Node | None:

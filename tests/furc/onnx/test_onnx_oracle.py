@@ -1,0 +1,48 @@
+"""The oracle sums integers wherever furc does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from furc.onnx.oracle import Oracle
+from isa.execute.numerics import requantize
+
+SX, SW, SY = np.float32(0.11), np.float32(0.01), np.float32(0.3)  # 1500 of these products are a tie but for rounding
+MOVES: dict[str, tuple[list[str], dict[str, Any]]] = {
+    "Identity": ([], {}),
+    "Reshape": (["as_before"], {}),
+    "Transpose": ([], {"perm": [0, 1, 3, 2]}),
+    "MaxPool": ([], {"kernel_shape": [1, 1]}),
+}
+
+
+@pytest.mark.parametrize("moved", [[], ["Identity"], ["Reshape"], ["Transpose", "MaxPool"]])
+def test_a_convolution_behind_what_only_moves_is_the_integer_one(moved: list[str]) -> None:
+    x = np.arange(-128, 128, dtype=np.int8).reshape(1, 1, 16, 16)
+    w = np.arange(1, 31, dtype=np.int8).reshape(30, 1, 1, 1)
+    constants = {"sx": SX, "sw": SW, "sy": SY, "zero": np.int8(0), "w": w, "as_before": np.array([1, 1, 16, 16])}
+    nodes, at = [helper.make_node("DequantizeLinear", ["x", "sx", "zero"], ["0"])], "0"
+    for number, op in enumerate(moved, 1):
+        more, attributes = MOVES[op]
+        nodes.append(helper.make_node(op, [at, *more], [str(number)], **attributes))
+        at = str(number)
+    nodes += [
+        helper.make_node("DequantizeLinear", ["w", "sw", "zero"], ["weights"]),
+        helper.make_node("Conv", [at, "weights"], ["c"]),
+        helper.make_node("QuantizeLinear", ["c", "sy", "zero"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.INT8, x.shape)],
+        [helper.make_tensor_value_info("y", TensorProto.INT8, [1, 30, 16, 16])],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    sums = (x.astype(np.int32) * w.reshape(1, 30, 1, 1)).astype(np.int32)
+    wanted = requantize(sums, np.full(30, SX * SW / SY, np.float32), 0, -128, 127)
+    if "Transpose" in moved:
+        wanted = wanted.transpose(0, 1, 3, 2)
+    assert np.array_equal(Oracle(model).run({"x": x})["y"], wanted)
