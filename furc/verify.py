@@ -34,6 +34,7 @@ from furc.runtime.session import Session
 from furc.tflite.litert import litert_tensors
 from furc.tflite.mark import is_tflite
 from isa.errors import ConfigError, Loc
+from passes.analysis.host_share import calls, host_operators
 from passes.dfg.fuse_tables import fuse_tables
 from passes.ir.graph import Graph
 from passes.ir.op import Op, Runs, Value
@@ -150,13 +151,14 @@ def verify(
     accelerate: bool = True,
     input_shapes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> Verification:
-    """Against ONNX Runtime: integer kernels for Conv and Gemm, the QDQ form for the rest (docs/numerics.md).
+    """Against ONNX Runtime: integer kernels for Conv, Gemm and MatMul on the NPU, the QDQ form for the rest
+    (docs/numerics.md).
 
     model: quantized (QDQ, or float with calibrated ranges); inputs: one array an input, batch 1.
     """
     model = in_qdq_form(model)
     graph = fuse_tables(_loaded(model, options, input_shapes), options)
-    held, grids = _reference(model, inputs), _grids(model)
+    held, grids = _reference(model, inputs, _hosted(graph)), _grids(model)
     known = {(name, quant): held[integers] for integers, (name, quant) in grids.items() if integers in held}
     known |= {(name, grids[name][1]): array for name, array in held.items() if name in grids}  # outputs: the integers'
     return Verification(Against.ONNXRUNTIME, _checked(graph, inputs, known, options, accelerate=accelerate))
@@ -169,9 +171,14 @@ def _loaded(model: onnx.ModelProto, options: CompileOptions, shapes: Mapping[str
     )  # fmt: skip
 
 
-def _reference(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> dict[str, Array]:
+def _hosted(graph: Graph) -> set[str]:
+    """The tensors that the host makes from float to float."""
+    return {operator.tensor for call in calls(graph) for operator in host_operators(call, graph)}
+
+
+def _reference(model: onnx.ModelProto, inputs: Mapping[str, Array], hosted: set[str]) -> dict[str, Array]:
     """Every quantized activation, by its ONNX name, as int8."""
-    oracle = Oracle(model)
+    oracle = Oracle(model, hosted)
     values = oracle.run(inputs)
     return {name: values[name] for name in oracle.tensors}
 
@@ -288,7 +295,7 @@ def minimal(
     bad = found.first_bad(limit)
     if bad is None:
         return None
-    reference = _reference(model, inputs)
+    reference = _reference(model, inputs, _hosted(_loaded(model, options, None)))
     grids = _grids(model)
     wanted = (bad.tensor.removesuffix(REQUANTIZED), bad.quant)
     target = next(n for n in reference if n in grids and (grids[n] == wanted or (n, grids[n][1]) == wanted))

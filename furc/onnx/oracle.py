@@ -1,15 +1,15 @@
 """ONNX Runtime as the oracle of a QDQ model, tensor by tensor.
 
 ONNX Runtime may run a QDQ convolution in float32 or by its integer kernel, as its optimizer and the processor's
-instruction set have it. The NPU sums integers, so the oracle pins the integer kernels: every Conv and Gemm between
-DequantizeLinear and QuantizeLinear becomes QLinearConv (a Gemm one of 1 x 1) on int8, also where values only move in
-front of it; everything else stays the QDQ form and runs with graph optimizations off. Every QuantizeLinear output is
-then an int8 tensor to compare with.
+instruction set have it. The NPU sums integers, so the oracle pins the integer kernels: every Conv, Gemm and MatMul
+between DequantizeLinear and QuantizeLinear becomes QLinearConv (a Gemm one of 1 x 1) or QLinearMatMul, also where
+values only move in front of it; everything else stays the QDQ form and runs with graph optimizations off. Every
+QuantizeLinear output is then an int8 tensor to compare with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import onnx
@@ -29,10 +29,13 @@ _MOVES = {
 class Oracle:
     """A QDQ model with integer convolutions. tensors: the outputs of its activations' QuantizeLinear nodes."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, hosted: Collection[str] = ()) -> None:
+        """hosted: tensors that the host makes, in float32 as the model has it: their nodes stay what they are."""
         graph = Graph(model)
         activations = _activations(graph)
-        graph.nodes = [made for node in graph.nodes for made in _with_integers(graph, node)]
+        graph.nodes = [
+            made for node in graph.nodes for made in ([node] if node.output in hosted else _with_integers(graph, node))
+        ]
         for name, kind in activations.items():
             if name not in graph.outputs:
                 graph.outputs.append(name)
@@ -56,13 +59,15 @@ def _activations(graph: Graph) -> dict[str, int]:
     found = {}
     for node in graph.nodes:
         if node.op == "QuantizeLinear" and not graph.is_constant(node.inputs[0]):
-            zero = graph.constants[node.input(2)] if node.input(2) else np.zeros((), np.uint8)
+            zero = _zero(graph, node)
             found[node.output] = TensorProto.UINT8 if zero.dtype == np.uint8 else TensorProto.INT8
     return found
 
 
 def _with_integers(graph: Graph, node: Node) -> list[Node]:
-    """QLinearConv and what brings its result back to float; the node itself where it is not quantized."""
+    """The integer kernel and what brings its result back to float; the node itself where it is not quantized."""
+    if node.op == "MatMul":
+        return _with_integer_product(graph, node)
     if node.op not in ("Conv", "Gemm"):
         return [node]
     x, w, quantize = _grid_of(graph, node.input(0)), graph.producer(node.input(1)), _quantize_after(graph, node)
@@ -70,10 +75,8 @@ def _with_integers(graph: Graph, node: Node) -> list[Node]:
         return [node]
     name, constants = node.output, graph.constants
     weights, scale = constants[w.inputs[0]], constants[w.inputs[1]]
-    source, result, before, after = x.inputs[0], f"{name}/q", list[Node](), list[Node]()
-    if x.output != node.inputs[0]:
-        source = f"{name}/moved"
-        before = [make("QuantizeLinear", [node.inputs[0], *x.inputs[1:3]], [source])]
+    source, before = _stored(graph, node, 0, x)
+    result, after = f"{name}/q", list[Node]()
     if node.op == "Gemm":
         weights = (weights if node.get("transB", 0) else weights.T)[:, :, None, None]
         constants[f"{name}/4d"] = np.array([0, -1, 1, 1], np.int64)
@@ -81,7 +84,7 @@ def _with_integers(graph: Graph, node: Node) -> list[Node]:
         before.append(make("Reshape", [source, f"{name}/4d"], [f"{name}/x"]))
         after = [make("Reshape", [result, f"{name}/2d"], [f"{name}/flat"])]
         source, result = f"{name}/x", f"{name}/flat"
-    zero = constants[w.inputs[2]] if w.input(2) else np.zeros((), weights.dtype)
+    zero = _zero(graph, w)
     constants[f"{name}/w"] = np.ascontiguousarray(weights)
     constants[f"{name}/zw"] = np.ascontiguousarray(np.broadcast_to(zero, scale.shape))
     inputs = [source, *x.inputs[1:3], f"{name}/w", w.inputs[1], f"{name}/zw", *quantize.inputs[1:3]]
@@ -92,6 +95,49 @@ def _with_integers(graph: Graph, node: Node) -> list[Node]:
     conv.attributes = {} if node.op == "Gemm" else dict(node.attributes)
     back = make("DequantizeLinear", [result, *quantize.inputs[1:3]], [name])
     return [*before, conv, *after, back]
+
+
+def _with_integer_product(graph: Graph, node: Node) -> list[Node]:
+    a, b, quantize = _grid_of(graph, node.input(0)), _grid_of(graph, node.input(1)), _quantize_after(graph, node)
+    if a is None or b is None or quantize is None or {a.op, b.op} != {"DequantizeLinear"}:
+        return [node]
+    inputs, before = list[str](), list[Node]()
+    for index, maker in enumerate((a, b)):
+        scale, zero = graph.constants[maker.inputs[1]], _zero(graph, maker)
+        if scale.size > 1 and not _has_scales_of_columns(graph, node, index, maker):
+            return [node]
+        zeros = f"{node.output}/z{index}"
+        graph.constants[zeros] = np.ascontiguousarray(np.broadcast_to(zero, scale.shape))
+        source, more = _stored(graph, node, index, maker)
+        inputs += [source, maker.inputs[1], zeros]
+        before += more
+    result = f"{node.output}/q"
+    product = make("QLinearMatMul", [*inputs, *quantize.inputs[1:3]], [result], node.name)
+    return [*before, product, make("DequantizeLinear", [result, *quantize.inputs[1:3]], [node.output])]
+
+
+def _has_scales_of_columns(graph: Graph, node: Node, index: int, maker: Node) -> bool:
+    """Whether an operand is a matrix of weights with a scale for each column of the result, as kernels take."""
+    matrix = graph.constants.get(maker.inputs[0])
+    unmoved = index == 1 and maker.output == node.inputs[1]
+    return unmoved and matrix is not None and matrix.ndim == 2 and int(maker.get("axis", 1)) % 2 == 1
+
+
+def _zero(graph: Graph, node: Node) -> Array:
+    """The zero point of a QuantizeLinear or a DequantizeLinear; where it is left out, that of weights or of uint8."""
+    if node.input(2):
+        return graph.constants[node.input(2)]
+    weights = graph.constants.get(node.inputs[0])
+    return np.zeros((), np.uint8 if weights is None else weights.dtype)
+
+
+def _stored(graph: Graph, node: Node, index: int, maker: Node) -> tuple[str, list[Node]]:
+    """The integers of an operand, and what makes them where they have moved since the DequantizeLinear."""
+    if maker.output == node.inputs[index]:
+        return maker.inputs[0], []
+    moved, zero = f"{node.output}/moved{index}", f"{node.output}/zero{index}"
+    graph.constants[zero] = _zero(graph, maker)
+    return moved, [make("QuantizeLinear", [node.inputs[index], maker.inputs[1], zero], [moved])]
 
 
 def _grid_of(graph: Graph, name: str) -> Node | None:

@@ -46,7 +46,7 @@ def command(
 
     "arrived" is the error in the whole run. Part of it came from above, with the operands; "added" is what the operator
     does to the reference's own operands. Exit code 1 where an operator adds more than the limit. ONNX Runtime runs its
-    integer kernels for Conv and Gemm and the QDQ form for the rest; see docs/numerics.md.
+    integer kernels for Conv, Gemm and MatMul and the QDQ form for the rest; see docs/numerics.md.
     """
     outputs = Outputs((model,), force)
     if smallest is not None:

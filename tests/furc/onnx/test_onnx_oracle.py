@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from furc.onnx.oracle import Oracle
-from isa.execute.numerics import requantize
+from isa.execute.numerics import BinaryScales, multiply_matrices, requantize
 
 SX, SW, SY = np.float32(0.11), np.float32(0.01), np.float32(0.3)  # 1500 of these products are a tie but for rounding
 MOVES: dict[str, tuple[list[str], dict[str, Any]]] = {
@@ -46,3 +46,38 @@ def test_a_convolution_behind_what_only_moves_is_the_integer_one(moved: list[str
     if "Transpose" in moved:
         wanted = wanted.transpose(0, 1, 3, 2)
     assert np.array_equal(Oracle(model).run({"x": x})["y"], wanted)
+
+
+@pytest.mark.parametrize("moved", [False, True])
+@pytest.mark.parametrize("kind", ["weights", "columns", "activations"])
+def test_a_product_is_the_integer_one(kind: str, moved: bool) -> None:
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(-9, 10, shape).astype(np.int8) for shape in ((1, 2, 40, 30), (30, 50)))
+    scales = np.full(50, SW) if kind == "columns" else SW
+    constants: dict[str, Any] = {
+        "sx": SX,
+        "sw": scales,
+        "sy": np.float32(0.0022),
+        "zero": np.int8(1),
+        "zeros": np.int8(0 * scales),
+    }
+    if kind != "activations":
+        constants["b"] = b
+    constants["as_before"] = np.array(a.shape)
+    nodes = [
+        helper.make_node("DequantizeLinear", ["a", "sx", "zero"], ["0"]),
+        helper.make_node("Reshape", ["0", "as_before"], ["1"]),
+        helper.make_node("DequantizeLinear", ["b", "sw", "zeros"], ["2"]),
+        helper.make_node("MatMul", ["1" if moved else "0", "2"], ["3"]),
+        helper.make_node("QuantizeLinear", ["3", "sy", "zero"], ["y"]),
+    ]
+    fed = {name: array for name, array in (("a", a), ("b", b)) if name not in constants}
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info(name, TensorProto.INT8, x.shape) for name, x in fed.items()],
+        [helper.make_tensor_value_info("y", TensorProto.INT8, [1, 2, 40, 50])],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    wanted = multiply_matrices(a, b[None, None], BinaryScales(sa=0.11, za=1, sb=0.01, zb=0, sy=0.0022, zy=1))
+    assert np.array_equal(Oracle(model).run(fed)["y"], wanted)
+    assert not np.array_equal(Oracle(model, {"3"}).run(fed)["y"], wanted)  # left to float32: these are ties
