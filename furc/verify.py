@@ -43,6 +43,7 @@ from passes.options import CompileOptions
 
 Array = NDArray[Any]
 REQUANTIZED = ".requantized"  # what the frontend calls a float tensor that it brings onto another grid
+QUANTIZED = ".int8"  # and one that the host makes and quantizes for the NPU
 
 
 class Against(StrEnum):
@@ -194,7 +195,8 @@ def _checked(
     makers = {op.result: op for op in graph.ops if op.runs is not Runs.HOST and op.result.type.dtype is DType.I8}
     known: dict[str, Array] = {}
     for value in (value for op in graph.ops for value in op.results if value.type.quant is not None):
-        found = reference.get((value.name.removesuffix(REQUANTIZED), value.type.q))
+        names = (value.name, value.name.removesuffix(REQUANTIZED), value.name.removesuffix(QUANTIZED))
+        found = next((reference[name, value.type.q] for name in names if (name, value.type.q) in reference), None)
         if found is not None and found.size == value.type.elements:
             known[value.name] = found.reshape(value.type.shape)
     shown = [value for value in makers if value.name in known]

@@ -76,3 +76,16 @@ def test_a_product_on_the_host_sums_in_float32_as_the_model_has_it(
     assert np.array_equal(got["all"], optimized)
     assert np.array_equal(got[1], Oracle(model, on_host[1]).run(feeds)["2.y"])
     assert np.count_nonzero(got[1] != optimized) > 1000  # behind ties that float32 has on their other side
+
+
+def test_what_the_host_computes_between_is_not_laid_to_the_operator_behind_it(
+    model: onnx.ModelProto, feeds: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reference whose Abs rounds otherwise: the product behind it adds nothing to the reference's own operands."""
+    other = onnx.ModelProto()
+    other.CopyFrom(model)
+    next(node for node in other.graph.node if node.op_type == "Abs").op_type = "Neg"
+    monkeypatch.setattr("furc.verify.Oracle", lambda _, hosted: Oracle(other, hosted))
+    *_, row = verify(model, feeds, CompileOptions(npu=target("warboy"), max_npu_segments="all")).tensors
+    assert row.tensor == "2.y" and row.arrived.different > 1000 and row.above == row.arrived
+    assert row.added.different == 0
