@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from isa.layout import Layout, LayoutKind, Place, Shape4, Window, align, whole
-from isa.npu import NpuConfig
+from isa.npu import NpuConfig, target
 from passes.analysis.aliases import Aliases
 from passes.ir.op import Op
 from passes.ir.types import InDram
@@ -88,6 +88,23 @@ def constant_bytes(op: Op, y: Window, npu: NpuConfig) -> int:
     """Bytes per slice of packed constants and partial sums while an op writes y."""
     packed = op.packed_bytes(y.layout.co * y.layout.channels(y.place.shape.c))
     return (striped_bytes(packed, npu) if packed else 0) + op.scratch_bytes(y, npu)
+
+
+def pair_of(npu: NpuConfig) -> NpuConfig | None:
+    """Both PEs fused, of one PE of Warboy as it is; a what-if machine has no such pair."""
+    return target("warboy-2pe") if npu == target("warboy") else None
+
+
+def more_room(npu: NpuConfig, *, batch: bool, pair: bool) -> str:
+    """What to do about an operator that SRAM has no room for. batch, pair: whether one image, two PEs would have it."""
+    ways = ["use a smaller input"]
+    if batch:
+        ways.append("a smaller batch")
+    if pair:
+        ways.append("warboy-2pe")
+    if npu.sram_bytes_per_slice < target("warboy").sram_bytes_per_slice:
+        ways.append("more sram_bytes_per_slice")
+    return f"{', '.join(ways[:-1])} or {ways[-1]}" if len(ways) > 1 else ways[0]
 
 
 class Room:

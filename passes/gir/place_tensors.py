@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isa.errors import LowerError
-from isa.layout import Box, align
+from isa.layout import Box, Shape4, align
 from isa.npu import NpuConfig
 from passes.analysis.aliases import Aliases
-from passes.analysis.footprint import striped_bytes, whole_window
+from passes.analysis.footprint import USABLE_SHARE, Room, more_room, pair_of, striped_bytes, whole_window
 from passes.ir.graph import Graph, Names
 from passes.ir.op import Level, Op, Runs, Value
 from passes.ir.types import InDram, InSram, Striped
@@ -193,7 +193,7 @@ class _Residency:
             if victims:
                 self._spill(max(victims, key=lambda root: self._next_use(root, index)))
             elif compacted or sum(gap.high - gap.low for gap in gaps) < cells:
-                raise self._out_of_sram(self.graph.ops[index], cells, gaps)
+                raise self._out_of_sram(self.graph.ops[index], cells, gaps, needed)
             else:
                 self._compact(index, needed, busy)
                 compacted = True
@@ -261,15 +261,30 @@ class _Residency:
         self.freed[span.low : span.high] = len(self.ops)
         self.history.append((self.since[root], len(self.ops) - 1, span))
 
-    def _out_of_sram(self, op: Op, cells: int, gaps: list[Span]) -> LowerError:
+    def _out_of_sram(self, op: Op, cells: int, gaps: list[Span], needed: list[Value]) -> LowerError:
         largest = max((gap.high - gap.low for gap in gaps), default=0)
         return LowerError(
             "OutOfSram",
             f"{op.profiled_as} needs {cells * CELL_BYTES} B of each slice in one piece, "
             f"{largest * CELL_BYTES} are free",
             at=op.loc,
-            hint="use a smaller input, a smaller batch, or warboy-2pe",
+            hint=more_room(self.npu, batch=self._fits_one_image(op, needed), pair=self._fits_pair(op, needed)),
         )
+
+    def _fits_one_image(self, op: Op, needed: list[Value]) -> bool:
+        shapes = [value.type.shape4 for value in needed]
+        return any(shape.n > 1 for shape in shapes) and _fit(op, [shape._replace(n=1) for shape in shapes], self.npu)
+
+    def _fits_pair(self, op: Op, needed: list[Value]) -> bool:
+        pair = pair_of(self.npu)
+        return pair is not None and _fit(op, [value.type.shape4 for value in needed], pair)
+
+
+def _fit(op: Op, shapes: list[Shape4], npu: NpuConfig) -> bool:
+    """Whether a machine has room for everything that must be there at once, in the most compact layouts."""
+    room = Room(npu, npu.num_slices)
+    constants = room.of_constants(op, op.result.type.shape4) if op.runs is Runs.NPU else 0
+    return sum(map(room.of, shapes)) + constants <= USABLE_SHARE * room.bytes_per_slice
 
 
 def packed_operands(op: Op) -> tuple[Value, ...]:

@@ -20,7 +20,7 @@ from __future__ import annotations
 from isa.errors import LowerError
 from isa.layout import Box, LayoutKind, Shape4
 from passes.analysis.aliases import Aliases
-from passes.analysis.footprint import USABLE_SHARE, Room
+from passes.analysis.footprint import USABLE_SHARE, Room, more_room, pair_of
 from passes.analysis.pieces import Pieces, needed
 from passes.ir.graph import Graph, Names
 from passes.ir.op import Op, Runs, Value
@@ -65,7 +65,7 @@ def place_in_dram(graph: Graph, room: Room, join_on_chip: bool) -> None:
 class _Splitting:
     def __init__(self, graph: Graph, options: CompileOptions) -> None:
         self.graph, self.names, self.join_on_chip = graph, Names(graph.names()), options.join_on_chip
-        self.aliases, self.room = Aliases(graph), Room(options.npu, options.layout_slices)
+        self.npu, self.aliases, self.room = options.npu, Aliases(graph), Room(options.npu, options.layout_slices)
         self.pieces = Pieces(graph, self.names)
         self.ops: list[Op] = []
         self.tiles: set[Value] = set()  # that are in tiles themselves
@@ -144,33 +144,40 @@ class _Splitting:
         self.ops.append(LowLevelConcat(results=(op.result,), loc=op.loc, inputs=tuple(tiles), axis=axis, early=True))
 
     def _choose(self, op: Op) -> tuple[int, int, bool]:
-        """Axis and number of tiles: the axes in the op's own order. Halves that do not fit yet where no axis alone is
-        enough."""
+        """Axis and number of tiles, and whether they fit. Halves that do not yet where no axis alone is enough."""
+        found = self._tiles(op, self.room)
+        if found is not None:
+            return *found, True
         shape = op.result.type.shape4
-        resident = sum(self.room.of(v.type.shape4) for v in self._resident(op))
-        for most in (share * self.room.bytes_per_slice for share in (TILE_SHARE, USABLE_SHARE)):
-            for axis in op.cut_axes():
-                for pieces in range(2, shape[axis] + 1):
-                    if resident + self._tile_need(op, axis, -(-shape[axis] // pieces)) <= most:
-                        return axis, pieces, True
         axes = [axis for axis in op.cut_axes() if shape[axis] > 1]
         if len(axes) < 2:
             raise self._too_large(op)
         return axes[0], 2, False
+
+    def _tiles(self, op: Op, room: Room) -> tuple[int, int] | None:
+        """Axis and number of tiles that fit: the axes in the op's own order."""
+        shape = op.result.type.shape4
+        resident = sum(room.of(v.type.shape4) for v in self._resident(op))
+        for most in (share * room.bytes_per_slice for share in (TILE_SHARE, USABLE_SHARE)):
+            for axis in op.cut_axes():
+                for pieces in range(2, shape[axis] + 1):
+                    if resident + self._tile_need(op, axis, -(-shape[axis] // pieces), room) <= most:
+                        return axis, pieces
+        return None
 
     def _resident(self, op: Op) -> list[Value]:
         """Operands that lie in SRAM whole whatever the tiles are."""
         on_chip = [v for v in op.activations() if self.pieces.in_dram(v) is None]
         return list(dict.fromkeys(self.aliases.root(v) for v in on_chip))
 
-    def _tile_need(self, op: Op, axis: int, size: int) -> int:
+    def _tile_need(self, op: Op, axis: int, size: int, room: Room) -> int:
         shape = op.result.type.shape4
         piece = shape.box.cut(axis, 0, size)
         made = piece.shape(shape.w)
-        need = self.room.of(made) + self.room.of_constants(op, made)
+        need = room.of(made) + room.of_constants(op, made)
         for value, box in needed(op, piece):
             if self.pieces.in_dram(value) is not None:
-                need += self.room.of(box.shape(value.type.shape4.w))
+                need += room.of(box.shape(value.type.shape4.w))
         return need
 
     def _tile(self, op: Op, box: Box, at: int, fits: bool) -> Value:
@@ -191,8 +198,15 @@ class _Splitting:
             "OutOfSram",
             f"{op.profiled_as} {list(op.result.type.shape)} needs {need} B of each slice's SRAM, there are {have}",
             at=op.loc,
-            hint="use a smaller input, a smaller batch, or warboy-2pe",
+            hint=more_room(self.npu, batch=False, pair=self._fits_pair(op)),  # tiles of one image were tried
         )
+
+    def _fits_pair(self, op: Op) -> bool:
+        pair = pair_of(self.npu)
+        if pair is None:
+            return False
+        room = Room(pair, pair.num_slices)
+        return room.fits(op, self.aliases) or self._tiles(op, room) is not None
 
 
 def _with(shape: Shape4, axis: int, size: int) -> Shape4:
