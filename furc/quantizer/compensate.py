@@ -56,7 +56,7 @@ def compensate(
     progress: Progress | None = None,
 ) -> None:
     """Change weights and biases in `graph`, by a few of the samples. correct: take out errors, else choose roundings
-    alone. every: choose the rounding of all weights, not only of narrow kernels.
+    alone. every: choose the rounding of all weights, not only where patches are more than the weights of a value.
 
     Raises RunError[CannotRun].
     """
@@ -111,10 +111,10 @@ class _Layer:
             missing = np.matmul(rows, np.subtract(x, x_seen, out=x))  # in place: patches are large
             change = _change(channels, missing, patches.taps, self._x_scale)
             self._put(rows + np.repeat(change, patches.taps, axis=2))
-        if (every or (correct and narrow)) and inputs <= LARGEST_PATCH:
+        places = x.shape[2]
+        if (every or (correct and inputs <= places)) and inputs <= LARGEST_PATCH:
             centred = np.subtract(x_seen, means[1], out=x_seen) if correct else x_seen  # the bias takes the mean
-            moments = _moments(centred).astype(np.float64) / self._x_scale**2
-            self._put(best_rows(self._graph, node, self._x_scale, moments))
+            self._put(best_rows(self._graph, node, self._x_scale, _moments(centred), places))
         self._put_on_grid()
         if correct:
             now = self._rows(len(x)).astype(np.float64)

@@ -1,15 +1,16 @@
 """Round weights so that the layer's output stays close, rather than each weight.
 
 For a layer with inputs x, rounding errors e of one output channel cost e' H e, with H = mean of x x' over patches of
-the input. From rounding to nearest, coordinate descent sets one weight after the other to the best integer given all
-others, for all output channels at once; each step has a closed form. The aim is that of AdaRound (Nagel et al., 2020),
-but no gradient is needed. The largest weight of a channel keeps its place at 127, and with it the scale.
+the input. Weight after weight is rounded, those first whose inputs are largest, and each takes up what the errors of
+those before it do to its input: with H = R' R and R upper triangular, the last column's weight first, the errors cost
+
+    sum over i of (R_ii e_i + sum over j > i of R_ij e_j)^2
+
+and each e_i makes its term as small as an integer can. That is Babai's nearest plane (1986); Frantar et al. (2022),
+arXiv:2210.17323, get the same integers for language models from the inverse of H. The largest weight of a channel
+keeps its place at 127, and with it the scale.
 
 The result are float weights that lie on the grid: quantizing them to nearest finds the same integers.
-
-Most is gained for least in layers that make a value of few: there the errors of single weights do not average out,
-while neighbouring pixels are so alike that what matters is the error of a kernel's sum, and H is small and needs few
-patches.
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from furc.onnx.graph import Graph, Node
+from furc.onnx.graph import Float32, Graph, Node
 from furc.quantizer.affine import WEIGHT_HIGH, along
 from furc.quantizer.patches import weight_rows
 from furc.quantizer.qdq import scales_of, weight_axis
 
-LARGEST_PATCH = 2400  # inputs of one output value; beyond it H and the sweeps grow too large
-NARROW_PATCH = 64  # up to it a layer is done by default
-SWEEPS = 3
-DAMPING = 0.01  # of H's mean diagonal, added to it: few samples must not decide about weights they hardly touch
+LARGEST_PATCH = 2400  # inputs of one output value; beyond it H grows too large
+NARROW_PATCH = 64
+BLOCK = 64  # of weights whose errors are brought to all later ones at once
+DAMPING = 0.01  # of H's mean diagonal, added to it
+FEW_PLACES = 3.0  # by how much of it more for each input a place: H is not what few patches say
 Float64 = NDArray[np.float64]
 
 
@@ -37,38 +39,51 @@ def is_narrow(graph: Graph, node: Node) -> bool:
     return node.op == "Conv" and math.prod(shape[2:]) > 1 and math.prod(shape[1:]) <= NARROW_PATCH
 
 
-def best_rows(graph: Graph, node: Node, x_scale: float, hessian: Float64) -> Float64:
-    """A layer's weights put on their grid, [outputs, inputs of one value]. hessian: H, [groups, inputs, inputs]."""
+def best_rows(graph: Graph, node: Node, x_scale: float, moments: Float32, places: int) -> Float64:
+    """A layer's weights put on their grid, [outputs, inputs of one value]. moments: H times any number, [groups,
+    inputs, inputs]. places: of how many patches."""
     weight, axis = graph.constants[node.inputs[1]], weight_axis(node)
     scale = scales_of(graph, node, x_scale)
     step = np.broadcast_to(along(scale, weight.ndim, axis), weight.shape)
     rows, steps = weight_rows(node, weight).astype(np.float64), weight_rows(node, step).astype(np.float64)[:, :1]
-    integers = best_integers((rows / steps).reshape(len(hessian), -1, rows.shape[1]), hessian)
+    wanted = (rows / steps).reshape(len(moments), -1, rows.shape[1])
+    integers = best_integers(wanted, moments, DAMPING + FEW_PLACES * rows.shape[1] / places)
     return integers.reshape(rows.shape) * steps
 
 
-def best_integers(wanted: Float64, hessian: Float64) -> Float64:
-    """Integers q that make (q - wanted) H (q - wanted)' small, no larger than rounding does.
+def best_integers(wanted: Float64, moments: Float32, damping: float) -> Float64:
+    """Integers q that make (q - wanted) H (q - wanted)' small, for each row no larger than rounding does.
 
-    wanted: [..., outputs, inputs]. hessian: [..., inputs, inputs].
+    wanted: [groups, outputs, inputs]. moments: H times any number, [groups, inputs, inputs]. damping: added to it, in
+    parts of its mean diagonal.
     """
-    inputs = hessian.shape[-1]
-    damping = DAMPING * np.trace(hessian, axis1=-2, axis2=-1) / inputs + 1e-30
-    h = hessian + np.eye(inputs) * damping[..., None, None]
-    q = np.clip(np.rint(wanted), -WEIGHT_HIGH, WEIGHT_HIGH)
-    fixed = np.abs(q) == WEIGHT_HIGH
-    gradient = (q - wanted) @ h
-    for _ in range(SWEEPS):
-        moved = False
-        for i in range(inputs):
-            best = np.rint(q[..., i] - gradient[..., i] / h[..., i, i, None])
-            best = np.where(fixed[..., i], q[..., i], np.clip(best, -WEIGHT_HIGH, WEIGHT_HIGH))
-            change = best - q[..., i]
-            which = np.nonzero(change)
-            if which[0].size:
-                q[..., i] = best
-                gradient[which] += change[which][:, None] * h[..., i, :][which[:-1]]
-                moved = True
-        if not moved:
-            break
-    return q
+    inputs = wanted.shape[2]
+    diagonal = np.diagonal(moments, axis1=1, axis2=2)
+    order = np.argsort(diagonal, axis=1, kind="stable")
+    power = np.maximum(diagonal.mean(1), np.float32(1e-30))[:, None, None]
+    sorted_moments = np.take_along_axis(np.take_along_axis(moments, order[:, :, None], 1), order[:, None, :], 2)
+    factor = np.linalg.cholesky(sorted_moments / power + np.float32(damping) * np.eye(inputs, dtype=np.float32))
+    real = np.take_along_axis(wanted.transpose(0, 2, 1), order[:, :, None], 1).astype(np.float32)
+    nearest = np.clip(np.rint(real), -WEIGHT_HIGH, WEIGHT_HIGH)  # both [groups, inputs, outputs]
+    errors = _errors(real, nearest, factor)
+    costs = [np.square(np.matmul(factor.transpose(0, 2, 1), of)).sum(1) for of in (errors, real - nearest)]
+    integers = np.empty(real.shape)
+    found = np.where((costs[0] < costs[1])[:, None], np.rint(real - errors), nearest)
+    np.put_along_axis(integers, order[:, :, None], found.astype(np.float64), 1)
+    return integers.transpose(0, 2, 1)
+
+
+def _errors(real: Float32, nearest: Float32, factor: Float32) -> Float32:
+    """Of each weight, wanted less rounded, the last input first: all [groups, inputs, outputs]. factor: R',
+    [groups, inputs, inputs]."""
+    shares = factor / np.diagonal(factor, axis1=1, axis2=2)[:, None]
+    stays = np.abs(nearest) == WEIGHT_HIGH
+    errors = np.zeros_like(real)
+    for end in range(real.shape[1], 0, -BLOCK):
+        start = max(0, end - BLOCK)
+        aim = real[:, start:end] + np.matmul(shares[:, end:, start:end].transpose(0, 2, 1), errors[:, end:])
+        for i in range(end - 1, start - 1, -1):
+            here = aim[:, i - start] + np.matmul(shares[:, None, i + 1 : end, i], errors[:, i + 1 : end])[:, 0]
+            rounded = np.clip(np.rint(here), -WEIGHT_HIGH, WEIGHT_HIGH)
+            errors[:, i] = real[:, i] - np.where(stays[:, i], nearest[:, i], rounded)
+    return errors

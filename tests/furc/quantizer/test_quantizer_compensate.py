@@ -93,7 +93,7 @@ def test_the_mean_error_of_every_channel_is_taken_out() -> None:
         errors = [simulation(feed, scheme.grids)[name] - run(feed)[name] for feed in feeds]
         return float(np.square(np.mean(errors, axis=(0, 1, 3, 4))).mean())
 
-    assert shift(compensated) < 0.25 * shift(graph)  # the rest is the rounding of the last activation
+    assert shift(compensated) < 0.3 * shift(graph)  # the rest: places not looked at, rounding of the last activation
 
 
 def test_a_layer_without_patches_has_its_mean_error_taken_out() -> None:
