@@ -103,21 +103,29 @@ class _Layer:
         patches, inputs = Patches(node, self._weight.shape), weight_rows(node, self._weight).shape[1]
         few = min(KERNEL_PLACES if narrow else PLACES, max(FEWEST_PLACES, MOST_VALUES // inputs))
         at = [drawn(patches.count(value), few, index) for index, value in enumerate(exact)]
-        x = np.concatenate([patches.at(value, places) for value, places in zip(exact, at, strict=True)], axis=2)
-        x_seen = np.concatenate([patches.at(value, places) for value, places in zip(seen, at, strict=True)], axis=2)
-        rows, means = self._rows(len(x)), [of.mean(2, keepdims=True) for of in (x, x_seen)]
+        places = sum(map(len, at))
+        rounds = (every or (correct and inputs <= places)) and inputs <= LARGEST_PATCH
+        rows, channels, missing = self._rows(patches.groups), list[Float32](), list[Float32]()
+        means = np.zeros((2, patches.groups, inputs, 1))
+        moments = np.zeros((patches.groups, inputs, inputs) if rounds else 0, np.float32)
+        for value, rounded, where in zip(exact, seen, at, strict=True):  # one by one: patches are large
+            x, x_seen = patches.at(value, where), patches.at(rounded, where)
+            means += [of.sum(2, keepdims=True) / places for of in (x, x_seen)]
+            if rounds:
+                moments += _moments(x_seen)
+            if correct:
+                channels.append(x.reshape(len(x), -1, patches.taps, len(where)).sum(2))
+                missing.append(np.matmul(rows, np.subtract(x, x_seen, out=x)))
         if correct:
-            channels = x.reshape(len(x), -1, patches.taps, x.shape[2]).sum(2)
-            missing = np.matmul(rows, np.subtract(x, x_seen, out=x))  # in place: patches are large
-            change = _change(channels, missing, patches.taps, self._x_scale)
+            change = _change(np.concatenate(channels, 2), np.concatenate(missing, 2), patches.taps, self._x_scale)
             self._put(rows + np.repeat(change, patches.taps, axis=2))
-        places = x.shape[2]
-        if (every or (correct and inputs <= places)) and inputs <= LARGEST_PATCH:
-            centred = np.subtract(x_seen, means[1], out=x_seen) if correct else x_seen  # the bias takes the mean
-            self._put(best_rows(self._graph, node, self._x_scale, _moments(centred), places))
+        if rounds:
+            if correct:  # the bias takes the mean
+                moments -= places * np.matmul(means[1], means[1].transpose(0, 2, 1)).astype(np.float32)
+            self._put(best_rows(self._graph, node, self._x_scale, moments, places))
         self._put_on_grid()
         if correct:
-            now = self._rows(len(x)).astype(np.float64)
+            now = self._rows(patches.groups).astype(np.float64)
             self._add_to_bias(np.matmul(rows.astype(np.float64), means[0]) - np.matmul(now, means[1]))
 
     def correct_mean(self, exact: Sequence[Array], seen: Sequence[Array]) -> None:

@@ -41,13 +41,14 @@ def from_rows(node: Node, rows: Array, shape: Sequence[int]) -> Float32:
 class Patches:
     """Cuts patches out of what a layer reads. Of a batch, out of its first image.
 
-    taps: how many neighbours in a patch belong to one input channel.
+    taps: how many neighbours in a patch belong to one input channel. groups: of channels, each with rows of its own.
     """
 
     def __init__(self, node: Node, shape: Sequence[int]) -> None:
         """shape: of the weights."""
         self.taps = math.prod(shape[2:]) if node.op == "Conv" else 1
-        self._maps, self._groups, self._kernel = node.op == "Conv", int(node.get("group", 1)), tuple(shape[2:])
+        self.groups = int(node.get("group", 1)) if node.op == "Conv" else 1
+        self._maps, self._kernel = node.op == "Conv", tuple(shape[2:])
         self._pads = node.get("pads", [0, 0, 0, 0]) if node.get("auto_pad", "NOTSET") == "NOTSET" else [0, 0, 0, 0]
         self._strides, self._dilations = node.get("strides", [1, 1]), node.get("dilations", [1, 1])
 
@@ -66,7 +67,7 @@ class Patches:
         first = (places // columns) * (sh * wide) + (places % columns) * sw
         within = (np.arange(kh)[:, None] * (dh * wide) + np.arange(kw) * dw).reshape(-1, 1)
         picked = np.take(padded.reshape(channels, -1), within + first, axis=1)  # [channels, taps, places]
-        return np.asarray(picked.reshape(self._groups, -1, len(places)), np.float32)
+        return np.asarray(picked.reshape(self.groups, -1, len(places)), np.float32)
 
     def _extents(self, extents: Sequence[int]) -> list[int]:
         """Of the result, for those of the input."""
