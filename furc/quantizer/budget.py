@@ -15,7 +15,7 @@ from furc.onnx.work import macs
 from furc.quantizer.weighted_calibration import seen_tensors
 
 DEFAULT_INFERENCES = 5.0  # a sample: the pass over the data, the survey, correcting layers
-DEFAULT_TENSOR_MACS = 9e8  # ranges, splits, correcting layers
+DEFAULT_TENSOR_MACS = 7e8  # ranges, splits, correcting layers
 SIMULATED_INFERENCES = 3.5  # of a held-back sample, in a trial
 TRIAL_TENSOR_MACS = 3.5e8  # ranges of a trial
 
