@@ -108,20 +108,22 @@ class _Layer:
         rows, channels, missing = self._rows(patches.groups), list[Float32](), list[Float32]()
         means = np.zeros((2, patches.groups, inputs, 1))
         moments = np.zeros((patches.groups, inputs, inputs) if rounds else 0, np.float32)
+        origin: Float32 | None = None
         for value, rounded, where in zip(exact, seen, at, strict=True):  # one by one: patches are large
             x, x_seen = patches.at(value, where), patches.at(rounded, where)
             means += [of.sum(2, keepdims=True) / places for of in (x, x_seen)]
-            if rounds:
-                moments += _moments(x_seen)
             if correct:
                 channels.append(x.reshape(len(x), -1, patches.taps, len(where)).sum(2))
                 missing.append(np.matmul(rows, np.subtract(x, x_seen, out=x)))
+            if rounds:
+                origin = x_seen.mean(2, keepdims=True) * np.float32(correct) if origin is None else origin
+                moments += _moments(np.subtract(x_seen, origin, out=x_seen))
         if correct:
             change = _change(np.concatenate(channels, 2), np.concatenate(missing, 2), patches.taps, self._x_scale)
             self._put(rows + np.repeat(change, patches.taps, axis=2))
         if rounds:
-            if correct:  # the bias takes the mean
-                moments -= places * np.matmul(means[1], means[1].transpose(0, 2, 1)).astype(np.float32)
+            mean = means[1] - origin if correct else np.zeros_like(means[1])  # the bias takes the mean
+            moments = moments / places - np.matmul(mean, mean.transpose(0, 2, 1)).astype(np.float32)
             self._put(best_rows(self._graph, node, self._x_scale, moments, places))
         self._put_on_grid()
         if correct:

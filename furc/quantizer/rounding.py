@@ -40,27 +40,29 @@ def is_narrow(graph: Graph, node: Node) -> bool:
 
 
 def best_rows(graph: Graph, node: Node, x_scale: float, moments: Float32, places: int) -> Float64:
-    """A layer's weights put on their grid, [outputs, inputs of one value]. moments: H times any number, [groups,
-    inputs, inputs]. places: of how many patches."""
+    """A layer's weights put on their grid, [outputs, inputs of one value]. moments: H, [groups, inputs, inputs].
+    places: of how many patches."""
     weight, axis = graph.constants[node.inputs[1]], weight_axis(node)
     scale = scales_of(graph, node, x_scale)
     step = np.broadcast_to(along(scale, weight.ndim, axis), weight.shape)
     rows, steps = weight_rows(node, weight).astype(np.float64), weight_rows(node, step).astype(np.float64)[:, :1]
-    wanted = (rows / steps).reshape(len(moments), -1, rows.shape[1])
-    integers = best_integers(wanted, moments, DAMPING + FEW_PLACES * rows.shape[1] / places)
+    inputs = rows.shape[1]
+    least = np.float32(x_scale**2 / 12) * np.eye(inputs, dtype=np.float32)  # what moves by less tells nothing
+    wanted = (rows / steps).reshape(len(moments), -1, inputs)
+    integers = best_integers(wanted, moments + least, DAMPING + FEW_PLACES * inputs / places)
     return integers.reshape(rows.shape) * steps
 
 
 def best_integers(wanted: Float64, moments: Float32, damping: float) -> Float64:
     """Integers q that make (q - wanted) H (q - wanted)' small, for each row no larger than rounding does.
 
-    wanted: [groups, outputs, inputs]. moments: H times any number, [groups, inputs, inputs]. damping: added to it, in
-    parts of its mean diagonal.
+    wanted: [groups, outputs, inputs]. moments: H, [groups, inputs, inputs], more than 0 in its diagonal. damping: added
+    to that, in parts of its mean.
     """
     inputs = wanted.shape[2]
     diagonal = np.diagonal(moments, axis1=1, axis2=2)
     order = np.argsort(diagonal, axis=1, kind="stable")
-    power = np.maximum(diagonal.mean(1), np.float32(1e-30))[:, None, None]
+    power = diagonal.mean(1)[:, None, None]
     sorted_moments = np.take_along_axis(np.take_along_axis(moments, order[:, :, None], 1), order[:, None, :], 2)
     factor = np.linalg.cholesky(sorted_moments / power + np.float32(damping) * np.eye(inputs, dtype=np.float32))
     real = np.take_along_axis(wanted.transpose(0, 2, 1), order[:, :, None], 1).astype(np.float32)

@@ -167,3 +167,18 @@ def test_a_regression_is_the_same_with_few_places_and_with_many() -> None:
         power = x[group] @ x[group].T / 6 + ridge[group] * np.eye(9)
         wanted = np.linalg.solve(power, x[group] @ y[group].T / 6).T
         np.testing.assert_allclose(_ridge_regression(x, y, ridge)[group], wanted, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("spread", [0.0, 1e-6, 1e-2])
+@pytest.mark.parametrize("channels", [3, 300])
+def test_what_hardly_moves_is_rounded_too(channels: int, spread: float) -> None:
+    made = model([node("Conv", ["x", "w"], "y")], {"x": (1, channels, 12, 12)}, ["y"],
+                 {"w": normal(2, 4, channels, 1, 1)})  # fmt: skip
+    graph = optimize_graph(made)
+    feeds = [{"x": (900 + spread * normal(i, 1, channels, 12, 12)).astype(np.float32)} for i in range(4)]
+    scheme, rounded = scheme_of(graph, feeds), graph.copied()
+    for every in (False, True):
+        compensate(rounded, scheme, feeds, every=every)
+    (name,) = graph.outputs
+    errors = [RunModel(rounded.model())(feed)[name] - RunModel(graph.model())(feed)[name] for feed in feeds]
+    assert np.abs(np.mean(errors)) < scheme.grids["x"].scale
