@@ -27,6 +27,13 @@ from furc.request import Request
 from isa.errors import counted
 
 TOP = 10
+LABELLED = (Task.CLASSIFICATION, Task.DETECTION)
+READ_BY = {
+    "--decode": ("boxes", (Task.DETECTION,)),
+    "--nms-iou": ("boxes", (Task.DETECTION,)),
+    "--score-threshold": ("boxes", (Task.DETECTION,)),
+    "--label-offset": ("the class of a whole image", (Task.CLASSIFICATION,)),
+}  # what an option is about, and the tasks that read it; others are about labels
 
 
 @declare("eval", short_help="Accuracy on labelled images: INT8 on the NPU beside float models.")
@@ -44,8 +51,8 @@ TOP = 10
 @click.option(
     "--classes", type=FILE, metavar="FILE.txt", help="Names of the classes, one a line, the first is class 0."
 )
-@click.option("--label-offset", type=int, default=0, metavar="N",
-              help="Added to labels: 1 where the model's class 0 is the background.")  # fmt: skip
+@click.option("--label-offset", type=int, metavar="N",
+              help="Added to labels: 1 where the model's class 0 is the background.  [default: 0]")  # fmt: skip
 @click.option("--nms-iou", type=click.FloatRange(0, 1), metavar="T",
               help="Boxes of a class that overlap more are one.  [default: of the head's authors]")  # fmt: skip
 @click.option("--score-threshold", type=click.FloatRange(0, 1), metavar="T",
@@ -62,7 +69,7 @@ TOP = 10
 @force_option
 def command(
     request: Request, pixels: Pixels | None, models: tuple[Path, ...], floats: tuple[Path, ...], data: Path,
-    labels: Path | None, task: str | None, decode: str | None, classes: Path | None, label_offset: int,
+    labels: Path | None, task: str | None, decode: str | None, classes: Path | None, label_offset: int | None,
     nms_iou: float | None, score_threshold: float | None, limit: int | None, partial: bool, json_file: Path | None,
     html_file: Path | None, top: int, force: bool,
 ) -> None:  # fmt: skip
@@ -79,15 +86,18 @@ def command(
     if data.suffix == ".npz":
         refuse_without_images("--data")
     kind = Task(task) if task else Task.DETECTION if decode else Task.CLASSIFICATION
-    if kind is not Task.DETECTION:
-        _refuse_boxes(task, {"--decode": decode, "--nms-iou": nms_iou, "--score-threshold": score_threshold})
+    _refuse_unread(kind, task, {
+        "--decode": decode, "--nms-iou": nms_iou, "--score-threshold": score_threshold, "--label-offset": label_offset,
+        "--labels": labels, "--classes": classes, "--partial": partial or None,
+    })  # fmt: skip
     read = [path for path in (*models, *floats, labels, classes, data) if path is not None]
     outputs = Outputs(tuple(read), force)
     outputs.check(json_file, EVALUATION)
     outputs.check(html_file, HTML)
     options = Options(
-        data=data, labels=labels, task=kind, decode=decode or "", classes=classes, offset=label_offset, pixels=pixels,
-        iou=nms_iou, score=SCORE if score_threshold is None else score_threshold, partial=partial, limit=limit,
+        data=data, labels=labels, task=kind, decode=decode or "", classes=classes, offset=label_offset or 0,
+        pixels=pixels, iou=nms_iou, score=SCORE if score_threshold is None else score_threshold, partial=partial,
+        limit=limit,
     )  # fmt: skip
     with Bar() as bar:
         found = evaluate_files(
@@ -109,9 +119,12 @@ def command(
         saved(path)
 
 
-def _refuse_boxes(task: str | None, given: Mapping[str, object]) -> None:
-    """Refuse the options that only a head reads. task: what was asked for instead of a detection."""
+def _refuse_unread(kind: Task, task: str | None, given: Mapping[str, object]) -> None:
+    """Refuse an option that this kind of task does not read. task: what was asked for."""
     for option, value in given.items():
-        if value is not None:
-            instead = f"leave it out, or --task {task}" if task else "give --decode"
-            raise click.UsageError(f"{option} is about boxes: {instead}")
+        about, readers = READ_BY.get(option, ("labels", LABELLED))
+        if value is not None and kind not in readers:
+            instead = (
+                f"leave it out, or --task {task}" if task else "give --decode" if about == "boxes" else "leave it out"
+            )
+            raise click.UsageError(f"{option} is about {about}: {instead}")

@@ -122,6 +122,22 @@ def test_options_of_boxes_need_a_task_with_boxes(
     assert f"Error: {option[0]} is about boxes: leave it out, or --task {task}\n" in said
 
 
+@pytest.mark.parametrize(
+    "option", [("--labels", "l.txt"), ("--classes", "c.txt"), ("--partial",), ("--label-offset", 1)]
+)
+def test_outputs_compared_alone_have_no_labels(
+    furc: Furc, models: Path, images: Path, option: tuple[object, ...]
+) -> None:
+    said = furc("eval", models / "model.enf", "--data", images, "--task", "none", *option, exits=2).stderr
+    about = "the class of a whole image" if option[0] == "--label-offset" else "labels"
+    assert f"Error: {option[0]} is about {about}: leave it out, or --task none\n" in said
+
+
+def test_boxes_have_no_label_of_the_whole_image(furc: Furc, models: Path, images: Path) -> None:
+    words = ("eval", models / "model.enf", "--data", images, "--decode", "yolox", "--label-offset", 1)
+    assert "Error: --label-offset is about the class of a whole image: leave it out\n" in furc(*words, exits=2).stderr
+
+
 def test_a_float_model_that_does_not_run_is_named(furc: Furc, models: Path, images: Path) -> None:
     model = onnx.load(models / "float.onnx")
     model.graph.node[0].domain = "elsewhere"

@@ -75,7 +75,7 @@ def test_best_integers_are_never_worse_than_nearest(seed: int, outputs: int, inp
 
     def costs(q: np.ndarray) -> np.ndarray:
         damped = hessian + np.eye(inputs) * 0.01 * np.trace(hessian) / inputs
-        return np.einsum("oi,ij,oj->o", q - wanted, damped, q - wanted)
+        return np.asarray(np.einsum("oi,ij,oj->o", q - wanted, damped, q - wanted))
 
     assert (costs(found) <= costs(nearest) * (1 + 1e-4)).all() and np.abs(found).max() <= 127
     np.testing.assert_array_equal(found[np.abs(nearest) == 127], nearest[np.abs(nearest) == 127])
