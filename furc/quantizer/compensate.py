@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from furc.onnx.graph import Array, Float32, Graph, Node
 from furc.progress import Progress, silent
 from furc.quantizer.float_run import Feed, NodeRun
+from furc.quantizer.layer_reads import Reads, look, squares
 from furc.quantizer.one_pass import drawn
 from furc.quantizer.operators import CORRECTED, is_quantized
 from furc.quantizer.patches import Patches, from_rows, has_patches, weight_rows
@@ -99,36 +100,21 @@ class _Layer:
     def fit(self, exact: Sequence[Array], seen: Sequence[Array], correct: bool, every: bool) -> None:
         """Weights and bias, by some of what it reads of each sample, in the float model and on the grids. correct,
         every: see `compensate`."""
-        node, narrow = self._node, is_narrow(self._graph, self._node)
-        patches, inputs = Patches(node, self._weight.shape), weight_rows(node, self._weight).shape[1]
+        patches, narrow = Patches(self._node, self._weight.shape), is_narrow(self._graph, self._node)
+        rows = self._rows(patches.groups)
+        inputs = rows.shape[2]
         few = min(KERNEL_PLACES if narrow else PLACES, max(FEWEST_PLACES, MOST_VALUES // inputs))
         at = [drawn(patches.count(value), few, index) for index, value in enumerate(exact)]
-        places = sum(map(len, at))
-        rounds = (every or (correct and inputs <= places)) and inputs <= LARGEST_PATCH
-        rows, channels, missing = self._rows(patches.groups), list[Float32](), list[Float32]()
-        means = np.zeros((2, patches.groups, inputs, 1))
-        moments = np.zeros((patches.groups, inputs, inputs) if rounds else 0, np.float32)
-        origin: Float32 | None = None
-        for value, rounded, where in zip(exact, seen, at, strict=True):  # one by one: patches are large
-            x, x_seen = patches.at(value, where), patches.at(rounded, where)
-            means += [of.sum(2, keepdims=True) / places for of in (x, x_seen)]
-            if correct:
-                channels.append(x.reshape(len(x), -1, patches.taps, len(where)).sum(2))
-                missing.append(np.matmul(rows, np.subtract(x, x_seen, out=x)))
-            if rounds:
-                origin = x_seen.mean(2, keepdims=True) * np.float32(correct) if origin is None else origin
-                moments += _moments(np.subtract(x_seen, origin, out=x_seen))
+        rounds = (every or inputs <= sum(map(len, at))) and inputs <= LARGEST_PATCH
+        read = look(patches, rows, exact, seen, at, moments=rounds, about_mean=correct)  # the bias takes the mean
         if correct:
-            change = _change(np.concatenate(channels, 2), np.concatenate(missing, 2), patches.taps, self._x_scale)
-            self._put(rows + np.repeat(change, patches.taps, axis=2))
-        if rounds:
-            mean = means[1] - origin if correct else np.zeros_like(means[1])  # the bias takes the mean
-            moments = moments / places - np.matmul(mean, mean.transpose(0, 2, 1)).astype(np.float32)
-            self._put(best_rows(self._graph, node, self._x_scale, moments, places))
+            self._put(rows + np.repeat(_change(read, patches.taps, self._x_scale), patches.taps, axis=2))
+        if read.moments is not None:
+            self._put(best_rows(self._graph, self._node, self._x_scale, read.moments, read.places))
         self._put_on_grid()
         if correct:
             now = self._rows(patches.groups).astype(np.float64)
-            self._add_to_bias(np.matmul(rows.astype(np.float64), means[0]) - np.matmul(now, means[1]))
+            self._add_to_bias(np.matmul(rows.astype(np.float64), read.mean) - np.matmul(now, read.mean_seen))
 
     def correct_mean(self, exact: Sequence[Array], seen: Sequence[Array]) -> None:
         """The bias alone, by all that it makes of each sample."""
@@ -176,37 +162,36 @@ class _Layer:
         graph.changed()
 
 
-def _change(x: Float32, missing: Float32, taps: int, step: float) -> Float32:
+def _change(read: Reads, taps: int, step: float) -> Float32:
     """What to add to weights, [groups, outputs of one, channels], so that they make what is missing.
 
-    x: what each channel brings to a patch, [groups, channels, places], overwritten. missing: [groups, outputs of one,
-    places]. taps: of one channel, which all change alike. step: of x's grid; what moves by less tells nothing.
+    taps: of one channel, which all change alike. step: of the grid of what is read; what moves by less tells nothing.
     """
-    _, channels, places = x.shape
-    x /= np.float32(step)
+    x = read.channels / np.float32(step)
     x -= x.mean(2, keepdims=True)
+    groups, channels, places = x.shape
     ridge = RIDGE * (1 + FEW_PLACES * channels / places) * np.square(x).mean((1, 2)) + taps / 12
-    return _ridge_regression(x, missing, ridge.astype(np.float32)) / np.float32(step)
+    moments = None
+    if read.moments is not None:
+        by_tap = read.moments.reshape(groups, channels, taps, channels, taps)
+        moments = by_tap.sum((2, 4)) * np.float32(places / step**2)
+    return _ridge_regression(x, read.missing, ridge.astype(np.float32), moments) / np.float32(step)
 
 
-def _ridge_regression(x: Float32, y: Float32, ridge: Float32) -> Float32:
+def _ridge_regression(x: Float32, y: Float32, ridge: Float32, moments: Float32 | None = None) -> Float32:
     """The D, [groups, k, m], of least |y - D x|^2 / n + ridge |D|^2.
 
     x: [groups, m, n]. y: [groups, k, n]. ridge: [groups], no smaller than x's mean power, so that single precision
-    does.
+    does. moments: x x', [groups, m, m], where they are known.
     """
     _, channels, places = x.shape
-    across, along = x.transpose(0, 2, 1), ridge[:, None, None] * np.float32(places)
+    along = ridge[:, None, None] * np.float32(places)
     if channels <= places:
-        moved = np.linalg.solve(_moments(x) + along * _eye(channels), np.matmul(x, y.transpose(0, 2, 1)))
-        return np.asarray(moved.transpose(0, 2, 1))
-    apart = np.linalg.solve(_moments(across) + along * _eye(places), y.transpose(0, 2, 1))
+        power = (squares(x) if moments is None else moments) + along * _eye(channels)
+        return np.asarray(np.linalg.solve(power, np.matmul(x, y.transpose(0, 2, 1))).transpose(0, 2, 1))
+    across = x.transpose(0, 2, 1)
+    apart = np.linalg.solve(squares(across) + along * _eye(places), y.transpose(0, 2, 1))
     return np.asarray(np.matmul(apart.transpose(0, 2, 1), across))
-
-
-def _moments(x: Float32) -> Float32:
-    """Sums over places of products: [groups, m, places] -> [groups, m, m]."""
-    return np.asarray(np.matmul(x, x.transpose(0, 2, 1)))
 
 
 def _eye(size: int) -> Float32:
