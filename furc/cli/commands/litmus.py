@@ -48,10 +48,10 @@ def _archive(dump: Path) -> Path:
     """A prefix may have a version in it, as net-1.0; another kind of file is not what is written."""
     if dump.suffix == ".zip":
         return dump
-    path = dump.with_name(f"{dump.name}.zip")
     if dump.suffix[1:2].isalpha():
-        raise click.UsageError(f"--dump writes a zip archive, and {dump} is named as {dump.suffix[1:]}: give {path}")
-    return path
+        instead = dump.with_suffix(".zip")
+        raise click.UsageError(f"--dump writes a zip archive, and {dump} is named as {dump.suffix[1:]}: give {instead}")
+    return dump.with_name(f"{dump.name}.zip")
 
 
 def _say(number: int, what: str, worked: bool) -> None:

@@ -125,7 +125,7 @@ def test_a_dump_has_the_name_that_was_asked_for(furc: Furc, models: Path, prefix
 
 def test_a_dump_that_is_named_as_another_kind_is_refused(furc: Furc, models: Path) -> None:
     said = furc("litmus", models / "int8.onnx", "--skip-quantization", "--dump", "a/x.npy", exits=2).stderr
-    assert said.endswith("Error: --dump writes a zip archive, and a/x.npy is named as npy: give a/x.npy.zip\n")
+    assert said.endswith("Error: --dump writes a zip archive, and a/x.npy is named as npy: give a/x.zip\n")
 
 
 @pytest.mark.parametrize("words", ["profile {} -o out", "diff {0} {0} -o out", "disasm {} -o out"])
