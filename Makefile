@@ -40,4 +40,5 @@ clean:
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python -m compileall -q furc passes isa  # where Python may write no bytecode, every start reads the sources
 	touch $(STAMP)
