@@ -214,10 +214,10 @@ def _planes(value: Array) -> Array:
 def drawn(size: int, places: int, sample: int) -> NDArray[np.intp]:
     """One place at random in each of so many equal parts of a tensor; all of them where it has no more. Not to be
     written to."""
-    if size <= places:
-        return np.arange(size)
-    random = np.random.default_rng([size, sample])
-    found = ((np.arange(places) + random.random(places)) * (size / places)).astype(np.intp)
+    found = np.arange(size)
+    if size > places:
+        random = np.random.default_rng([size, sample])
+        found = ((np.arange(places) + random.random(places)) * (size / places)).astype(np.intp)
     found.flags.writeable = False
     return found
 
