@@ -106,7 +106,8 @@ class _Layer:
         few = min(KERNEL_PLACES if narrow else PLACES, max(FEWEST_PLACES, MOST_VALUES // inputs))
         at = [drawn(patches.count(value), few, index) for index, value in enumerate(exact)]
         rounds = (every or inputs <= sum(map(len, at))) and inputs <= LARGEST_PATCH
-        read = look(patches, rows, exact, seen, at, moments=rounds, about_mean=correct)  # the bias takes the mean
+        # About the mean: the bias takes that.
+        read = look(patches, rows, exact, seen, at, self._x_scale, moments=rounds, about_mean=correct)
         if correct:
             self._put(rows + np.repeat(_change(read, patches.taps, self._x_scale), patches.taps, axis=2))
         if read.moments is not None:
@@ -174,7 +175,7 @@ def _change(read: Reads, taps: int, step: float) -> Float32:
     moments = None
     if read.moments is not None:
         by_tap = read.moments.reshape(groups, channels, taps, channels, taps)
-        moments = by_tap.sum((2, 4)) * np.float32(places / step**2)
+        moments = by_tap.sum((2, 4)) * np.float32(places)
     return _ridge_regression(x, read.missing, ridge.astype(np.float32), moments) / np.float32(step)
 
 

@@ -20,8 +20,8 @@ class Reads:
     """Of `places` patches. mean, mean_seen: of what is read in the float model and on the grids, [groups, inputs, 1].
 
     missing: what the layer's results lack on the grids, [groups, outputs of one, places]. channels: the sum of each
-    channel's taps, [groups, channels, places]. moments: of patches in the float model, about their mean or about 0,
-    [groups, inputs, inputs]; None where nobody asked for them.
+    channel's taps, [groups, channels, places]. moments: of patches in the float model, in squares of the grid's steps,
+    about their mean or about 0, [groups, inputs, inputs]; None where nobody asked for them.
     """
 
     places: int
@@ -38,12 +38,13 @@ def look(
     exact: Sequence[Array],
     seen: Sequence[Array],
     at: Sequence[Places],
+    step: float,
     *,
     moments: bool,
     about_mean: bool,
 ) -> Reads:
     """Sample by sample, since patches are large. rows: weights, [groups, outputs of one, inputs]. exact, seen: what the
-    layer reads, by sample. at: the places of each."""
+    layer reads, by sample. at: the places of each. step: of its grid."""
     groups, _, inputs = rows.shape
     places = sum(map(len, at))
     missing, channels, means = list[Float32](), list[Float32](), np.zeros((2, groups, inputs, 1))
@@ -57,9 +58,10 @@ def look(
         channels.append(x.reshape(groups, -1, patches.taps, len(where)).sum(2))
         if found is not None:
             x -= origin
+            x /= np.float32(step)  # whatever the model's numbers, their squares are none that overflow
             found += squares(x) / np.float32(places)
     if found is not None and about_mean:
-        off = means[0] - origin
+        off = (means[0] - origin) / step
         found -= np.matmul(off, off.transpose(0, 2, 1)).astype(np.float32)
     return Reads(places, means[0], means[1], np.concatenate(missing, 2), np.concatenate(channels, 2), found)
 

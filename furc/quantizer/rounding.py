@@ -40,14 +40,14 @@ def is_narrow(graph: Graph, node: Node) -> bool:
 
 
 def best_rows(graph: Graph, node: Node, x_scale: float, moments: Float32, places: int) -> Float64:
-    """A layer's weights put on their grid, [outputs, inputs of one value]. moments: H, [groups, inputs, inputs].
-    places: of how many patches."""
+    """A layer's weights put on their grid, [outputs, inputs of one value]. moments: H, [groups, inputs, inputs], in
+    squares of x_scale. places: of how many patches."""
     weight, axis = graph.constants[node.inputs[1]], weight_axis(node)
     scale = scales_of(graph, node, x_scale)
     step = np.broadcast_to(along(scale, weight.ndim, axis), weight.shape)
     rows, steps = weight_rows(node, weight).astype(np.float64), weight_rows(node, step).astype(np.float64)[:, :1]
     inputs = rows.shape[1]
-    least = np.float32(x_scale**2 / 12) * np.eye(inputs, dtype=np.float32)  # what moves by less tells nothing
+    least = np.eye(inputs, dtype=np.float32) / np.float32(12)  # of a step: what moves by less tells nothing
     wanted = (rows / steps).reshape(len(moments), -1, inputs)
     integers = best_integers(wanted, moments + least, DAMPING + FEW_PLACES * inputs / places)
     return integers.reshape(rows.shape) * steps

@@ -182,3 +182,16 @@ def test_what_hardly_moves_is_rounded_too(channels: int, spread: float) -> None:
     (name,) = graph.outputs
     errors = [RunModel(rounded.model())(feed)[name] - RunModel(graph.model())(feed)[name] for feed in feeds]
     assert np.abs(np.mean(errors)) < scheme.grids["x"].scale
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-12, 1e12, 1e25])
+def test_layers_of_any_size_of_numbers_are_corrected(size: float) -> None:
+    made = model([node("Conv", ["x", "w"], "y")], {"x": (1, 8, 12, 12)}, ["y"], {"w": normal(2, 4, 8, 1, 1)})
+    graph = optimize_graph(made)
+    feeds = [{"x": (size * normal(i, 1, 8, 12, 12)).astype(np.float32)} for i in range(4)]
+    scheme, corrected = scheme_of(graph, feeds), graph.copied()
+    compensate(corrected, scheme, feeds)
+    (layer,) = graph.nodes
+    rounded = np.asarray(rounded_weights(graph, layer, scheme.grids["x"].scale))
+    weight = corrected.constants[corrected.nodes[0].inputs[1]]
+    assert np.isfinite(weight).all() and np.abs(weight - rounded).max() < 0.1 * np.abs(rounded).max()
