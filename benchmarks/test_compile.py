@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from benchmarks.fidelity.rows import quantized
 from benchmarks.vela.from_qdq import tflite_of
 from furc.compiler import compile_graph
 from furc.frontend import load_onnx
+from furc.garbage import collect_seldom
 from furc.quantizer import quantize
 from furc.tflite.convert import to_onnx
 from isa.npu import target
@@ -44,6 +47,16 @@ def chain(length: int) -> onnx.ModelProto:
     return onnx.load_from_string(quantize(model, {f"x{i}": (-2.0, 2.0) for i in range(length + 1)}))
 
 
+@pytest.fixture
+def as_commands() -> Iterator[None]:
+    """Collecting garbage as seldom as commands do: else Python looks through all that lives, the more the longer."""
+    usual = gc.get_threshold()
+    collect_seldom()
+    yield
+    gc.set_threshold(*usual)
+
+
+@pytest.mark.usefixtures("as_commands")
 def test_compiling_takes_time_by_operators(benchmark: BenchmarkFixture) -> None:
     options = CompileOptions(npu=target("warboy"), use_program_loading=True)
 

@@ -17,10 +17,7 @@ from furc.cli.command import (
     is_full_stdout,
     say_full_stdout,
 )
-
-# Objects made before Python looks for cycles among them (its own 700): modules and graphs stay, and were looked through
-# again and again, a tenth of a compile's time.
-YOUNG_OBJECTS = 100_000
+from furc.garbage import collect_seldom
 
 # For how many cycles, as a power of two, threads of NumPy's OpenBLAS wait busily for work; its own 26 are a tenth of a
 # second at every start. Read when NumPy is imported.
@@ -76,7 +73,7 @@ cli.params.append(debug_option())
 def main() -> None:
     """The console script."""
     open_streams()
-    gc.set_threshold(YOUNG_OBJECTS)
+    collect_seldom()
     os.environ |= {**BLAS_WAITS, **os.environ}  # what the user says stays
     try:
         cli(prog_name="furc")
