@@ -47,8 +47,8 @@ def test_a_command_imports_no_other() -> None:
 
 def test_cycles_are_looked_for_seldom_and_not_when_all_is_given_back() -> None:
     code = (
-        "import gc, sys\nfrom furc.cli.main import YOUNG_OBJECTS, main\nsys.argv[1:] = ['--help']\n"
-        "try: main()\nexcept SystemExit: pass\n"
+        "import gc, sys\nfrom furc.cli.main import main\nfrom furc.garbage import YOUNG_OBJECTS\n"
+        "sys.argv[1:] = ['--help']\ntry: main()\nexcept SystemExit: pass\n"
         "print(gc.isenabled(), gc.get_threshold()[0] == YOUNG_OBJECTS, gc.get_freeze_count() > 1000)"
     )
     words = [sys.executable, "-c", code]
