@@ -32,14 +32,15 @@ from furc.quantizer.layer_reads import Reads, look, squares
 from furc.quantizer.one_pass import drawn
 from furc.quantizer.operators import CORRECTED, is_quantized
 from furc.quantizer.patches import Patches, from_rows, has_patches, weight_rows
-from furc.quantizer.rounding import LARGEST_PATCH, best_rows, is_narrow
+from furc.quantizer.rounding import LARGEST_PATCH, best_rows
 from furc.quantizer.scheme import Scheme
 from furc.quantizer.simulate import rounded_weights
 from furc.quantizer.staged_run import StagedRun
 
 SAMPLES = 8
 PLACES = 256  # of one sample
-KERNEL_PLACES = 48  # of it for narrow kernels
+KERNEL_PLACES = 48  # of it for narrow kernels: their patches overlap, and say much of few weights
+NARROW_PATCH = 64  # inputs of one value of such a kernel, at most
 FEWEST_PLACES, MOST_VALUES = 64, 1 << 17  # of it where patches are large
 RIDGE = 10.0  # lambda, in parts of the mean power of what the layer reads
 FEW_PLACES = 10.0  # by how much lambda grows with the share of weights in places
@@ -100,9 +101,10 @@ class _Layer:
     def fit(self, exact: Sequence[Array], seen: Sequence[Array], correct: bool, every: bool) -> None:
         """Weights and bias, by some of what it reads of each sample, in the float model and on the grids. correct,
         every: see `compensate`."""
-        patches, narrow = Patches(self._node, self._weight.shape), is_narrow(self._graph, self._node)
+        patches = Patches(self._node, self._weight.shape)
         rows = self._rows(patches.groups)
         inputs = rows.shape[2]
+        narrow = patches.taps > 1 and inputs <= NARROW_PATCH
         few = min(KERNEL_PLACES if narrow else PLACES, max(FEWEST_PLACES, MOST_VALUES // inputs))
         at = [drawn(patches.count(value), few, index) for index, value in enumerate(exact)]
         rounds = (every or inputs <= sum(map(len, at))) and inputs <= LARGEST_PATCH

@@ -49,7 +49,7 @@ def look(
     places = sum(map(len, at))
     missing, channels, means = list[Float32](), list[Float32](), np.zeros((2, groups, inputs, 1))
     # About the first sample's mean: single precision would not hold what is left of squares far from 0.
-    origin = patches.at(exact[0], at[0]).mean(2, keepdims=True) * np.float32(about_mean)
+    origin: Float32 | None = None
     found = np.zeros((groups, inputs, inputs), np.float32) if moments else None
     for value, rounded, where in zip(exact, seen, at, strict=True):
         x, x_seen = patches.at(value, where), patches.at(rounded, where)
@@ -57,10 +57,12 @@ def look(
         missing.append(np.matmul(rows, np.subtract(x, x_seen, out=x_seen)))
         channels.append(x.reshape(groups, -1, patches.taps, len(where)).sum(2))
         if found is not None:
-            x -= origin
+            if about_mean:
+                origin = x.mean(2, keepdims=True) if origin is None else origin
+                x -= origin
             x /= np.float32(step)  # whatever the model's numbers, their squares are none that overflow
             found += squares(x) / np.float32(places)
-    if found is not None and about_mean:
+    if found is not None and origin is not None:
         off = (means[0] - origin) / step
         found -= np.matmul(off, off.transpose(0, 2, 1)).astype(np.float32)
     return Reads(places, means[0], means[1], np.concatenate(missing, 2), np.concatenate(channels, 2), found)

@@ -15,8 +15,6 @@ The result are float weights that lie on the grid: quantizing them to nearest fi
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,17 +24,10 @@ from furc.quantizer.patches import weight_rows
 from furc.quantizer.qdq import scales_of, weight_axis
 
 LARGEST_PATCH = 2400  # inputs of one output value; beyond it H grows too large
-NARROW_PATCH = 64
 BLOCK = 64  # of weights whose errors are brought to all later ones at once
 DAMPING = 0.01  # of H's mean diagonal, added to it
 FEW_PLACES = 3.0  # by how much of it more for each input a place: H is not what few patches say
 Float64 = NDArray[np.float64]
-
-
-def is_narrow(graph: Graph, node: Node) -> bool:
-    """Whether a layer is a convolution with a kernel whose values are made of few."""
-    shape = graph.constants[node.inputs[1]].shape
-    return node.op == "Conv" and math.prod(shape[2:]) > 1 and math.prod(shape[1:]) <= NARROW_PATCH
 
 
 def best_rows(graph: Graph, node: Node, x_scale: float, moments: Float32, places: int) -> Float64:
