@@ -27,7 +27,7 @@ from isa.enf import Enf
 ROUNDS = 3
 COMPILE_PER_INFERENCE = 20  # compiling may take as long as so many inferences of ONNX Runtime
 RUN_PER_INT8_INFERENCE = 0.75  # activations int8, as the file has them
-RUN_PER_UINT8_INFERENCE = 2.5  # the same model with uint8 activations, ONNX Runtime's fastest form
+RUN_PER_UINT8_INFERENCE = 1.75  # the same model with uint8 activations, ONNX Runtime's fastest form
 PROFILE_PER_INFERENCE = 10
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -25,26 +25,47 @@ class Optimize(StrEnum):
 
 
 def cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many this process may use."""
+    return len(_own_cores()) or os.cpu_count() or 1
 
 
 def kernels(model: bytes, *, few: int = 0) -> Any:
     """A session whose nodes run as they are. few: threads at most, 0 for one a core. They do not wait busily:
-    on an idle machine that gains nothing here, on a busy one it loses a lot."""
+    on an idle machine that gains nothing here, on a busy one it loses a lot.
+
+    Where there is a thread for every core, each but the caller's stays on a core of its own, as ONNX Runtime has them
+    where it chooses their number. Free to move, one that is woken is put beside the thread that wakes it, and the two
+    share a core for a whole run while another idles. The caller is to `step_aside` before a run."""
     threads = min(few, cores()) if few else cores()  # said: left to itself, ONNX Runtime counts two hyperthreads as one
-    return session(model, threads=threads, spinning=False, integer_kernels=False)
+    own = _own_cores() if threads == cores() else []
+    return session(model, threads=threads, spinning=False, integer_kernels=False, pinned=own[1:])
+
+
+def step_aside(session: Any) -> None:
+    """Move this thread off the cores that a session's threads stay on, where it may use another. It is not held there:
+    only the system would need several runs to see that two share one."""
+    own = set(_own_cores())
+    if session.pinned and (free := own - session.pinned):
+        os.sched_setaffinity(0, free)
+        os.sched_setaffinity(0, own)
+
+
+def _own_cores() -> list[int]:
+    """The numbers of those that this thread may use, where the system tells."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
 def session(
     model: bytes, *, optimize: Optimize = Optimize.ALL, threads: int = 0, spinning: bool = True,
-    integer_kernels: bool = True, weights: Mapping[str, np.ndarray[Any, Any]] | None = None,
+    pinned: Sequence[int] = (), integer_kernels: bool = True,
+    weights: Mapping[str, np.ndarray[Any, Any]] | None = None,
 ) -> Any:  # fmt: skip
     """An InferenceSession of a serialized model. Raises what ONNX Runtime raises: its exceptions have no common base.
 
     threads: of an operator, 0 for one a core. spinning: its threads wait busily while it runs, which pays where nothing
-    else does; never after it, when those of another session may have work. integer_kernels: they may stand in for
-    operators between Q and DQ. weights: initializers that the model says are elsewhere; not copied, not to be changed.
+    else does; never after it, when those of another session may have work. pinned: the core of each thread beside the
+    caller's; none where the system puts them. integer_kernels: they may stand in for operators between Q and DQ.
+    weights: initializers that the model says are elsewhere; not copied, not to be changed.
     """
     for switch in NO_TELEMETRY:
         os.environ.setdefault(switch, "1")
@@ -57,6 +78,10 @@ def session(
     options.add_session_config_entry("session.force_spinning_stop", "1")
     if not spinning:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if pinned:  # ONNX Runtime counts cores from 1
+        options.add_session_config_entry(
+            "session.intra_op_thread_affinities", ";".join(str(core + 1) for core in pinned)
+        )
     if not integer_kernels:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     if hasattr(onnxruntime, "disable_telemetry_events"):  # where somebody has imported it before
@@ -65,5 +90,6 @@ def session(
     if values:
         options.add_external_initializers(list(values), list(values.values()))
     made = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    made.pinned = frozenset(pinned)
     made.weights = values  # ONNX Runtime reads them where they are, and holds nothing that keeps them there
     return made
