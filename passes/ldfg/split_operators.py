@@ -11,7 +11,8 @@ after:
 
 ldfg -> ldfg. The result of a split operator lies in DRAM. So does that of a channel concatenation: its parts are
 spread over other slices than the result, and only the DMA engine brings bytes from any slice to any other.
-Rows that two tiles need (the halo) are read twice.
+Rows that two tiles need (the halo) are read twice. Of operands that leave no room for tiles, the largest goes through
+DRAM.
 Keeps: every value, bit for bit. Leaves alone: what fits under some layout.
 Raises LowerError OutOfSram where no split makes an operator fit."""
 
@@ -32,7 +33,7 @@ from passes.options import CompileOptions
 
 IMAGE_AXIS, CHANNEL_AXIS = 0, 1
 JOINED_SHARE = 3 / 8  # of SRAM that a concatenation may use that stays on chip while its parts are made
-TILE_SHARE = 1 / 2  # of SRAM that a tile may use: the next tile is loaded while it computes
+TILE_SHARE = 1 / 2  # of the SRAM that operands leave which lie there whole: the next tile is loaded meanwhile
 
 
 def split_operators(graph: Graph, options: CompileOptions) -> Graph:
@@ -81,7 +82,10 @@ class _Splitting:
     def _add(self, op: Op) -> None:
         """Append an op, in tiles where it does not fit."""
         in_dram = any(isinstance(r.type.place, InDram) for r in op.results)
-        if op.runs is Runs.HOST or in_dram or self.room.fits(op, self.aliases):
+        load = isinstance(op, LowLevelSlice) and isinstance(
+            op.x.type.place, InDram
+        )  # or none: who is split reads boxes
+        if op.runs is Runs.HOST or in_dram or load or self.room.fits(op, self.aliases):
             self.ops.append(op)
         else:
             self._split(op)
@@ -135,35 +139,76 @@ class _Splitting:
             op.result.type = op.result.type.at(InDram(LayoutKind.HCHCW))
             self.ops.append(op)
             return
-        axis, pieces, fits = self._choose(op)
+        found = self._tiles(op, self.room)
+        if found is None and self._spill(op):
+            self._add(op)
+            return
+        axis, pieces = found or self._halves(op)
         shape = op.result.type.shape4
         size = -(-shape[axis] // pieces)
         starts = range(0, shape[axis], size)
-        tiles = [self._tile(op, shape.box.cut(axis, at, min(size, shape[axis] - at)), at, fits) for at in starts]
+        fit = found is not None
+        tiles = [self._tile(op, shape.box.cut(axis, at, min(size, shape[axis] - at)), at, fit) for at in starts]
         op.result.type = op.result.type.at(InDram(LayoutKind.HCHCW))
         self.ops.append(LowLevelConcat(results=(op.result,), loc=op.loc, inputs=tuple(tiles), axis=axis, early=True))
 
-    def _choose(self, op: Op) -> tuple[int, int, bool]:
-        """Axis and number of tiles, and whether they fit. Halves that do not yet where no axis alone is enough."""
-        found = self._tiles(op, self.room)
-        if found is not None:
-            return *found, True
+    def _spill(self, op: Op) -> bool:
+        """Let the largest operand that lies in SRAM go through DRAM, for this op and those behind it; False where none
+        does."""
+        resident = set(self._resident(op))
+        made = [(at, op.result) for at, op in enumerate(self.ops) if op.results and op.result in resident]
+        if not made:
+            return False
+        at, value = max(made, key=lambda each: self.room.of(each[1].type.shape4))
+        stored = Value(self.names.fresh(f"{value.name}.stored"), value.type.at(InDram(LayoutKind.HCHCW)))
+        join = LowLevelConcat(results=(stored,), loc=self.ops[at].loc, inputs=(value,), axis=CHANNEL_AXIS, early=True)
+        before = set(self.ops)
+        self.ops.insert(at + 1, join)
+        for reader in self.graph.ops:
+            if reader not in before or isinstance(reader, LowLevelSlice):
+                reader.substitute({value: stored})
+        self.aliases = Aliases(self.graph)  # views of the value are now loads
+        return True
+
+    def _halves(self, op: Op) -> tuple[int, int]:
+        """Axis and number of tiles that do not fit yet, where no axis alone is enough."""
         shape = op.result.type.shape4
         axes = [axis for axis in op.cut_axes() if shape[axis] > 1]
         if len(axes) < 2:
             raise self._too_large(op)
-        return axes[0], 2, False
+        return axes[0], 2
 
     def _tiles(self, op: Op, room: Room) -> tuple[int, int] | None:
-        """Axis and number of tiles that fit: the axes in the op's own order."""
+        """Axis and number of tiles that fit, the cheapest: by what all tiles read, twice as much where the next tile
+        finds no room to be loaded beside (waiting for loads is half of the time at most), then by their number."""
+        taken = sum(room.of(v.type.shape4) for v in self._resident(op))
+        alone, left = USABLE_SHARE * room.bytes_per_slice - taken, room.bytes_per_slice - taken
+        beside = min(TILE_SHARE * left, alone)
+        loads = any(self.pieces.in_dram(v) is not None for v in op.activations())
+        found: list[tuple[int, int, int]] = []
+        for axis in op.cut_axes():
+            for most, dearer in ((beside, 1), (alone, 2)) if loads else ((alone, 1),):
+                pieces = self._fewest(op, axis, room, most)
+                if pieces is not None:
+                    found.append((dearer * self._read_by_tiles(op, axis, pieces), pieces, axis))
+        if not found:
+            return None
+        _, pieces, axis = min(found)
+        return axis, pieces
+
+    def _fewest(self, op: Op, axis: int, room: Room, most: float) -> int | None:
+        """Tiles along an axis of which each takes so many bytes of a slice at most."""
+        extent = op.result.type.shape4[axis]
+        sizes = dict.fromkeys(-(-extent // pieces) for pieces in range(2, extent + 1))
+        size = next((size for size in sizes if self._tile_need(op, axis, size, room) <= most), None)
+        return None if size is None else -(-extent // size)
+
+    def _read_by_tiles(self, op: Op, axis: int, pieces: int) -> int:
+        """Bytes of operands and packed constants that all tiles of an op read."""
         shape = op.result.type.shape4
-        resident = sum(room.of(v.type.shape4) for v in self._resident(op))
-        for most in (share * room.bytes_per_slice for share in (TILE_SHARE, USABLE_SHARE)):
-            for axis in op.cut_axes():
-                for pieces in range(2, shape[axis] + 1):
-                    if resident + self._tile_need(op, axis, -(-shape[axis] // pieces), room) <= most:
-                        return axis, pieces
-        return None
+        piece = shape.box.cut(axis, 0, -(-shape[axis] // pieces))
+        operands = sum(box.shape(value.type.shape4.w).elements for value, box in needed(op, piece))
+        return pieces * (operands + op.packed_bytes(piece.c))
 
     def _resident(self, op: Op) -> list[Value]:
         """Operands that lie in SRAM whole whatever the tiles are."""
