@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from passes.analysis.aliases import Aliases
 from passes.analysis.footprint import WHOLE_SHARE, Room
 from passes.ir.graph import Graph, Names
 from passes.ir.op import Op, Value
@@ -26,11 +27,11 @@ Sides = tuple[int, int, int, int]  # elements on the four axes
 
 def insert_pads(graph: Graph, options: CompileOptions) -> Graph:
     """Put a pad before padded convolutions."""
-    names, made = Names(graph.names()), dict[tuple[Value, Sides, Sides], Value]()
+    names, made, aliases = Names(graph.names()), dict[tuple[Value, Sides, Sides], Value](), Aliases(graph)
     ops: list[Op] = []
     for op in graph.ops:
         sides = _padding(op) if isinstance(op, LowLevelConv2d) else None
-        if isinstance(op, LowLevelConv2d) and sides is not None and _fits(op, *sides, options):
+        if isinstance(op, LowLevelConv2d) and sides is not None and _fits(op, *sides, aliases, options):
             key = (op.x, *sides)
             if key not in made:
                 shape = tuple(sum(axis) for axis in zip(*sides, op.x.type.shape4, strict=True))
@@ -57,10 +58,12 @@ def _padding(op: LowLevelConv2d) -> tuple[Sides, Sides] | None:
     return ((0, 0, top, left), (0, 0, below, right)) if any((top, left, below, right)) else None
 
 
-def _fits(op: LowLevelConv2d, before: Sides, after: Sides, options: CompileOptions) -> bool:
+def _fits(op: LowLevelConv2d, before: Sides, after: Sides, aliases: Aliases, options: CompileOptions) -> bool:
     if isinstance(op.x.type.place, InDram):
         return False
     room, shape, made = Room(options.npu, options.layout_slices), op.x.type.shape4, op.result.type.shape4
     padded = room.of(shape._replace(h=shape.h + before[2] + after[2], w=shape.w + before[3] + after[3]))
-    other = max(room.of(shape), room.of(made) + room.of_constants(op, made))
+    root, box = aliases.of(op.x)
+    read, makes = room.of(root.type.shape4), room.of(made) + room.of_constants(op, made)
+    other = max(read, makes) if box == root.type.shape4.box else read + makes  # the rest of it is still to be read
     return padded + other <= WHOLE_SHARE * room.bytes_per_slice

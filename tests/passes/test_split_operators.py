@@ -16,12 +16,15 @@ from passes.dfg.fuse_tables import fuse_tables
 from passes.ir.graph import Graph
 from passes.ir.op import Value
 from passes.ir.types import InDram
+from passes.ldfg.insert_pads import insert_pads
 from passes.ldfg.split_operators import split_operators
 from passes.ldfg.to_lowlevel import to_lowlevel
+from passes.ops.commands import Load
 from passes.ops.concat import LowLevelConcat
 from passes.ops.elementwise import Add
-from passes.ops.move import LowLevelSlice, Slice
+from passes.ops.move import LowLevelSlice, Pad, Slice
 from passes.options import CompileOptions
+from passes.pipeline import lower
 
 NPU = replace(target("warboy"), num_slices=4, sram_bytes_per_slice=4096)
 OPTIONS = CompileOptions(npu=NPU)
@@ -95,3 +98,16 @@ def test_results_stay_the_same(made: Callable[[Builder], Value]) -> None:
     b = Builder(8)
     b.output(made(b))
     check_compile(b.done(), OPTIONS)
+
+
+def test_tiles_of_what_fills_sram_pad_as_they_read() -> None:
+    b = Builder(9)
+    x = b.conv(thumbnail(b), 10)
+    b.output(b.conv(x, 10, 3, group=10, stride=(1, 2), pads=(1, 1, 1, 1)))
+    assert 0.6 < share(1, 10, 32, 30) < 0.65
+    graph = b.done()
+    padded = insert_pads(split(graph.copied()), OPTIONS)
+    assert not any(isinstance(op, Pad) for op in padded.ops)
+    placed = lower(graph, OPTIONS, "gir")
+    assert isinstance(placed, Graph)
+    assert not any(isinstance(op, Load) and op.result.name.endswith(".reloaded") for op in placed.ops)
