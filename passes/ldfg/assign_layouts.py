@@ -12,11 +12,12 @@ Keeps: every value. Raises: nothing."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import inf
 
 from isa.layout import Layout, LayoutKind
 from passes.analysis.aliases import Aliases
-from passes.analysis.costs import Costs
+from passes.analysis.costs import DOES_NOT_FIT, Costs
 from passes.analysis.footprint import MOST_COLUMNS, ROOMY, USABLE_SHARE, candidates, smallest_bytes
 from passes.ir.graph import Graph
 from passes.ir.op import Op, Runs, Value
@@ -43,12 +44,22 @@ class Assignment:
 
     def run(self) -> None:
         self._collect()
-        for value in self.layout:
+        self._search(self.layout)
+        if cramped := [value for value in self.share if value in self.layout and not self._fits_around(value)]:
+            self.share |= dict.fromkeys(cramped, 1)
+            self._search(cramped)
+        self._write()
+
+    def _search(self, values: Iterable[Value]) -> None:
+        """From the most compact layouts of some values on."""
+        for value in values:
             self.layout[value] = self._smallest(value)
         for _ in range(ROUNDS):
             if not self._improve():
                 break
-        self._write()
+
+    def _fits_around(self, value: Value) -> bool:
+        return all(self.costs.of(op, self.layout) < DOES_NOT_FIT for op in self.touching[value])
 
     def _collect(self) -> None:
         """Every buffer that gets a layout, and the ops whose cost depends on it."""
@@ -62,7 +73,8 @@ class Assignment:
                 self.touching.setdefault(root, []).append(op)
 
     def _columns_share(self, op: Op) -> int:
-        """What is made of a slice of channels keeps that slice's columns, up to the next concatenation."""
+        """What is made of a slice of channels keeps that slice's columns, up to the next concatenation; all where that
+        leaves no room."""
         if not op.at_once or self.free:
             return 1
         share = max((self.share.get(v, 1) for v in op.activations()), default=1)
