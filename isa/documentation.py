@@ -57,7 +57,7 @@ the latest instruction *before this one in program order* that signals *t* is co
 no program can deadlock, and a tag may be used again as soon as nothing later waits for its old meaning. A wait for a
 tag that nothing before signals is no wait. The machine checks no hazards: two instructions on different units that
 touch the same bytes, one of them writing, need a chain of tags between them (`isa/timing/races.py` finds those that
-have none).
+have none), or a `jump`: it waits for all but loads, so nothing behind it need wait for anything else before it.
 
 **Program loading.** With `use_program_loading` each operator is a segment of its own. `loadp` copies a segment from DRAM
 into instruction memory while other instructions run; `jump`, with a wait for that `loadp`, goes on in it.

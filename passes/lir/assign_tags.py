@@ -36,7 +36,8 @@ def find_waits(instructions: list[Instruction], npu: NpuConfig) -> list[list[int
     since that one ran behind all before it.
 
     What an instruction has waited for was complete when it started, and so was what that had waited for itself: whoever
-    comes after it on its unit, or waits for it, need not wait for any of these again.
+    comes after it on its unit, or waits for it, need not wait for any of these again. Nor need anybody behind a `jump`
+    wait for what stands before it, loads apart: they were complete before the command processor went on.
     """
     access = npu.sram_access_bytes
     memories = defaultdict[str, _Memory](_Memory)
@@ -52,6 +53,10 @@ def find_waits(instructions: list[Instruction], npu: NpuConfig) -> list[list[int
         needed = {unit: other for unit, other in conflicts.items() if other > mine.get(unit, -1)}
         for unit, other in needed.items():
             _advance(mine, {**complete_at[other], unit: other})
+        if insn.unit is Unit.CONTROL:
+            _advance(mine, {unit: index for unit in Unit if unit is not Unit.DMA_IN})
+            for others in complete.values():
+                _advance(others, mine)
         complete_at.append(dict(mine))
         waits.append(sorted(needed.values()))
     return waits
@@ -112,10 +117,9 @@ class _Memory:
 def tag_shares(tags: int) -> dict[Unit, int]:
     """Of 5 completion tags or more, how many each unit may hold: all of them in sum, so that none is ever without.
 
-    Weight loads run far ahead of what waits for them and get most, 18 of 32. The command processor
-    needs two: the `loadp` that overwrites where a `jump` went waits for it, and comes only behind the next jump."""
+    Weight loads run far ahead of what waits for them and get most, 20 of 32. Nobody waits for the command processor."""
     each = tags // 8 or 1
-    others = {Unit.CONTROL: min(2, each), Unit.DMA_OUT: each, Unit.SUB: each, Unit.MAIN: each}
+    others = {Unit.DMA_OUT: each, Unit.SUB: each, Unit.MAIN: each}
     return {**others, Unit.DMA_IN: tags - sum(others.values())}
 
 

@@ -18,7 +18,7 @@ import isa.timing.clock
 from furc.runtime.session import Session
 from isa.errors import LowerError
 from isa.execute.forwarding import ForwardingMachine
-from isa.instructions import Instruction
+from isa.instructions import Instruction, Jump, Unit
 from isa.interpreter import Interpreter
 from isa.npu import NpuConfig, target
 from isa.timing.cost import Cost
@@ -27,7 +27,7 @@ from passes.ir.attributes import Kernel
 from passes.ir.graph import Graph
 from passes.ir.lir import Program
 from passes.ir.op import Level
-from passes.lir.assign_tags import tag_shares
+from passes.lir.assign_tags import find_waits, tag_shares
 from passes.ops.concat import LowLevelConcat
 from passes.ops.conv import ConvTranspose2d
 from passes.ops.elementwise import Add
@@ -122,9 +122,12 @@ def test_many_larger_graphs(graph: Graph, npu: NpuConfig, batch: int) -> None:
 
 
 @quick
-@given(graphs(max_ops=8), st.integers(0, 2**32), st.sampled_from([WARBOY, replace(WARBOY, completion_tags=5)]))
-def test_waits_are_enough_whatever_instructions_cost(graph: Graph, seed: int, npu: NpuConfig) -> None:
-    options = CompileOptions(npu=npu, batch=graph.batch)
+@given(
+    graphs(max_ops=8), st.integers(0, 2**32), st.sampled_from([WARBOY, replace(WARBOY, completion_tags=5)]),
+    st.booleans(),
+)  # fmt: skip
+def test_waits_are_enough_whatever_instructions_cost(graph: Graph, seed: int, npu: NpuConfig, loading: bool) -> None:
+    options = CompileOptions(npu=npu, batch=graph.batch, use_program_loading=loading)
     made = lower(copied(graph), options)
     assert isinstance(made, Program)
     program = [step.instruction for step in made.runs[0].steps] if made.runs else []
@@ -151,6 +154,23 @@ def test_weight_loads_that_run_ahead_leave_tags_for_others(tags: int) -> None:
     check_compile(b.done(), CompileOptions(npu=npu))
     shares = tag_shares(tags)
     assert sum(shares.values()) == tags and min(shares.values()) >= 1
+
+
+def test_nothing_waits_for_what_a_jump_has_waited_for() -> None:
+    """The command processor goes on when all but loads are complete; a `loadp` once waited for the jump before last."""
+    b = Builder()
+    x = b.image((1, 8, 16, 16))
+    for _ in range(6):
+        x = b.conv(x, 8, 3, pads=(1, 1, 1, 1))
+    b.output(x)
+    made = lower(b.done(), CompileOptions(npu=WARBOY, use_program_loading=True))
+    assert isinstance(made, Program)
+    [program] = made.instructions()
+    jumps = [index for index, insn in enumerate(program) if isinstance(insn, Jump)]
+    assert len(jumps) > 2
+    for index, others in enumerate(find_waits(program, WARBOY)):
+        passed = max((jump for jump in jumps if jump < index), default=-1)
+        assert all(other > passed for other in others if program[other].unit is not Unit.DMA_IN), index
 
 
 def bottleneck(batch: int = 1) -> Graph:
