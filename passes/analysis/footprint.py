@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 from isa.layout import Layout, LayoutKind, Place, Shape4, Window, align, whole
@@ -116,8 +117,12 @@ class Room:
         self._npu, self._slices, self.bytes_per_slice = npu, slices, npu.sram_bytes_per_slice
 
     def fits(self, op: Op, aliases: Aliases) -> bool:
-        """Whether an op can stay in one piece."""
+        """Whether an op can stay in one piece, before anything is a command."""
         return self.need(op, aliases) <= WHOLE_SHARE * self.bytes_per_slice
+
+    def holds(self, op: Op, tensors: Iterable[Shape4], made: Shape4) -> bool:
+        """Whether a command can run at all where these tensors must be there at once, of which it makes one."""
+        return sum(map(self.of, tensors)) + self.of_constants(op, made) <= USABLE_SHARE * self.bytes_per_slice
 
     def need(self, op: Op, aliases: Aliases) -> int:
         """Operands, result, packed constants and partial sums together."""

@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isa.errors import LowerError
-from isa.layout import Box, Shape4, align
+from isa.layout import Box, align
 from isa.npu import NpuConfig
 from passes.analysis.aliases import Aliases
-from passes.analysis.footprint import USABLE_SHARE, Room, more_room, pair_of, striped_bytes, whole_window
+from passes.analysis.footprint import Room, more_room, pair_of, striped_bytes, whole_window
 from passes.ir.graph import Graph, Names
 from passes.ir.op import Level, Op, Runs, Value
 from passes.ir.types import InDram, InSram, Striped
@@ -272,19 +272,14 @@ class _Residency:
         )
 
     def _fits_one_image(self, op: Op, needed: list[Value]) -> bool:
-        shapes = [value.type.shape4 for value in needed]
-        return any(shape.n > 1 for shape in shapes) and _fit(op, [shape._replace(n=1) for shape in shapes], self.npu)
+        shapes, made = [value.type.shape4 for value in needed], op.result.type.shape4
+        room = Room(self.npu, self.npu.num_slices)
+        alone = [shape._replace(n=1) for shape in shapes]
+        return alone != shapes and room.holds(op, alone, made._replace(n=1))
 
     def _fits_pair(self, op: Op, needed: list[Value]) -> bool:
-        pair = pair_of(self.npu)
-        return pair is not None and _fit(op, [value.type.shape4 for value in needed], pair)
-
-
-def _fit(op: Op, shapes: list[Shape4], npu: NpuConfig) -> bool:
-    """Whether a machine has room for everything that must be there at once, in the most compact layouts."""
-    room = Room(npu, npu.num_slices)
-    constants = room.of_constants(op, op.result.type.shape4) if op.runs is Runs.NPU else 0
-    return sum(map(room.of, shapes)) + constants <= USABLE_SHARE * room.bytes_per_slice
+        pair, shapes = pair_of(self.npu), [value.type.shape4 for value in needed]
+        return pair is not None and Room(pair, pair.num_slices).holds(op, shapes, op.result.type.shape4)
 
 
 def packed_operands(op: Op) -> tuple[Value, ...]:
