@@ -16,14 +16,10 @@ import onnx
 from onnx import TensorProto, helper
 
 from furc.onnx.graph import Array, Graph, Node, make
+from furc.onnx.moves import is_move
 from furc.onnx.run import RunModel
 
 _CLAMPS = ("Relu", "Clip")
-# Every value of the result is a value of the first input: it is on that input's grid, and quantizing it rounds nothing.
-_MOVES = {
-    "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Split", "Gather", "Expand", "Tile",
-    "DepthToSpace", "SpaceToDepth", "Identity", "MaxPool",
-}  # fmt: skip
 
 
 class Oracle:
@@ -143,7 +139,7 @@ def _stored(graph: Graph, node: Node, index: int, maker: Node) -> tuple[str, lis
 def _grid_of(graph: Graph, name: str) -> Node | None:
     """The node that makes a tensor, or the one that makes what is only moved on the way to it."""
     maker = graph.producer(name)
-    while maker is not None and maker.op in _MOVES:
+    while maker is not None and is_move(graph, maker):
         maker = graph.producer(maker.inputs[0])
     return maker
 

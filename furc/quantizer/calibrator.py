@@ -11,6 +11,7 @@ import numpy as np
 from furc.data.feeds import feeds, taken_by
 from furc.onnx.files import Source
 from furc.onnx.graph import Array, Graph, activations
+from furc.onnx.moves import PERMUTATIONS
 from furc.progress import Progress
 from furc.quantizer.affine import Range
 from furc.quantizer.float_run import Feed, FloatRun
@@ -24,8 +25,6 @@ from isa.errors import Loc, QuantizeError
 
 Ranges = dict[str, Range]
 
-# The result holds exactly the values of the input, so that one histogram serves both.
-PERMUTES = {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "DepthToSpace", "SpaceToDepth", "Identity"}
 BINNED_VALUES = 1 << 17  # of one tensor in one sample; larger tensors are thinned, their extremes stay exact
 GROUP_BYTES = 768 << 20  # of activations held at once; a model with more is run in several parts
 
@@ -180,7 +179,7 @@ def _histograms(graph: Graph) -> dict[str, Histogram]:
     found: dict[str, Histogram] = {}
     for name in activations(graph):
         node = graph.producer(name)
-        source = node.inputs[0] if node is not None and node.op in PERMUTES else ""
+        source = node.inputs[0] if node is not None and node.op in PERMUTATIONS else ""
         found[name] = found[source] if source in found else Histogram()
     return found
 

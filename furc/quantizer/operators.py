@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from furc.onnx.graph import Graph, Node
+from furc.onnx.moves import MOVES
+from furc.onnx.moves import is_move as is_move
 from furc.quantizer.affine import Range
-
-# Data movement: the result holds values of the first input, so it is on that input's grid and nothing is rounded.
-MOVES = {
-    "MaxPool", "GlobalMaxPool", "Reshape", "Transpose", "Flatten", "Slice", "Split", "Squeeze", "Unsqueeze", "Expand",
-    "Tile", "Gather", "DepthToSpace", "SpaceToDepth", "Identity",
-}  # fmt: skip
 
 LINEAR = {"Conv", "ConvTranspose", "Gemm", "MatMul"}  # weights are their second input
 CORRECTED = {"Conv", "ConvTranspose", "Gemm"}  # layers that take out the errors that reach them, compensate.py
@@ -40,21 +36,6 @@ def is_quantized(graph: Graph, node: Node) -> bool:
     if node.op in ("PRelu", "Pow", "BatchNormalization"):  # their other operands must not change from run to run
         return all(name in graph.constants for name in node.inputs[1:])
     return True
-
-
-def is_move(graph: Graph, node: Node) -> bool:
-    """Whether every value of the result is a value of the first input (or zero)."""
-    match node.op:
-        case "Resize":
-            return str(node.get("mode", "nearest")) == "nearest"
-        case "Pad":
-            fill = graph.constants.get(node.input(2))
-            zero = not node.input(2) or (fill is not None and not fill.any())
-            return zero or node.get("mode", "constant") != "constant"
-        case "Gather":
-            return node.inputs[0] not in graph.constants
-        case _:
-            return node.op in MOVES
 
 
 def fused_clamp(graph: Graph, node: Node) -> Node | None:

@@ -17,14 +17,17 @@ MOVES: dict[str, tuple[list[str], dict[str, Any]]] = {
     "Reshape": (["as_before"], {}),
     "Transpose": ([], {"perm": [0, 1, 3, 2]}),
     "MaxPool": ([], {"kernel_shape": [1, 1]}),
+    "Pad": (["no_pads"], {}),
+    "Resize": (["", "", "as_before"], {"mode": "nearest"}),
 }
 
 
-@pytest.mark.parametrize("moved", [[], ["Identity"], ["Reshape"], ["Transpose", "MaxPool"]])
+@pytest.mark.parametrize("moved", [[], ["Identity"], ["Reshape"], ["Transpose", "MaxPool"], ["Pad"], ["Resize"]])
 def test_a_convolution_behind_what_only_moves_is_the_integer_one(moved: list[str]) -> None:
     x = np.arange(-128, 128, dtype=np.int8).reshape(1, 1, 16, 16)
     w = np.arange(1, 31, dtype=np.int8).reshape(30, 1, 1, 1)
     constants = {"sx": SX, "sw": SW, "sy": SY, "zero": np.int8(0), "w": w, "as_before": np.array([1, 1, 16, 16])}
+    constants["no_pads"] = np.zeros(8, np.int64)
     nodes, at = [helper.make_node("DequantizeLinear", ["x", "sx", "zero"], ["0"])], "0"
     for number, op in enumerate(moved, 1):
         more, attributes = MOVES[op]
