@@ -144,9 +144,8 @@ def infer(
         raise LowerError("UnsupportedOperator", message, at=node.loc, hint="export it as operators of ONNX") from error
     own = {tensor.name: tensor for tensor in session.get_outputs()}
     return [
-        result if result.element and result.shape is not None else _told_by_runtime(own[name])
+        result if name not in own or (result.element and result.shape is not None) else _told_by_runtime(own[name])
         for name, result in zip(node.outputs, results, strict=True)
-        if name in own or not name
     ]
 
 

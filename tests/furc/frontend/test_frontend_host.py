@@ -241,6 +241,19 @@ def test_an_operator_that_nobody_knows_is_refused_with_its_node() -> None:
     assert caught.value.at.nodes and caught.value.hint
 
 
+def test_a_contributed_operator_with_results_that_nobody_names_is_refused_with_its_node() -> None:
+    m = Qdq()
+    x = m.float_input(1, 4, 8)
+    m.node("SkipLayerNormalization", x, x, m.const(np.ones(8), np.float32), domain="com.microsoft")
+    made = m.nodes[-1]
+    made.output.extend(["", "", "sum"])
+    m.quantized(m.node("Add", made.output[0], "sum"))
+    with pytest.raises(LowerError) as caught:
+        furc.compile(m.model())
+    assert caught.value.message.endswith("a host step has no com.microsoft operator 'SkipLayerNormalization'")
+    assert caught.value.at.nodes
+
+
 def test_an_unnamed_node_is_called_like_its_result() -> None:
     m = Qdq()
     island(m)
