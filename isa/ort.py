@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -24,12 +25,43 @@ class Optimize(StrEnum):
     ALL = "ORT_ENABLE_ALL"
 
 
+class TensorInfo(Protocol):
+    """An input or output of a session. type: as in "tensor(float)"; shape: a name or None for an open extent."""
+
+    name: str
+    type: str
+    shape: Sequence[int | str | None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Session:
+    """An InferenceSession, for which ONNX Runtime ships no types. pinned: the cores that its threads stay on. weights:
+    ONNX Runtime reads them where they are, and holds nothing that keeps them there."""
+
+    inference: Any
+    pinned: frozenset[int]
+    weights: Mapping[str, object]
+
+    def get_inputs(self) -> Sequence[TensorInfo]:
+        found: Sequence[TensorInfo] = self.inference.get_inputs()
+        return found
+
+    def get_outputs(self) -> Sequence[TensorInfo]:
+        found: Sequence[TensorInfo] = self.inference.get_outputs()
+        return found
+
+    def run(self, names: Sequence[str] | None, feeds: Mapping[str, np.ndarray[Any, Any]]) -> list[Any]:
+        """The outputs of those names, or all of them. Raises what ONNX Runtime raises, which has no common base."""
+        made: list[Any] = self.inference.run(names, feeds)
+        return made
+
+
 def cores() -> int:
     """How many this process may use."""
     return len(_own_cores()) or os.cpu_count() or 1
 
 
-def kernels(model: bytes, *, few: int = 0) -> Any:
+def kernels(model: bytes, *, few: int = 0) -> Session:
     """A session whose nodes run as they are. few: threads at most, 0 for one a core. They do not wait busily:
     on an idle machine that gains nothing here, on a busy one it loses a lot.
 
@@ -41,7 +73,7 @@ def kernels(model: bytes, *, few: int = 0) -> Any:
     return session(model, threads=threads, spinning=False, integer_kernels=False, pinned=own[1:])
 
 
-def step_aside(session: Any) -> None:
+def step_aside(session: Session) -> None:
     """Move this thread off the cores that a session's threads stay on, where it may use another. It is not held there:
     only the system would need several runs to see that two share one."""
     own = set(_own_cores())
@@ -59,8 +91,8 @@ def session(
     model: bytes, *, optimize: Optimize = Optimize.ALL, threads: int = 0, spinning: bool = True,
     pinned: Sequence[int] = (), integer_kernels: bool = True,
     weights: Mapping[str, np.ndarray[Any, Any]] | None = None,
-) -> Any:  # fmt: skip
-    """An InferenceSession of a serialized model. Raises what ONNX Runtime raises: its exceptions have no common base.
+) -> Session:  # fmt: skip
+    """A session of a serialized model. Raises what ONNX Runtime raises: its exceptions have no common base.
 
     threads: of an operator, 0 for one a core. spinning: its threads wait busily while it runs, which pays where nothing
     else does; never after it, when those of another session may have work. pinned: the core of each thread beside the
@@ -90,6 +122,4 @@ def session(
     if values:
         options.add_external_initializers(list(values), list(values.values()))
     made = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    made.pinned = frozenset(pinned)
-    made.weights = values  # ONNX Runtime reads them where they are, and holds nothing that keeps them there
-    return made
+    return Session(made, frozenset(pinned), values)

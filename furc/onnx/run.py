@@ -23,7 +23,7 @@ def session(
     plain: bool = False,
     threads: int = 0,
     spinning: bool = False,
-) -> Any:
+) -> ort.Session:
     """A quiet CPU session; of a graph it shares the weights. Raises RunError[CannotRun] where ONNX Runtime refuses.
 
     layouts: let it choose blocked layouts and fuse; pays only where few tensors are looked at. integers: let it put
@@ -64,7 +64,7 @@ class RunModel:
         return dict(zip(self.outputs, run_session(self._session, None, feed), strict=True))
 
 
-def run_session(session: Any, names: Sequence[str] | None, feed: Mapping[str, Array]) -> list[Array]:
+def run_session(session: ort.Session, names: Sequence[str] | None, feed: Mapping[str, Array]) -> list[Array]:
     """The outputs of those names, or all of them. Raises RunError[CannotRun]."""
     try:
         return list(session.run(names, dict(feed)))

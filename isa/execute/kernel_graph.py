@@ -122,7 +122,7 @@ def _four_axes(name: str) -> ValueInfoProto:
 class Kernels:
     """A session of a graph, ready for many runs."""
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: ort.Session) -> None:
         self._session = session
         self._inputs, self._outputs = ([x.name for x in has] for has in (session.get_inputs(), session.get_outputs()))
 

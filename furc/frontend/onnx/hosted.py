@@ -180,10 +180,9 @@ _RUNTIME_TYPES = {
 }  # fmt: skip
 
 
-def _told_by_runtime(tensor: object) -> Told:
-    kind, shape = getattr(tensor, "type", ""), getattr(tensor, "shape", None)
-    extents = None if shape is None else tuple(d if isinstance(d, int) and d > 0 else OPEN for d in shape)
-    return Told(_RUNTIME_TYPES.get(kind, 0), extents)
+def _told_by_runtime(tensor: ort.TensorInfo) -> Told:
+    extents = tuple(d if isinstance(d, int) and d > 0 else OPEN for d in tensor.shape)
+    return Told(_RUNTIME_TYPES.get(tensor.type, 0), extents)
 
 
 def outlined(
