@@ -60,6 +60,11 @@ def _ends(text: str, most: int) -> str:
     return f"{text[:head]}...({len(text) - head - tail} more)...{text[-tail:]}"
 
 
+def first_line(error: BaseException) -> str:
+    """What an exception of a library says, in one line; its class where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 class FurcError(Exception):
     """The input is at fault: one message on stderr, no traceback, exit code 1.
 

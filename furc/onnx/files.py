@@ -21,7 +21,7 @@ from onnx import AttributeProto, TensorProto, external_data_helper
 from furc.onnx.soundness import Part, Placed, checked, tensors_of, walk
 from furc.tflite.mark import is_tflite
 from isa.enf import MAGIC
-from isa.errors import FurcError, Loc, SourceError, counted
+from isa.errors import FurcError, Loc, SourceError, counted, first_line
 
 Source: TypeAlias = str | Path | bytes | onnx.ModelProto
 CONSTANTS_ARE_NO_INPUTS = 4  # IR version
@@ -162,8 +162,7 @@ def _read_into(placed: Placed, folder: Path, location: str, end: int) -> None:
             raise ValueError(f"bytes up to {end} of a file of {size}")
         external_data_helper.load_external_data_for_tensor(placed.tensor, str(folder))
     except Exception as error:  # among others onnx's own checks of the path, in C++
-        words = str(error).strip().splitlines() or [type(error).__name__]
-        raise _unreadable(placed, f"its data is in '{location}', which is unusable: {words[0]}") from error
+        raise _unreadable(placed, f"its data is in '{location}', which is unusable: {first_line(error)}") from error
     placed.tensor.data_location = TensorProto.DEFAULT
     del placed.tensor.external_data[:]
 

@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from furc.isolated import Died, isolated
 from furc.onnx.soundness import CHECK, NotValid
-from isa.errors import Loc, QuantizeError
+from isa.errors import Loc, QuantizeError, first_line
 
 Array = np.ndarray[Any, np.dtype[Any]]  # an ONNX constant may have any element type
 Float32 = NDArray[np.float32]
@@ -351,8 +351,9 @@ def infer_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
         data = isolated(lambda: bytes(onnx.shape_inference.infer_shapes(light, data_prop=True).SerializeToString()))
     except (*NotValid, Died) as error:
-        words = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise QuantizeError("BadModel", f"shape inference refuses the model: {words}", hint=CHECK) from error
+        raise QuantizeError(
+            "BadModel", f"shape inference refuses the model: {first_line(error)}", hint=CHECK
+        ) from error
     found = onnx.ModelProto.FromString(data).graph
     inferred = onnx.ModelProto()
     inferred.CopyFrom(model)

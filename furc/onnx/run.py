@@ -11,6 +11,7 @@ import onnx
 from furc.onnx.graph import Graph
 from isa import ort
 from isa.errors import RunError
+from isa.errors import first_line as first_line
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -74,8 +75,3 @@ def run_session(session: ort.Session, names: Sequence[str] | None, feed: Mapping
             "CannotRun", f"ONNX Runtime cannot run the model on {shapes or 'its inputs'}: {first_line(error)}",
             hint="check the node it names, and that the data is what the model takes",
         ) from error  # fmt: skip
-
-
-def first_line(error: Exception) -> str:
-    """What an exception says, in one line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -15,7 +15,7 @@ import onnx
 from onnx import AttributeProto, TensorProto, helper
 
 from furc.isolated import Died, Worker
-from isa.errors import Loc, SourceError
+from isa.errors import Loc, SourceError, first_line
 
 CHECK = "export the model again; onnx.checker.check_model(path, full_check=True) may say more"
 LARGEST = 2**31 - 1  # elements of one tensor; the DRAM of the card holds eight of them
@@ -92,8 +92,9 @@ def check_by_onnx(proto: onnx.ModelProto, checker: Worker, source: str = "") -> 
     except Died as error:
         raise _invalid(Loc(source), "onnx's checker does not survive it") from error
     except NotValid as error:
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise SourceError("InvalidGraph", f"not a valid ONNX graph: {first}", at=Loc(source), hint=CHECK) from error
+        raise SourceError(
+            "InvalidGraph", f"not a valid ONNX graph: {first_line(error)}", at=Loc(source), hint=CHECK
+        ) from error
 
 
 def walk(proto: onnx.ModelProto, source: str) -> Iterator[Part]:

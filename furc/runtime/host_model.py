@@ -20,7 +20,7 @@ from furc.onnx.graph import captured
 from furc.onnx.soundness import NotValid, checked, node_name, tensors_of, walk
 from furc.onnx.traps import DIVISIONS, TRAP, traps
 from isa.enf import COMPILE_AGAIN, Enf, HostStep
-from isa.errors import EnfError, SourceError
+from isa.errors import EnfError, SourceError, first_line
 
 # Each takes time in proportion to the products of the extents it reads and makes; of those with bodies, If alone.
 ALLOWED = frozenset({
@@ -178,8 +178,7 @@ def _sizes(proto: onnx.ModelProto) -> Iterator[str]:
             )
         )
     except (*NotValid, Died) as error:
-        words = str(error).strip().splitlines() or [type(error).__name__]
-        yield f"its shapes cannot be told: {words[0]}"
+        yield f"its shapes cannot be told: {first_line(error)}"
         return
     graph = onnx.ModelProto.FromString(data).graph
     edges = sum(math.prod(_shape(info) or (0,)) for info in (*graph.input, *graph.output))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from isa import ort
 from isa.enf import COMPILE_AGAIN, HostStep
-from isa.errors import EnfError
+from isa.errors import EnfError, first_line
 
 Array = NDArray[Any]
 
@@ -24,7 +24,7 @@ class HostRunner:
         try:
             self._session = ort.session(step.model, optimize=optimize, integer_kernels=False)
         except Exception as error:  # ONNX Runtime's exceptions have no common base
-            raise self._bad(f"ONNX Runtime refuses it: {_first_line(error)}") from error
+            raise self._bad(f"ONNX Runtime refuses it: {first_line(error)}") from error
         for kind, names, has in (
             ("input", step.inputs, self._session.get_inputs()),
             ("output", step.outputs, self._session.get_outputs()),
@@ -56,12 +56,8 @@ class HostRunner:
         try:
             results: list[Array] = self._session.run(list(self.step.outputs), feeds)
         except Exception as error:  # see above
-            raise self._bad(f"ONNX Runtime cannot run it: {_first_line(error)}") from error
+            raise self._bad(f"ONNX Runtime cannot run it: {first_line(error)}") from error
         return results
 
     def _bad(self, what: str) -> EnfError:
         return EnfError("BadEnf", f"host step '{self.step.name}': {what}", hint=COMPILE_AGAIN)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

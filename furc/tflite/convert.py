@@ -12,11 +12,11 @@ import numpy as np
 import onnx
 
 from furc.tflite import convolution, elementwise, movement, pooling
-from furc.tflite.model import CUT, EXPORT, Model, first_line, read
+from furc.tflite.model import CUT, EXPORT, Model, read
 from furc.tflite.orders import images
 from furc.tflite.registry import HANDLERS
 from furc.tflite.writer import Writer
-from isa.errors import FurcError, Loc, LowerError, SourceError
+from isa.errors import FurcError, Loc, LowerError, SourceError, first_line
 
 FAMILIES = (convolution, elementwise, movement, pooling)  # importing them fills the registry
 _CONTRADICTIONS = (ArithmeticError, LookupError, ValueError, TypeError, AttributeError, MemoryError, struct.error)

@@ -17,7 +17,7 @@ import tflite
 from numpy.typing import NDArray
 
 from furc.tflite.mark import IDENTIFIER
-from isa.errors import FurcError, Loc, LowerError, SourceError, counted
+from isa.errors import FurcError, Loc, LowerError, SourceError, counted, first_line
 
 Array = NDArray[Any]
 Float32 = NDArray[np.float32]
@@ -144,10 +144,6 @@ def read(data: bytes, source: str) -> Model:
         raise
     except _BROKEN as error:
         raise _broken(source, f"an offset in it leads nowhere ({first_line(error)})") from error
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _broken(source: str, why: str) -> SourceError:

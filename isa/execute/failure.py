@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from isa.enf.container import COMPILE_AGAIN
-from isa.errors import RunError
+from isa.errors import RunError, first_line
 from isa.instructions import Instruction
 
 CANNOT_RUN = (ValueError, IndexError, AssertionError, ArithmeticError, MemoryError)
@@ -11,6 +11,5 @@ CANNOT_RUN = (ValueError, IndexError, AssertionError, ArithmeticError, MemoryErr
 
 def cannot_run(index: int, instruction: Instruction, error: BaseException) -> RunError:
     """index: of the instruction, in execution order."""
-    why = (str(error).strip() or type(error).__name__).splitlines()[0]
-    what = f"instruction {index} ({instruction.mnemonic}) cannot run: {why}"
+    what = f"instruction {index} ({instruction.mnemonic}) cannot run: {first_line(error)}"
     return RunError("BadInstruction", what, hint=COMPILE_AGAIN)

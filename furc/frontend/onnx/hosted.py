@@ -17,9 +17,8 @@ from onnx import TensorProto, helper, numpy_helper
 from furc.frontend.onnx.node import Node
 from furc.isolated import Died, Worker
 from furc.onnx.graph import captured
-from furc.onnx.run import first_line
 from isa import ort
-from isa.errors import LowerError
+from isa.errors import LowerError, first_line
 from passes.analysis.host_share import REASON, REMEDY
 from passes.ir.op import Array
 from passes.ir.types import OPEN, DType

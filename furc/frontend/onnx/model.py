@@ -19,7 +19,7 @@ from furc.isolated import Died, Worker, isolated
 from furc.onnx.files import Source, load
 from furc.onnx.graph import captured, fixed_batch, input_infos, lightened
 from furc.onnx.soundness import CHECK, NotValid, check_by_onnx, node_name, onnx_checker
-from isa.errors import Loc, SourceError, counted
+from isa.errors import Loc, SourceError, counted, first_line
 from passes.ir.types import DType
 
 OLDEST_OPSET, NEWEST_OPSET, QUANTIZED_OPSET = 10, 21, 13
@@ -181,8 +181,7 @@ def _inlined(proto: onnx.ModelProto, source: str) -> onnx.ModelProto:
         data = isolated(lambda: bytes(inliner.inline_local_functions(proto).SerializeToString()))
         return onnx.ModelProto.FromString(data)
     except (*NotValid, Died) as error:
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        message = f"not a valid ONNX graph: its functions cannot be inlined: {first}"
+        message = f"not a valid ONNX graph: its functions cannot be inlined: {first_line(error)}"
         raise SourceError("InvalidGraph", message, at=Loc(source), hint=CHECK) from error
 
 
