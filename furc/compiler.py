@@ -14,9 +14,10 @@ from furc.onnx.files import Source
 from furc.runtime.trial import check_hosts_run
 from furc.version import __version__
 from isa import npu as npus
-from isa.enf import MAX_BATCHED, Enf
+from isa.enf import Enf
 from isa.errors import ConfigError
 from isa.npu import NpuConfig
+from isa.operands import MAX_IMAGES
 from passes.ir.graph import Graph
 from passes.ir.lir import Program
 from passes.manager import QUIET, Listener
@@ -81,9 +82,9 @@ def compile_options(
 
 def check_batch(batch_size: int) -> None:
     """Raises ConfigError BadBatch."""
-    if not isinstance(batch_size, int) or not 1 <= batch_size <= MAX_BATCHED:
+    if not isinstance(batch_size, int) or not 1 <= batch_size <= MAX_IMAGES:
         raise ConfigError(
-            "BadBatch", f"a batch of {batch_size}, an instruction holds 1 to {MAX_BATCHED} images",
+            "BadBatch", f"a batch of {batch_size}, an instruction holds 1 to {MAX_IMAGES} images",
             hint="compile with a smaller batch and run it several times",
         )  # fmt: skip
 

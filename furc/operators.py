@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from onnx import defs
 
-from furc.frontend.onnx.model import NEWEST_OPSET, OLDEST_OPSET
+from furc.onnx.files import NEWEST_OPSET, OLDEST_OPSET
 from passes.dfg.legality import EVERYWHERE, OPERATORS, Operator, OperatorSet, accelerated
 
 HEAD = """# Operators

@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 
 from isa.errors import ConfigError, Loc
+from isa.operands import MAX_DRAM_BYTES
 
 TARGETS = ("warboy", "warboy-2pe")
 TARGET_FILES = Path(__file__).parent / "targets"
@@ -172,7 +173,7 @@ _LIMITS = {
     "vector_register_bytes": (16, 1 << 20, 1),
     "completion_tags": (5, 32, 1),  # one for each unit with a queue, and one more for loads, which run ahead
     "instruction_memory_bytes": (256, 1 << 18, 128),  # two halves that DMA can fill
-    "dram_bytes": (64, 1 << 34, 1),
+    "dram_bytes": (64, MAX_DRAM_BYTES, 1),
     "dram_alignment_bytes": (64, 1 << 20, 64),
 }
 

@@ -15,6 +15,9 @@ from isa.layout import Box, Layout, LayoutKind, Place, Shape4, Window
 
 OFFSET_UNIT_BYTES = 8  # SRAM offsets: the access width
 DRAM_UNIT_BYTES = 64  # DRAM addresses: the I/O alignment
+# How far the fields of operands reach, and so every program: extents and images of a tensor, bytes of DRAM.
+_EXTENT_BITS, _IMAGE_BITS, _ADDRESS_BITS = 16, 5, 28
+MAX_EXTENT, MAX_IMAGES, MAX_DRAM_BYTES = 1 << _EXTENT_BITS, 1 << _IMAGE_BITS, DRAM_UNIT_BYTES << _ADDRESS_BITS
 
 
 class Space(StrEnum):
@@ -207,9 +210,11 @@ def float32_of_bits(bits: int) -> float:
 
 def _shape_and_box(name: str) -> tuple[Field, ...]:
     size = [
-        Field(f"{name}.{f}", 16, bias=0 if f in ("c0", "h0") else 1) for f in ("c", "h", "w", "c0", "cn", "h0", "hn")
+        Field(f"{name}.{f}", _EXTENT_BITS, bias=0 if f in ("c0", "h0") else 1)
+        for f in ("c", "h", "w", "c0", "cn", "h0", "hn")
     ]
-    return (*size, Field(f"{name}.n", 5, bias=1), Field(f"{name}.n0", 5), Field(f"{name}.nn", 5, bias=1))
+    images = (Field(f"{name}.{f}", _IMAGE_BITS, bias=0 if f == "n0" else 1) for f in ("n", "n0", "nn"))
+    return (*size, *images)
 
 
 def _pack_shape_and_box(shape: Shape4, box: Box) -> tuple[int, ...]:
@@ -256,7 +261,7 @@ class DramWindowOperand(Operand):
     """A window of a dense tensor in DRAM."""
 
     def fields(self) -> tuple[Field, ...]:
-        address = Field(f"{self.name}.address", 28, scale=DRAM_UNIT_BYTES)
+        address = Field(f"{self.name}.address", _ADDRESS_BITS, scale=DRAM_UNIT_BYTES)
         return (address, Field(f"{self.name}.order", 1), *_shape_and_box(self.name))
 
     def pack(self, value: OperandValue) -> tuple[int, ...]:
@@ -297,7 +302,10 @@ class DramRangeOperand(Operand):
     """Consecutive bytes of DRAM."""
 
     def fields(self) -> tuple[Field, ...]:
-        return (Field(f"{self.name}.address", 28, scale=DRAM_UNIT_BYTES), Field(f"{self.name}.bytes", 32, bias=1))
+        return (
+            Field(f"{self.name}.address", _ADDRESS_BITS, scale=DRAM_UNIT_BYTES),
+            Field(f"{self.name}.bytes", 32, bias=1),
+        )
 
     def pack(self, value: OperandValue) -> tuple[int, ...]:
         assert isinstance(value, DramRange)

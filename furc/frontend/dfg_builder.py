@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from furc.frontend import tables
+from furc.onnx.soundness import LARGEST
 from isa.errors import Loc, LowerError
 from passes.ir.graph import Graph, Names, constant
 from passes.ir.op import Array, Op, Value
@@ -18,7 +19,6 @@ from passes.ops.elementwise import TABLE_TYPE, Table
 from passes.ops.move import Expand, Pad, Reshape, Slice, Transpose
 
 IDENTITY = np.arange(-128, 128, dtype=np.int8)
-LARGEST = 2**31 - 1  # elements of one tensor; the DRAM of the card holds eight of them
 
 
 class Builder:

@@ -15,11 +15,11 @@ import onnx
 from onnx import AttributeProto, TensorProto, helper
 
 from furc.isolated import Died, Worker
+from isa.enf import MAX_RANK
 from isa.errors import Loc, SourceError, first_line
 
 CHECK = "export the model again; onnx.checker.check_model(path, full_check=True) may say more"
 LARGEST = 2**31 - 1  # elements of one tensor; the DRAM of the card holds eight of them
-MAX_RANK = 32  # NumPy's
 NotValid = (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, RuntimeError, ValueError, TypeError)
 _ELEMENTS = frozenset(TensorProto.DataType.values())
 _ATTRIBUTES = frozenset(AttributeProto.AttributeType.values())

@@ -16,10 +16,11 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import AttributeProto, TensorProto, external_data_helper, helper, numpy_helper
 
 from furc.isolated import Died, isolated
+from furc.onnx.files import NEWEST_OPSET, OLDEST_OPSET
 from furc.onnx.graph import captured
 from furc.onnx.soundness import NotValid, checked, node_name, tensors_of, walk
 from furc.onnx.traps import DIVISIONS, TRAP, traps
-from isa.enf import COMPILE_AGAIN, Enf, HostStep
+from isa.enf import COMPILE_AGAIN, OPEN, Enf, HostStep
 from isa.errors import EnfError, SourceError, first_line
 
 # Each takes time in proportion to the products of the extents it reads and makes; of those with bodies, If alone.
@@ -51,14 +52,12 @@ GROWING = frozenset({
     "OneHot", "Pad", "Range", "Resize", "Tile", "Upsample",
 })  # fmt: skip
 OWN_DOMAINS = ("", "ai.onnx")
-OLDEST_OPSET, NEWEST_OPSET = 10, 21
 LARGEST = 1 << 28  # elements that a step holds at once: a GiB where they are float32
 BESIDE_DECLARED = 32  # times the elements of its inputs and outputs, for what lies between them at once
 SMALL = 1 << 20  # elements that any step may use
 LONGEST = 1 << 32  # elements that all nodes of a step may make, one after another: seconds
 MOST_TAPS = 4096  # of a kernel that may be larger than what it slides over, padding being no tensor
 _FLOATING = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
-OPEN = -1  # an extent that only a run tells
 
 
 class Declared(NamedTuple):

@@ -15,8 +15,7 @@ from furc.runtime.host_model import check_host_models
 from furc.runtime.host_step import HostRunner
 from isa import enf as enf_file
 from isa import npu as npus
-from isa.enf import COMPILE_AGAIN, Enf, HostStep, ModelTensor, NpuStep
-from isa.enf.rules import OPEN
+from isa.enf import COMPILE_AGAIN, OPEN, Enf, HostStep, ModelTensor, NpuStep
 from isa.errors import EnfError, RunError, counted
 from isa.execute.dram_flow import at_the_edge
 from isa.interpreter import Interpreter

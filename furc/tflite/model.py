@@ -16,6 +16,7 @@ import numpy as np
 import tflite
 from numpy.typing import NDArray
 
+from furc.onnx.soundness import LARGEST
 from furc.tflite.mark import IDENTIFIER
 from isa.errors import FurcError, Loc, LowerError, SourceError, counted, first_line
 
@@ -26,7 +27,6 @@ Int64 = NDArray[np.int64]
 LONGEST_NAME = 1000  # bytes; names are there to be read
 MOST_OPERANDS = 1000  # of one operator
 MOST_AXES = 8
-LARGEST = 2**31 - 1  # elements of one tensor
 EXPORT = "convert the model again; the LiteRT interpreter may say more"
 CUT = "cut the model before this operator, or replace it"
 _BROKEN = (

@@ -3,6 +3,7 @@
 from isa.enf.container import COMPILE_AGAIN
 from isa.enf.file import MAGIC, VERSION, load, read, save, write
 from isa.enf.model import (
+    OPEN,
     DramTensor,
     Enf,
     HostOperator,
@@ -13,15 +14,14 @@ from isa.enf.model import (
     Segment,
     Step,
 )
-from isa.enf.rules import DTYPES, MAX_BATCHED, MAX_DRAM_BYTES, MAX_RANK, check_compatible
+from isa.enf.rules import DTYPES, MAX_RANK, check_compatible
 
 __all__ = [
     "COMPILE_AGAIN",
     "DTYPES",
     "MAGIC",
-    "MAX_BATCHED",
-    "MAX_DRAM_BYTES",
     "MAX_RANK",
+    "OPEN",
     "VERSION",
     "DramTensor",
     "Enf",

@@ -23,9 +23,9 @@ from isa.enf.model import (
     Operator,
     Segment,
 )
-from isa.enf.rules import DTYPES, MAX_BATCHED, MAX_DRAM_BYTES, MAX_RANK
+from isa.enf.rules import DTYPES, MAX_RANK
 from isa.layout import LayoutKind, Shape4
-from isa.operands import DRAM_UNIT_BYTES
+from isa.operands import DRAM_UNIT_BYTES, MAX_DRAM_BYTES, MAX_IMAGES
 
 RECORDS = (Enf, ModelTensor, HostStep, HostOperator, NpuStep, DramTensor, Segment, Operator)
 SECTIONS = {
@@ -112,7 +112,7 @@ RULES = f"""
 - Model tensors have a dtype of {", ".join(DTYPES)}, at most {MAX_RANK} axes, and extents of at least 1,
   or -1 on an axis of an output whose extent only a run tells.
 - Inputs of NPU steps lie between the end of the image and `dram_bytes`, outputs below `dram_bytes`; addresses are
-  multiples of {DRAM_UNIT_BYTES}; every extent is at least 1 and there are at most {MAX_BATCHED} images.
+  multiples of {DRAM_UNIT_BYTES}; every extent is at least 1 and there are at most {MAX_IMAGES} images.
 - An NPU step has a segment. Segments lie in the image at multiples of {DRAM_UNIT_BYTES}, and hold whole words; their offsets are
   multiples of 4. `operator_of` stays inside `operators`.
 - A host step makes a tensor; to run it on several images it must take one.

@@ -12,6 +12,7 @@ from typing import TypeAlias
 from isa.errors import counted
 from isa.layout import LayoutKind, Shape4
 
+OPEN = -1  # an extent that is known only when the host has run
 MOST_SHOWN = 12  # lines of a repr that grow with the model
 
 

@@ -7,16 +7,13 @@ from collections.abc import Iterable, Iterator
 
 from isa.encoding import WORD_BYTES
 from isa.enf.container import COMPILE_AGAIN
-from isa.enf.model import DramTensor, Enf, HostStep, ModelTensor, NpuStep
+from isa.enf.model import OPEN, DramTensor, Enf, HostStep, ModelTensor, NpuStep
 from isa.errors import EnfError, Loc
 from isa.npu import NpuConfig
-from isa.operands import DRAM_UNIT_BYTES
+from isa.operands import DRAM_UNIT_BYTES, MAX_DRAM_BYTES, MAX_IMAGES
 
 DTYPES = ("float32", "int8", "uint8", "int32", "int64", "bool")
-OPEN = -1  # an extent of an output that only a run tells
-MAX_DRAM_BYTES = DRAM_UNIT_BYTES << 28  # what an address field reaches
 MAX_RANK = 32  # NumPy's
-MAX_BATCHED = 32  # images of an NPU tensor: the widest its field holds
 
 
 def check_rules(enf: Enf, at: Loc) -> None:
@@ -108,7 +105,7 @@ def _npu_step(where: str, step: NpuStep, enf: Enf) -> Iterator[str]:
 
 
 def _dram_tensor(where: str, tensor: DramTensor, lowest: int, dram_bytes: int) -> Iterator[str]:
-    if any(extent < 1 for extent in tensor.shape) or tensor.shape.n > MAX_BATCHED:
+    if any(extent < 1 for extent in tensor.shape) or tensor.shape.n > MAX_IMAGES:
         yield f"{where}: no NPU tensor has the shape {tuple(tensor.shape)}"
     elif not lowest <= tensor.address <= dram_bytes - tensor.shape.elements:
         stop = tensor.address + tensor.shape.elements

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from isa.errors import LowerError
+from isa.operands import MAX_EXTENT, MAX_IMAGES
 from passes.analysis.host_share import calls, host_operators
-from passes.dfg.legality import MAX_EXTENT, MAX_IMAGES, Node, Shape, verdict
+from passes.dfg.legality import Node, Shape, verdict
 from passes.ir.attributes import Kernel
 from passes.ir.graph import Graph
 from passes.ir.op import Op, Runs

@@ -15,13 +15,13 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from isa.instructions import BY_MNEMONIC, MOVE_AXES
+from isa.operands import MAX_EXTENT, MAX_IMAGES
 
 Shape = tuple[int, ...]
 Attributes = Mapping[str, object]
 
 _FIELDS = {field.name: field for operand in BY_MNEMONIC["conv"].operands for field in operand.fields()}
 MAX_STRIDE, MAX_KERNEL, MAX_PAD = _FIELDS["sw"].high, _FIELDS["kw"].high, _FIELDS["pl"].high
-MAX_EXTENT, MAX_IMAGES = _FIELDS["y.c"].high, _FIELDS["y.n"].high
 MAX_GROUPS, MAX_DILATION, MAX_SOFTMAX_BATCH = 128, 12, 2
 
 DOCUMENTED = "Furiosa SDK documentation 0.5 - 0.10, list of supported operators"

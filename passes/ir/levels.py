@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from isa.enf import OPEN
 from isa.errors import Loc, VerifyError, counted
 from isa.layout import LayoutKind, Shape4
 from passes.ir.graph import Graph
 from passes.ir.op import ATTRIBUTES, REGISTRY, Level, Op, Role, Runs, Value, fields_in, name_at
-from passes.ir.types import OPEN, DType, InDram, InSram, Striped, TensorType
+from passes.ir.types import DType, InDram, InSram, Striped, TensorType
 
 MOST_FINDINGS = 5
 MOST_ELEMENTS = 1 << 40  # more than any DRAM holds: sizes are multiplied without fear below this

@@ -9,9 +9,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from isa.enf.model import OPEN
 from isa.layout import Layout, LayoutKind, Shape4
-
-OPEN = -1  # an extent that is known only when the host has run
+from isa.operands import MAX_EXTENT, MAX_IMAGES
 
 
 class DType(StrEnum):
@@ -148,18 +148,15 @@ class TensorType:
         return TensorType(shape, self.dtype, self.quant, self.place)
 
 
-MOST_IMAGES, MOST_CHANNELS = 1 << 5, 1 << 16  # that a window of the machine addresses
-
-
 @lru_cache(maxsize=1 << 14)
 def to_shape4(shape: tuple[int, ...]) -> Shape4:
     """[n], [n, c], [n, c, w] -> [n, c, 1, w], [n, c, h, w]; axes beyond four are folded into c.
 
     More images than the machine addresses become channels: what computes on images has other rules against that."""
     n, c, h, w = _shape4(shape)
-    if n <= MOST_IMAGES:
+    if n <= MAX_IMAGES:
         return Shape4(n, c, h, w)
-    return Shape4(1, n * c, h, w) if n * c <= MOST_CHANNELS else Shape4(1, n, c * h, w)
+    return Shape4(1, n * c, h, w) if n * c <= MAX_EXTENT else Shape4(1, n, c * h, w)
 
 
 def _shape4(shape: tuple[int, ...]) -> Shape4:

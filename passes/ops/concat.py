@@ -13,9 +13,10 @@ from isa.errors import counted
 from isa.instructions import Instruction
 from isa.layout import Box
 from isa.npu import NpuConfig
+from isa.operands import MAX_IMAGES
 from passes.ir.op import Activation, Array, Level, Lowering, Op, Read, Site, Value, op
 from passes.ir.strides import View
-from passes.ir.types import MOST_IMAGES, InDram
+from passes.ir.types import InDram
 from passes.ops.base import alike
 from passes.ops.move import LowLevelMove, Reshape
 
@@ -67,7 +68,7 @@ class Concat(Joined):
     def lower(self, low: Lowering) -> None:
         """Along channels and rows as it is; along other axes as rows of [1, what is before, axis, what is behind]."""
         shape, axis = self.result.type.shape, self.axis
-        wide = len(shape) > 4 or (len(shape), axis) in ((4, 3), (3, 2)) or shape[0] > MOST_IMAGES
+        wide = len(shape) > 4 or (len(shape), axis) in ((4, 3), (3, 2)) or shape[0] > MAX_IMAGES
         if not wide:
             inputs = tuple(low.value(v) for v in self.inputs)
             made = LowLevelConcat(results=(low.result(self.result),), loc=self.loc, inputs=inputs, axis=axis)

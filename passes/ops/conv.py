@@ -14,16 +14,16 @@ from isa.errors import counted
 from isa.execute import numerics
 from isa.execute.numerics import Float32, Int8, Int32
 from isa.instructions import NO_SRAM, Instruction
+from isa.instructions.weights import TABLE_BYTES
 from isa.layout import Box, Window, align
 from isa.npu import NpuConfig
-from isa.operands import SramRange
+from isa.operands import MAX_IMAGES, SramRange
 from passes.analysis import weight_tiles
 from passes.analysis.weight_tiles import PackedTile, WeightTile
 from passes.ir.attributes import Clamp, Kernel, Pair
 from passes.ir.op import LOW, Activation, Array, Constant, Level, Lowering, Op, Packed, Read, Site, Value, op
-from passes.ir.types import MOST_IMAGES, DType, InSram, Quant, per_tensor
+from passes.ir.types import DType, InSram, Quant, per_tensor
 from passes.ops.base import four_axes, int8, quantized, table_rule
-from passes.ops.elementwise import TABLE_BYTES
 from passes.ops.move import Pad, Reshape
 from passes.ops.pool import sliding
 from passes.ops.turned import over_channels, turned, turned_back
@@ -244,7 +244,7 @@ class Gemm(Contraction):
     def lower(self, low: Lowering) -> None:
         """Rows are images where the machine addresses so many, else rows of one image."""
         weights, rows = low.array(self.w)[:, :, None, None], self.x.type.shape[0]
-        if rows <= MOST_IMAGES:
+        if rows <= MAX_IMAGES:
             self._contract(low, weights, self.w.type.q)
             return
         how, (channels, _) = turned(self.x.type.shape, (1,)), self.w.type.shape

@@ -14,15 +14,15 @@ from isa import instructions as isa
 from isa.execute import numerics
 from isa.execute.numerics import BinaryKind, BinaryScales
 from isa.instructions import Instruction
+from isa.instructions.weights import TABLE_BYTES
 from isa.layout import Box, Window
 from isa.npu import NpuConfig
-from isa.operands import SramRange
+from isa.operands import MAX_IMAGES, SramRange
 from passes.ir.attributes import Clamp
 from passes.ir.op import LOW, Activation, Array, Constant, Level, Lowering, Op, Packed, Read, Site, Value, op
-from passes.ir.types import MOST_IMAGES, DType, TensorType, float32
+from passes.ir.types import DType, TensorType, float32
 from passes.ops.base import broadcast, broadcast_box, int8, quantized, table_rule
 
-TABLE_BYTES = 256
 TABLE_TYPE = TensorType((TABLE_BYTES,), DType.I8)
 
 
@@ -81,7 +81,7 @@ def shape_that_merges(shape: tuple[int, ...], result: tuple[int, ...]) -> tuple[
     where there are more than the machine addresses.
     """
     aligned = (1,) * (len(result) - len(shape)) + shape
-    if result and result[0] > MOST_IMAGES and math.prod(shape) > 1:  # images become channels
+    if result and result[0] > MAX_IMAGES and math.prod(shape) > 1:  # images become channels
         return result
     inner = slice(1, max(1, len(result) - 2))
     if all(extent == 1 for extent in aligned[inner]):

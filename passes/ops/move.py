@@ -14,9 +14,10 @@ from isa.errors import RunError, counted
 from isa.instructions import MOVE_AXES, Instruction
 from isa.layout import Box, Shape4
 from isa.npu import NpuConfig
+from isa.operands import MAX_IMAGES
 from passes.ir.op import LOW, Activation, Array, Buffer, Level, Lowering, Op, Read, Runs, Site, Value, op
 from passes.ir.strides import Cut, View, cut, taken
-from passes.ir.types import MOST_IMAGES, InDram
+from passes.ir.types import InDram
 from passes.ops.base import alike, broadcast, four_axes, leaves
 
 KINDS = ("Transpose", "Reshape", "Slice", "Expand", "Concat")
@@ -358,7 +359,7 @@ class Pad(Movement):
     def lower(self, low: Lowering) -> None:
         """Channels, rows and columns as they are; other axes two at a time, each with what is behind it as one axis."""
         x, shape = self.x, self.x.type.shape
-        four = len(shape) == 4 and shape[0] <= MOST_IMAGES
+        four = len(shape) == 4 and shape[0] <= MAX_IMAGES
         if four and not (self.before[0] or self.after[0]):
             super().lower(low)
             return

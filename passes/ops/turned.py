@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from isa.errors import Loc
+from isa.operands import MAX_IMAGES
 from passes.ir.op import Lowering, Value
-from passes.ir.types import MOST_IMAGES
 from passes.ops.move import Reshape, Transpose
 
 
@@ -28,7 +28,7 @@ class Turned(NamedTuple):
 def turned(shape: Sequence[int], axes: Sequence[int]) -> Turned:
     """Images stay images where the machine can address so many; what is kept besides becomes rows and columns."""
     kept = [axis for axis in range(len(shape)) if axis not in axes]
-    images = kept[:1] if kept[:1] == [0] and shape[0] <= MOST_IMAGES else []
+    images = kept[:1] if kept[:1] == [0] and shape[0] <= MAX_IMAGES else []
     rest = [shape[axis] for axis in kept[len(images) :]]
     perm = (*images, *axes, *kept[len(images) :])
     n, c = math.prod(shape[a] for a in images), math.prod(shape[a] for a in axes)

@@ -15,9 +15,10 @@ from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.registry import OnnxContext, operator
 from furc.frontend.onnx.windows import auto_pad, lifted, lowered_shape, read_window, read_windows
 from isa.errors import LowerError, counted
+from isa.operands import MAX_IMAGES
 from passes.ir.attributes import Kernel
 from passes.ir.op import Array, Value
-from passes.ir.types import MOST_IMAGES, DType, Quant, TensorType
+from passes.ir.types import DType, Quant, TensorType
 from passes.ops.base import broadcast
 from passes.ops.conv import Conv2d, ConvTranspose2d, Gemm
 from passes.ops.matmul import MatMul
@@ -286,7 +287,7 @@ def _activations(context: OnnxContext, node: Node) -> Entry:
 
 def _two_batches(batch: tuple[int, ...]) -> tuple[int, int]:
     """Axes before the last two as images and channels: the first is images where the machine has so many."""
-    first = batch[0] if batch and batch[0] <= MOST_IMAGES else 1
+    first = batch[0] if batch and batch[0] <= MAX_IMAGES else 1
     return first, math.prod(batch) // first
 
 

@@ -18,10 +18,11 @@ from furc.frontend.onnx.node import Node
 from furc.isolated import Died, Worker
 from furc.onnx.graph import captured
 from isa import ort
+from isa.enf import OPEN
 from isa.errors import LowerError, first_line
 from passes.analysis.host_share import REASON, REMEDY
 from passes.ir.op import Array
-from passes.ir.types import OPEN, DType
+from passes.ir.types import DType
 
 KNOWN_LARGEST = 4096  # elements of a constant that may say a shape
 IR_VERSION = 8

@@ -40,13 +40,14 @@ from furc.frontend.onnx.rounded_pools import agree_on_shape
 from furc.isolated import Worker
 from furc.onnx.graph import captured, noted_pixels
 from furc.runtime.host_model import GROWING, refusals
+from isa.enf import OPEN
 from isa.errors import FurcError, Loc, LowerError, SourceError
 from passes.dfg.check_operators import problems_of
 from passes.dfg.legality import OperatorSet
 from passes.ir.graph import Graph, Placement
 from passes.ir.levels import broken_rules, verify
 from passes.ir.op import Array, Level, Op, Value
-from passes.ir.types import OPEN, DType, Quant, TensorType
+from passes.ir.types import DType, Quant, TensorType
 from passes.ldfg.to_lowlevel import to_lowlevel
 from passes.ops.host import Dequantize, HostCall, Recast
 from passes.ops.move import Reshape

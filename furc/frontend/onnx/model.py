@@ -13,22 +13,19 @@ from typing import Any, NamedTuple
 import onnx
 from onnx import TensorProto, helper, inliner
 
+from furc.frontend.onnx.hosted import DTYPES
 from furc.frontend.onnx.input_form import InputForm, apply_form
 from furc.frontend.onnx.operator_form import in_qdq_nodes
 from furc.isolated import Died, Worker, isolated
-from furc.onnx.files import Source, load
+from furc.onnx.files import NEWEST_OPSET, OLDEST_OPSET, Source, load
 from furc.onnx.graph import captured, fixed_batch, input_infos, lightened
 from furc.onnx.soundness import CHECK, NotValid, check_by_onnx, node_name, onnx_checker
 from isa.errors import Loc, SourceError, counted, first_line
 from passes.ir.types import DType
 
-OLDEST_OPSET, NEWEST_OPSET, QUANTIZED_OPSET = 10, 21, 13
+QUANTIZED_OPSET = 13
 LARGE = 4096  # elements of a weight that nobody needs to see to judge a model
 QDQ = {"QuantizeLinear", "DequantizeLinear"}
-INPUT_TYPES = {
-    TensorProto.FLOAT: DType.F32, TensorProto.UINT8: DType.U8, TensorProto.INT8: DType.I8,
-    TensorProto.INT32: DType.I32, TensorProto.INT64: DType.I64, TensorProto.BOOL: DType.BOOL,
-}  # fmt: skip
 
 
 class Input(NamedTuple):
@@ -211,7 +208,7 @@ def _inputs(proto: onnx.ModelProto, given: Mapping[str, tuple[int, ...]], source
 
 def _input(info: onnx.ValueInfoProto, given: Sequence[int] | None, source: str) -> Input:
     tensor, at = info.type.tensor_type, Loc(source, detail=f"input '{info.name}'")
-    dtype = INPUT_TYPES.get(tensor.elem_type)
+    dtype = DTYPES.get(tensor.elem_type)
     if dtype is None:
         known = TensorProto.DataType.keys()
         kind = known[tensor.elem_type] if 0 <= tensor.elem_type < len(known) else str(tensor.elem_type)

@@ -17,12 +17,13 @@ from furc.frontend.onnx.hosted import Cause, reads_of
 from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.quantization import DEQUANTIZE, QUANTIZE
 from furc.frontend.placement import Carried, Problem, Unit, place
+from isa.enf import OPEN
 from isa.errors import counted
 from isa.npu import NS_PER_MS, NpuConfig
 from isa.timing.formulas import CONV_COMMANDS
 from passes.analysis.host_share import macs_of
 from passes.ir.graph import Graph, Placement
-from passes.ir.types import OPEN, DType
+from passes.ir.types import DType
 
 UTILIZATION = 0.25  # of the peak that networks reach; published ones: 0.06 to 0.22 of 64 TOPS and more alone
 SEGMENT_NS = 10_000.0  # assumed: starting a program, and waiting for its end

@@ -15,7 +15,7 @@ import pytest
 from qdq_models import Qdq, runtime
 
 from furc.frontend import load_onnx
-from furc.frontend.onnx.model import NEWEST_OPSET
+from furc.onnx.files import NEWEST_OPSET
 from furc.onnx.run import RunModel
 from furc.operators import forms
 from furc.quantizer import optimize_model
