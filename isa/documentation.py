@@ -297,7 +297,7 @@ def _values(operand: Operand) -> str:
         return ""
     (field,) = operand.fields()
     step = f" by {field.scale}" if field.scale > 1 else ""
-    return f"{field.low}..{field.high}{step}" + (f" {operand.unit}" if operand.unit else "")
+    return f"{field.low}..{field.high}{step}"
 
 
 def _default(operand: Operand) -> str:

@@ -147,7 +147,6 @@ class Int(Operand):
     signed: bool = False
     scale: int = 1
     bias: int = 0
-    unit: str = ""
 
     def fields(self) -> tuple[Field, ...]:
         return (Field(self.name, self.bits, self.signed, self.scale, self.bias),)

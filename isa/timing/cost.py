@@ -5,32 +5,9 @@ from __future__ import annotations
 from isa.encoding import instruction_bytes
 from isa.instructions import Instruction
 from isa.npu import NpuConfig
-from isa.timing.formulas import (
-    ConvWork,
-    Cost,
-    conv_cycles,
-    elements_per_slice,
-    elementwise_cycles,
-    issuing_cycles,
-    move_cycles,
-    pool_cycles,
-    preload_cycles,
-    transfer_cycles,
-)
+from isa.timing.formulas import Cost, issuing_cycles
 
-__all__ = [
-    "ConvWork",
-    "Cost",
-    "conv_cycles",
-    "cost",
-    "elements_per_slice",
-    "elementwise_cycles",
-    "issue_cycles",
-    "move_cycles",
-    "pool_cycles",
-    "preload_cycles",
-    "transfer_cycles",
-]
+__all__ = ["Cost", "cost", "issue_cycles"]
 
 
 def cost(insn: Instruction, npu: NpuConfig) -> Cost:
