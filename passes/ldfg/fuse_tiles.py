@@ -29,11 +29,11 @@ from passes.ir.graph import Graph, Names
 from passes.ir.op import Op, Runs, Value
 from passes.ir.types import InDram
 from passes.ldfg.split_operators import place_in_dram
+from passes.ops.base import ROWS
 from passes.ops.concat import LowLevelConcat
 from passes.ops.move import LowLevelMove, LowLevelSlice
 from passes.options import CompileOptions
 
-ROWS = 2
 BANDS = 8  # of a group: the first is loaded and the last is joined while nothing is computed
 
 

@@ -19,19 +19,19 @@ Raises LowerError OutOfSram where no split makes an operator fit."""
 from __future__ import annotations
 
 from isa.errors import LowerError
-from isa.layout import Box, LayoutKind, Shape4
+from isa.layout import Box, LayoutKind
 from passes.analysis.aliases import Aliases
 from passes.analysis.footprint import USABLE_SHARE, Room, more_room, pair_of
 from passes.analysis.pieces import Pieces, needed
 from passes.ir.graph import Graph, Names
 from passes.ir.op import Op, Runs, Value
 from passes.ir.types import DType, InDram, TensorType
+from passes.ops.base import CHANNELS, IMAGES
 from passes.ops.concat import LowLevelConcat
 from passes.ops.host import Converts
 from passes.ops.move import LowLevelSlice
 from passes.options import CompileOptions
 
-IMAGE_AXIS, CHANNEL_AXIS = 0, 1
 JOINED_SHARE = 3 / 8  # of SRAM that a concatenation may use that stays on chip while its parts are made
 TILE_SHARE = 1 / 2  # of the SRAM that operands leave which lie there whole: the next tile is loaded meanwhile
 
@@ -52,10 +52,10 @@ def place_in_dram(graph: Graph, room: Room, join_on_chip: bool) -> None:
     for op in graph.ops:
         if not isinstance(op, LowLevelConcat):
             continue
-        if op.axis == IMAGE_AXIS and all(user.runs is Runs.HOST for user in users.get(op.result, ())):
+        if op.axis == IMAGES and all(user.runs is Runs.HOST for user in users.get(op.result, ())):
             op.early = True  # groups of a batch: each is stored when it is done
             op.result.type = op.result.type.at(InDram(LayoutKind.HCHCW))
-        if op.axis == CHANNEL_AXIS:
+        if op.axis == CHANNELS:
             if join_on_chip and room.of(op.result.type.shape4) <= JOINED_SHARE * room.bytes_per_slice:
                 op.early = len(dict.fromkeys(op.inputs)) == len(op.inputs)
             else:
@@ -117,7 +117,7 @@ class _Splitting:
         if not isinstance(value.type.place, InDram) or self.room.of(shape) <= most:
             return [value]
         size = shape[axis]
-        while size > 1 and self.room.of(_with(shape, axis, size)) > most:
+        while size > 1 and self.room.of(shape.box.cut(axis, 0, size).shape(shape.w)) > most:
             size = -(-size // 2)
         parts = []
         for at in range(0, shape[axis], size):
@@ -252,7 +252,3 @@ class _Splitting:
             return False
         room = Room(pair, pair.num_slices)
         return room.fits(op, self.aliases) or self._tiles(op, room) is not None
-
-
-def _with(shape: Shape4, axis: int, size: int) -> Shape4:
-    return shape._replace(**{"nchw"[axis]: size})

@@ -10,6 +10,7 @@ from passes.ir.op import Value
 from passes.ir.types import DType, Quant
 
 DATA_AXES = 4
+IMAGES, CHANNELS, ROWS = range(3)  # those of a box
 
 
 def int8(**values: Value | None) -> Iterator[str]:

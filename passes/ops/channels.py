@@ -18,12 +18,11 @@ from isa.npu import NpuConfig
 from passes.ir.attributes import Clamp
 from passes.ir.op import LOW, Activation, Array, Level, Lowering, Op, Read, Site, Value, op
 from passes.ir.types import Quant
-from passes.ops.base import four_axes, int8, quantized
+from passes.ops.base import IMAGES, ROWS, four_axes, int8, quantized
 from passes.ops.conv import LowLevelConv2d
 from passes.ops.move import Reshape
 from passes.ops.turned import over_channels, turned, turned_back
 
-ROWS = 2
 KINDS = ("sum", "mean", "l2")
 
 
@@ -119,7 +118,7 @@ class LowLevelAlongChannels(Op):
         yield from quantized(x=self.x, result=self.result)
 
     def cut_axes(self) -> tuple[int, ...]:
-        return 0, ROWS
+        return IMAGES, ROWS
 
     def needs(self, operand: str, piece: Box) -> Box:
         return self.x.type.shape4.box._replace(n0=piece.n0, n=piece.n, h0=piece.h0, h=piece.h)
@@ -243,7 +242,7 @@ class LowLevelL2Norm(Op):
         return (numerics.l2_norm(read(self.x), sx=x.s, zx=x.z, sy=y.s, zy=y.z, lo=lo, hi=hi),)
 
     def cut_axes(self) -> tuple[int, ...]:
-        return 0, ROWS
+        return IMAGES, ROWS
 
     def needs(self, operand: str, piece: Box) -> Box:
         return self.x.type.shape4.box._replace(n0=piece.n0, n=piece.n, h0=piece.h0, h=piece.h)

@@ -17,10 +17,8 @@ from isa.operands import MAX_IMAGES
 from passes.ir.op import Activation, Array, Level, Lowering, Op, Read, Site, Value, op
 from passes.ir.strides import View
 from passes.ir.types import InDram
-from passes.ops.base import alike
+from passes.ops.base import ROWS, alike
 from passes.ops.move import LowLevelMove, Reshape
-
-ROWS = 2
 
 
 @dataclass(eq=False, kw_only=True)

@@ -23,12 +23,10 @@ from passes.analysis.weight_tiles import PackedTile, WeightTile
 from passes.ir.attributes import Clamp, Kernel, Pair
 from passes.ir.op import LOW, Activation, Array, Constant, Level, Lowering, Op, Packed, Read, Site, Value, op
 from passes.ir.types import DType, InSram, Quant, per_tensor
-from passes.ops.base import four_axes, int8, quantized, table_rule
+from passes.ops.base import CHANNELS, IMAGES, ROWS, four_axes, int8, quantized, table_rule
 from passes.ops.move import Pad, Reshape
 from passes.ops.pool import sliding
 from passes.ops.turned import over_channels, turned, turned_back
-
-CHANNELS, ROWS = 1, 2
 
 
 def multiplier(x: Quant, w: Quant, y: Quant, channels: int) -> Float32:
@@ -370,7 +368,7 @@ class LowLevelConv2d(Op):
 
     def cut_axes(self) -> tuple[int, ...]:
         whole_groups = self.group > 1 and not self.depthwise
-        return (0, ROWS) if whole_groups else (0, ROWS, CHANNELS)
+        return (IMAGES, ROWS) if whole_groups else (IMAGES, ROWS, CHANNELS)
 
     def needs(self, operand: str, piece: Box) -> Box:
         first, last = self.kernel.rows(piece.h0, piece.h, self.x.type.shape4.h, self.up)

@@ -21,7 +21,7 @@ from isa.operands import MAX_IMAGES, SramRange
 from passes.ir.attributes import Clamp
 from passes.ir.op import LOW, Activation, Array, Constant, Level, Lowering, Op, Packed, Read, Site, Value, op
 from passes.ir.types import DType, TensorType, float32
-from passes.ops.base import broadcast, broadcast_box, int8, quantized, table_rule
+from passes.ops.base import CHANNELS, IMAGES, ROWS, broadcast, broadcast_box, int8, quantized, table_rule
 
 TABLE_TYPE = TensorType((TABLE_BYTES,), DType.I8)
 
@@ -61,7 +61,7 @@ class Binary(Op):
         low.emit(self.on({self.a: a, self.b: b}.__getitem__, (low.result(self.result),)), self.result)
 
     def cut_axes(self) -> tuple[int, ...]:
-        return 0, 2, 1
+        return IMAGES, ROWS, CHANNELS
 
     def needs(self, operand: str, piece: Box) -> Box:
         return broadcast_box(getattr(self, operand), self.result, piece)
@@ -179,7 +179,7 @@ class Sum(Op):
         low.emit(self.on(wide.__getitem__, (low.result(self.result),)), self.result)
 
     def cut_axes(self) -> tuple[int, ...]:
-        return 0, 2, 1
+        return IMAGES, ROWS, CHANNELS
 
     def needs(self, operand: str, piece: Box) -> Box:
         raise AssertionError("operands that differ in shape need boxes of their own")
@@ -226,7 +226,7 @@ class Table(Op):
         return (numerics.lookup(read(self.x), read(self.table)),)
 
     def cut_axes(self) -> tuple[int, ...]:
-        return 0, 2, 1
+        return IMAGES, ROWS, CHANNELS
 
     def needs(self, operand: str, piece: Box) -> Box:
         return piece

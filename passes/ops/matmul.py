@@ -13,9 +13,7 @@ from isa.layout import Box
 from isa.npu import NpuConfig
 from passes.ir.attributes import Clamp
 from passes.ir.op import LOW, Activation, Array, Level, Op, Read, Site, Value, op
-from passes.ops.base import broadcast, four_axes, int8, quantized
-
-IMAGES, CHANNELS, ROWS = 0, 1, 2
+from passes.ops.base import CHANNELS, IMAGES, ROWS, broadcast, four_axes, int8, quantized
 
 
 @op("matmul", levels=(Level.DFG, *LOW), vendor="LowLevelMatMul")

@@ -306,8 +306,7 @@ class LowLevelMove(IntoBuffer):
         made = self._cut(piece)
         if made is None:
             return self.x.type.shape4.box
-        start, count = (("n0", "n"), ("c0", "c"), ("h0", "h"))[made.axis]
-        return self.x.type.shape4.box._replace(**{start: made.first, count: made.extent})
+        return self.x.type.shape4.box.cut(made.axis, made.first, made.extent)
 
     def piece(self, piece: Box) -> dict[str, Any]:
         made = self._cut(piece)

@@ -13,9 +13,7 @@ from isa.layout import Box
 from isa.npu import NpuConfig
 from passes.ir.attributes import Clamp, Kernel
 from passes.ir.op import LOW, Activation, Array, Level, Op, Read, Site, op
-from passes.ops.base import four_axes, int8, quantized
-
-CHANNELS, ROWS = 1, 2
+from passes.ops.base import CHANNELS, IMAGES, ROWS, four_axes, int8, quantized
 
 
 @dataclass(eq=False, kw_only=True)
@@ -43,7 +41,7 @@ class Pool(Op):
         return self.result.type.shape[2], self.result.type.shape[3]
 
     def cut_axes(self) -> tuple[int, ...]:
-        return 0, ROWS, CHANNELS
+        return IMAGES, ROWS, CHANNELS
 
     def needs(self, operand: str, piece: Box) -> Box:
         first, last = self.kernel.rows(piece.h0, piece.h, self.x.type.shape4.h)

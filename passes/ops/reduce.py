@@ -13,10 +13,8 @@ from isa.npu import NpuConfig
 from passes.ir.attributes import Clamp, Kernel
 from passes.ir.op import LOW, Activation, Array, Level, Op, Read, Site, op
 from passes.ir.types import float32
-from passes.ops.base import four_axes, int8, quantized
+from passes.ops.base import CHANNELS, IMAGES, ROWS, four_axes, int8, quantized
 from passes.ops.pool import sliding
-
-ROWS = 2
 
 
 @op("reduce_sum", levels=(Level.DFG, *LOW), vendor="LowLevelReduceSum")
@@ -58,7 +56,7 @@ class ReduceSum(Op):
         return (made,)
 
     def cut_axes(self) -> tuple[int, ...]:
-        return (0, 1) if self.rows else (0, ROWS, 1)
+        return (IMAGES, CHANNELS) if self.rows else (IMAGES, ROWS, CHANNELS)
 
     def needs(self, operand: str, piece: Box) -> Box:
         box = self.x.type.shape4.box._replace(n0=piece.n0, n=piece.n, c0=piece.c0, c=piece.c)
