@@ -94,7 +94,7 @@ def _as_rows(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
 class LowLevelConcat(Joined):
     """Join along n, c or h (axis 0, 1, 2), in SRAM or in DRAM.
 
-    early: each part goes to DRAM as soon as it is made, for all of them together would not stay in SRAM."""
+    early: each part goes to its place as soon as it is made, mostly for all of them together would not stay in SRAM."""
 
     early: bool = False
 

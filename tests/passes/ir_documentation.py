@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from pathlib import Path
 
-from passes.ir.op import REGISTRY, Op, OpField, name_at, op_fields
+from passes.ir.op import REGISTRY, Level, Op, OpField, name_at, op_fields
 from passes.ir.text import record_fields
+from passes.ops import FAMILIES
 from passes.pipeline import STAGES
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "ir.md"
@@ -52,9 +53,13 @@ def _ops() -> Iterator[str]:
 
 
 def _by_levels() -> dict[tuple[str, ...], list[type[Op]]]:
-    """Op classes by the levels they exist at, each once, in the order they are declared."""
+    """Op classes by the levels they exist at, from the first on, each once: by family, in the order of its file."""
+    levels, families = list(Level), [family.__name__ for family in FAMILIES]
     groups: dict[tuple[str, ...], list[type[Op]]] = {}
-    for cls in dict.fromkeys(REGISTRY.values()):
+    for cls in sorted(
+        dict.fromkeys(REGISTRY.values()),
+        key=lambda cls: ([levels.index(level) for level in cls.levels], families.index(cls.__module__)),
+    ):
         groups.setdefault(tuple(map(str, cls.levels)), []).append(cls)
     return groups
 
