@@ -14,6 +14,7 @@ stores each part as soon as it is made. Keeps: every value. Raises: nothing."""
 
 from __future__ import annotations
 
+from isa.errors import NOWHERE
 from isa.layout import LayoutKind
 from isa.npu import NpuConfig
 from passes.ir.graph import Graph, Names, constant
@@ -41,7 +42,7 @@ class _Commands:
         self.ops: list[Op] = []
         self.stored: dict[Value, Value] = {}
         self.missing: dict[LowLevelConcat, int] = {}  # parts not stored yet
-        self.parts = self._parts_in_dram()  # a tensor -> the concatenations in DRAM it is part of, and where
+        self.parts = self._early_parts()  # a tensor -> the early concatenations it is part of, and where
         self.buffer: dict[LowLevelConcat, Value] = {}
 
     def run(self) -> None:
@@ -66,7 +67,7 @@ class _Commands:
         self.graph.ops, self.graph.level = self.ops, Level.CDFG
         self.graph.remove_dead()
 
-    def _parts_in_dram(self) -> dict[Value, list[tuple[LowLevelConcat, tuple[int, ...]]]]:
+    def _early_parts(self) -> dict[Value, list[tuple[LowLevelConcat, tuple[int, ...]]]]:
         parts: dict[Value, list[tuple[LowLevelConcat, tuple[int, ...]]]] = {}
         makers, users = self.graph.producers(), self.graph.users()
         joined = {v: op for v, op in makers.items() if users.get(v) and all(map(_joins_in_dram, users[v]))}
@@ -101,12 +102,11 @@ class _Commands:
             self._store_part(value, op, at)
 
     def _store(self, value: Value, reader: Op | None) -> Value:
+        """What DRAM has of a tensor in SRAM, stored once. reader: None where it is an output."""
         if value not in self.stored:
-            order = value.type.layout.kind if isinstance(value.type.place, InSram) else LayoutKind.HCHCW
-            result = Value(self.names.fresh(f"{value.name}.out"), value.type.at(InDram(order)))
-            store = Store(results=(result,), x=value)
-            store.loc = reader.loc if reader is not None else store.loc
-            self.ops.append(store)
+            place = InDram(value.type.layout.kind)
+            result = Value(self.names.fresh(f"{value.name}.out"), value.type.at(place))
+            self.ops.append(Store(results=(result,), loc=reader.loc if reader is not None else NOWHERE, x=value))
             self.stored[value] = result
         return self.stored[value]
 
