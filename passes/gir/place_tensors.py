@@ -251,9 +251,7 @@ class _Residency:
             root = next((r for r in self.home if self.current.get(r) is op.x), None)
             if root is not None:
                 self.stored[self.home[root].low : self.home[root].high] = len(self.ops)
-                n0, c0, h0 = op.at or (0, 0, 0)
-                n, c, h, _ = op.made()
-                self.dram_copy[root] = op.result, Box(n0, n, c0, c, h0, h)
+                self.dram_copy[root] = op.result, op.written() or op.result.type.shape4.box
 
     def _free(self, root: Value) -> None:
         """A buffer leaves SRAM, behind the commands so far."""

@@ -11,6 +11,7 @@ from itertools import pairwise
 from isa.errors import Loc, VerifyError, counted
 from isa.instructions import End
 from isa.npu import NpuConfig
+from isa.operands import DRAM_UNIT_BYTES
 from isa.program import operand_rules
 from passes.ir.levels import MOST_FINDINGS
 from passes.ir.lir import Program, Run
@@ -25,7 +26,7 @@ def verify_program(program: Program, npu: NpuConfig) -> None:
 
 
 def _operator_rules(program: Program) -> Iterator[str]:
-    if program.boundary < 0 or program.boundary % 64:
+    if program.boundary < 0 or program.boundary % DRAM_UNIT_BYTES:
         yield f"boundary 0x{program.boundary:x} is no address"
     known = len(program.operators)
     outside = next((step.operator for step in program.steps() if not -1 <= step.operator < known), None)

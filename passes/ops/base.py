@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from isa.errors import counted
+from isa.execute.numerics import INT8_HIGH, INT8_LOW
 from isa.layout import Box
 from passes.ir.op import Value
 from passes.ir.types import DType, Quant
@@ -44,6 +45,13 @@ def table_rule(name: str, table: Value | None) -> Iterator[str]:
     """Rule: a table has an int8 entry for each int8 value."""
     if table is not None and (table.type.shape != (256,) or table.type.dtype is not DType.I8):
         yield f"{name} is {table.type.dtype}{list(table.type.shape)}, expected i8[256]"
+
+
+def within_int8(**numbers: int) -> Iterator[str]:
+    """Rule: these are int8 values."""
+    for name, number in numbers.items():
+        if not INT8_LOW <= number <= INT8_HIGH:
+            yield f"{name} {number} is outside {INT8_LOW}..{INT8_HIGH}"
 
 
 def leaves(value: Value, box: Box) -> Iterator[str]:

@@ -23,7 +23,7 @@ from passes.analysis.weight_tiles import PackedTile, WeightTile
 from passes.ir.attributes import Clamp, Kernel, Pair
 from passes.ir.op import LOW, Activation, Array, Constant, Level, Lowering, Op, Packed, Read, Site, Value, op
 from passes.ir.types import DType, InSram, Quant, per_tensor
-from passes.ops.base import CHANNELS, IMAGES, ROWS, four_axes, int8, quantized, table_rule
+from passes.ops.base import CHANNELS, IMAGES, ROWS, four_axes, int8, quantized, table_rule, within_int8
 from passes.ops.move import Pad, Reshape
 from passes.ops.pool import sliding
 from passes.ops.turned import over_channels, turned, turned_back
@@ -122,8 +122,7 @@ class Conv2d(Contraction):
             yield f"a kernel of {list(self.kernel.size)}, the weights have {list(self.w.type.shape[2:])}"
         if (self.table is not None) != (self.mid_scale > 0):
             yield "a table and mid_scale go together"
-        if not -128 <= self.mid_zero <= 127:
-            yield f"mid_zero {self.mid_zero} is outside -128..127"
+        yield from within_int8(mid_zero=self.mid_zero)
 
     def compute(self, read: Read, npu: NpuConfig) -> tuple[Array, ...]:
         out = self.result.type.shape[2], self.result.type.shape[3]
@@ -304,9 +303,7 @@ class LowLevelConv2d(Op):
             yield f"up {self.up}, group {self.group} and channels {self.channels} must be positive"
             return
         yield from _grouped(self.x.type.shape[1], self.contracted, self.channels, self.group)
-        for name, zero in (("zero", self.zero), ("weight_zero", self.weight_zero)):
-            if not -128 <= zero <= 127:
-                yield f"{name} {zero} is outside -128..127"
+        yield from within_int8(zero=self.zero, weight_zero=self.weight_zero)
         yield from self._constant_rules(level)
 
     def _constant_rules(self, level: Level) -> Iterator[str]:

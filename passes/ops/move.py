@@ -18,7 +18,7 @@ from isa.operands import MAX_IMAGES
 from passes.ir.op import LOW, Activation, Array, Buffer, Level, Lowering, Op, Read, Runs, Site, Value, op
 from passes.ir.strides import Cut, View, cut, taken
 from passes.ir.types import InDram
-from passes.ops.base import alike, broadcast, four_axes, leaves
+from passes.ops.base import alike, broadcast, four_axes, leaves, within_int8
 
 KINDS = ("Transpose", "Reshape", "Slice", "Expand", "Concat")
 
@@ -340,8 +340,7 @@ class Pad(Movement):
         yield from super().rules(level)
         if min((*self.before, *self.after), default=0) < 0:
             yield "padding is negative"
-        if not -128 <= self.value <= 127:
-            yield f"value {self.value} is outside -128..127"
+        yield from within_int8(value=self.value)
         if level is not Level.DFG:
             yield from four_axes(x=self.x)
             if self.before[0] or self.after[0]:
