@@ -21,6 +21,7 @@ from isa.execute.kernel_graph import KernelGraph, Pads
 from isa.execute.lookup import clamped
 from isa.execute.qlinear_conv import Contraction, emit_conv, onnx_pads
 from isa.instructions import Conv, Instruction, LoadTable, Preload, Unit
+from isa.instructions.weights import PAIR_BYTES, unpacked_pairs
 from isa.layout import Window
 from isa.machine import Int8, Machine
 from isa.npu import NpuConfig
@@ -121,7 +122,7 @@ class ConvGroup:
         """Weights, bias and multipliers in the order ONNX wants them, out of the packed tiles."""
         conv, base = self.conv, self.region()[1]
         weights = np.zeros((conv.y.shape.c, conv.x.shape.c // conv.groups, conv.kh * conv.kw), np.int8)
-        pairs = np.zeros((conv.y.shape.c, 8), np.int8)
+        pairs = np.zeros((conv.y.shape.c, PAIR_BYTES), np.int8)
         for preload, tile, _, _ in self.tiles:
             at = preload.start - base
             data = packed[at : at + preload.tile_bytes].reshape(preload.groups, -1)
@@ -129,11 +130,10 @@ class ConvGroup:
                 part = data[column, : preload.wbytes].reshape(tile.ocn, tile.kn, conv.kh * conv.kw)
                 weights[channels, tile.k0 : tile.k0 + tile.kn] = part[rows]
                 if tile.last:
-                    pairs[channels] = data[column, preload.wbytes :].reshape(tile.ocn, 8)[rows]
-        bias = np.ascontiguousarray(pairs[:, :4]).view(np.int32).reshape(-1)
-        multiplier = numerics.finite(np.ascontiguousarray(pairs[:, 4:]).view(np.float32).reshape(-1))
+                    pairs[channels] = data[column, preload.wbytes :].reshape(tile.ocn, PAIR_BYTES)[rows]
+        bias, multiplier = unpacked_pairs(pairs)
         shaped = weights.reshape(*weights.shape[:2], conv.kh, conv.kw)
-        return Contraction(shaped, bias, multiplier, conv.zx, conv.zw, conv.zy, conv.groups)
+        return Contraction(shaped, bias, numerics.finite(multiplier), conv.zx, conv.zw, conv.zy, conv.groups)
 
 
 def group_convolutions(program: Sequence[Instruction], npu: NpuConfig) -> list[Instruction | ConvGroup]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from isa.execute import numerics
-from isa.execute.numerics import Float32, Geometry, Int8, Int32
+from isa.execute.numerics import Geometry, Int8, Int32
 from isa.instructions.base import NO_SRAM, Unit, instruction, read, register_bank, sint, uint, update, write
 from isa.instructions.sliding import Sliding
+from isa.instructions.weights import unpacked_pairs
 from isa.layout import LayoutKind, Place, Shape4, Window, whole
 from isa.machine import Machine
 from isa.npu import NpuConfig
@@ -62,8 +63,9 @@ class Conv(Sliding):
         result = machine.read(y)
         for column, (rows, channels) in enumerate(columns):
             earlier = 0 if acc is None else acc[:, column * self.ocn : (column + 1) * self.ocn]
-            biased, multiplier = _requantization(machine.vector[self.bank][column], earlier + sums[column])
+            bias, multiplier = unpacked_pairs(machine.vector[self.bank][column])
             numerics.finite(multiplier[rows])
+            biased = earlier + sums[column] + bias.reshape(1, -1, 1, 1)
             block = numerics.requantize(biased, multiplier, self.zy, self.lo, self.hi)
             if self.lookup:
                 block = numerics.lookup(block, machine.tables[self.tbank])
@@ -139,10 +141,3 @@ class Conv(Sliding):
         layout = y.layout._replace(kind=LayoutKind.HCHCW)
         shape = Shape4(y.shape.n, y.layout.co * self.ocn, y.shape.h, 4 * y.shape.w)
         return whole(Place(self.acc.offset, layout, shape))
-
-
-def _requantization(vector: Int8, total: Int32) -> tuple[Int32, Float32]:
-    """Sums with the bias added, and the multipliers, from (int32 bias, float32 multiplier) pairs."""
-    pairs = np.ascontiguousarray(vector).reshape(-1, 8)
-    bias = np.ascontiguousarray(pairs[:, :4]).view(np.int32).reshape(1, -1, 1, 1)
-    return total + bias, np.ascontiguousarray(pairs[:, 4:]).view(np.float32).reshape(-1)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from isa.execute.numerics import Float32, Int8, Int32
 from isa.instructions.base import NO_SRAM, Instruction, Unit, instruction, read, register_bank, uint
 from isa.machine import Machine
 from isa.npu import NpuConfig
@@ -9,6 +12,20 @@ from isa.operands import Role, Space, SramRange
 from isa.timing.formulas import Cost, preload_cycles
 
 TABLE_BYTES = 256
+PAIR_BYTES = 8  # of an output channel: int32 bias, float32 multiplier
+
+
+def packed_pairs(bias: Int32, multiplier: Float32) -> Int8:
+    """Bias and multiplier [o] as the vector registers hold them, [o, PAIR_BYTES]."""
+    halves = (np.ascontiguousarray(bias, np.int32), np.ascontiguousarray(multiplier, np.float32))
+    return np.concatenate([half.view(np.int8).reshape(-1, PAIR_BYTES // 2) for half in halves], axis=1)
+
+
+def unpacked_pairs(pairs: Int8) -> tuple[Int32, Float32]:
+    """The inverse of packed_pairs, of bytes in any shape."""
+    columns = np.ascontiguousarray(pairs).reshape(-1, PAIR_BYTES)
+    bias, multiplier = (np.ascontiguousarray(half) for half in np.split(columns, 2, axis=1))
+    return bias.view(np.int32).reshape(-1), multiplier.view(np.float32).reshape(-1)
 
 
 @instruction("preload", 0x20, Unit.SUB)

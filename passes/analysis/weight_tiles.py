@@ -16,10 +16,9 @@ import numpy as np
 
 from isa.errors import Loc, LowerError
 from isa.execute.numerics import Float32, Int8, Int32
+from isa.instructions.weights import PAIR_BYTES, packed_pairs, unpacked_pairs
 from isa.layout import Box, Layout, align
 from isa.npu import NpuConfig
-
-VECTOR_BYTES_PER_CHANNEL = 8
 
 
 class WeightTile(NamedTuple):
@@ -35,7 +34,7 @@ class WeightTile(NamedTuple):
 
 def weight_tiles(channels_per_slice: int, k: int, taps: int, npu: NpuConfig, at: Loc) -> tuple[WeightTile, ...]:
     """Tiles of a convolution, in the order they run. Raises LowerError KernelTooLarge."""
-    most = min(npu.channels_per_pass, npu.vector_register_bytes // 2 // VECTOR_BYTES_PER_CHANNEL)
+    most = min(npu.channels_per_pass, npu.vector_register_bytes // 2 // PAIR_BYTES)
     while most > 1 and taps * most > npu.weight_bank_bytes:
         most //= 2
     room = npu.weight_bank_bytes // (taps * most)
@@ -84,7 +83,7 @@ def packed_tiles(tiles: Sequence[WeightTile], taps: int, groups: int) -> tuple[l
     at, places = 0, []
     for tile in tiles:
         wbytes = tile.ocn * tile.kn * taps
-        vbytes = tile.ocn * VECTOR_BYTES_PER_CHANNEL if tile.last else 0
+        vbytes = tile.ocn * PAIR_BYTES if tile.last else 0
         places.append(PackedTile(at, wbytes, vbytes))
         at += groups * (wbytes + vbytes)
     return places, at
@@ -92,7 +91,7 @@ def packed_tiles(tiles: Sequence[WeightTile], taps: int, groups: int) -> tuple[l
 
 def packed_bytes(channels: int, k: int, taps: int) -> int:
     """Bytes of all tiles where `channels` output channels (those that only fill up slices included) are packed."""
-    return channels * (k * taps + VECTOR_BYTES_PER_CHANNEL)
+    return channels * (k * taps + PAIR_BYTES)
 
 
 def pack(
@@ -106,11 +105,10 @@ def pack(
     per_slice, taps = layout.channels(channels), weights.shape[2] * weights.shape[3]
     k = weights.shape[1]
     grid = np.zeros((layout.co * per_slice, k, taps), np.int8)
-    vector = np.zeros((layout.co * per_slice, VECTOR_BYTES_PER_CHANNEL), np.int8)
+    vector = np.zeros((layout.co * per_slice, PAIR_BYTES), np.int8)
     made = slice(box.c0, box.c0 + box.c)
     grid[made] = weights.reshape(box.c, k, taps)
-    vector[made, :4] = np.ascontiguousarray(bias, np.int32).view(np.int8).reshape(-1, 4)
-    vector[made, 4:] = np.ascontiguousarray(multiplier, np.float32).view(np.int8).reshape(-1, 4)
+    vector[made] = packed_pairs(bias, multiplier)
     by_column = grid.reshape(layout.co, per_slice, k, taps)
     pairs = vector.reshape(layout.co, per_slice, -1)
     parts = []
@@ -129,7 +127,7 @@ def unpack(
     tiles = weight_tiles(per_slice, k, taps, npu, Loc())
     places, _ = packed_tiles(tiles, taps, layout.co)
     grid = np.zeros((layout.co, per_slice, k, taps), np.int8)
-    vector = np.zeros((layout.co, per_slice, VECTOR_BYTES_PER_CHANNEL), np.int8)
+    vector = np.zeros((layout.co, per_slice, PAIR_BYTES), np.int8)
     for tile, place in zip(tiles, places, strict=True):
         size = place.wbytes + place.vbytes
         part = packed[place.start : place.start + layout.co * size].reshape(layout.co, size)
@@ -140,6 +138,4 @@ def unpack(
             vector[:, rows] = part[:, place.wbytes :].reshape(layout.co, tile.ocn, -1)
     made = slice(box.c0, box.c0 + box.c)
     weights = grid.reshape(-1, k, *kernel)[made]
-    pairs = vector.reshape(-1, VECTOR_BYTES_PER_CHANNEL)[made]
-    bias = np.ascontiguousarray(pairs[:, :4]).view(np.int32).reshape(-1)
-    return weights, bias, np.ascontiguousarray(pairs[:, 4:]).view(np.float32).reshape(-1)
+    return weights, *unpacked_pairs(vector.reshape(-1, PAIR_BYTES)[made])

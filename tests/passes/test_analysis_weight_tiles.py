@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isa.errors import NOWHERE, LowerError
+from isa.instructions.weights import PAIR_BYTES
 from isa.layout import Box, Layout, LayoutKind, Shape4, align
 from isa.npu import NpuConfig, target
 from passes.analysis.footprint import whole_window
 from passes.analysis.weight_tiles import (
-    VECTOR_BYTES_PER_CHANNEL,
     pack,
     packed_tiles,
     unpack,
@@ -41,7 +41,7 @@ def test_tiles_cover_every_weight_once_and_fit_the_registers(channels: int, k: i
     for tile in tiles:
         count[tile.oc0 : tile.oc0 + tile.ocn, tile.k0 : tile.k0 + tile.kn] += 1
         assert tile.ocn * tile.kn * taps <= npu.weight_bank_bytes
-        assert tile.ocn * VECTOR_BYTES_PER_CHANNEL <= npu.vector_register_bytes // 2
+        assert tile.ocn * PAIR_BYTES <= npu.vector_register_bytes // 2
         assert tile.first == (tile.k0 == 0) and tile.last == (tile.k0 + tile.kn == k)
     assert (count == 1).all()
 
