@@ -8,7 +8,7 @@ from functools import lru_cache
 from isa.layout import Layout, LayoutKind, Place, Shape4, Window, align, whole
 from isa.npu import NpuConfig, target
 from passes.analysis.aliases import Aliases
-from passes.ir.op import Op
+from passes.ir.op import Op, Value
 from passes.ir.types import InDram
 
 WHOLE_SHARE = 3 / 4  # of SRAM that an unsplit operator may use under the most compact layouts
@@ -83,6 +83,13 @@ def over_rows(shape: Shape4, slices: int) -> Window:
 def striped_bytes(total: int, npu: NpuConfig) -> int:
     """Bytes per slice of a striped range that holds `total` bytes."""
     return align(-(-total // npu.num_slices), npu.sram_access_bytes)
+
+
+def dram_end(values: Iterable[Value], npu: NpuConfig) -> int:
+    """The first aligned DRAM address behind those of these values that have one."""
+    ends = [v.type.place.address + v.type.bytes for v in values
+            if isinstance(v.type.place, InDram) and v.type.place.address is not None]  # fmt: skip
+    return align(max(ends, default=0), npu.dram_alignment_bytes)
 
 
 def constant_bytes(op: Op, y: Window, npu: NpuConfig) -> int:

@@ -51,7 +51,7 @@ def _conversions(ops: Sequence[Converts], on_host: OnHost) -> HostStep:
 
 
 def _operator(op: Converts, tensor: str) -> HostOperator:
-    size = sum(v.type.elements * v.type.dtype.numpy.itemsize for v in (op.x, op.result))
+    size = sum(v.type.bytes for v in (op.x, op.result))
     return HostOperator(type(op).__name__, op.loc.nodes, tensor, op.result.type.shape, "", "", size, 0)
 
 

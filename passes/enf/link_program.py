@@ -13,10 +13,11 @@ from isa.encoding import encode_program
 from isa.enf import DramTensor, Enf, HostStep, ModelTensor, NpuStep, Segment
 from isa.errors import Loc, VerifyError
 from isa.instructions import Instruction, LoadProgram
-from isa.layout import align
+from isa.layout import LayoutKind, align
 from isa.npu import NpuConfig
 from isa.operands import DramRange, DramRangeOperand, DramWindow, DramWindowOperand, OperandValue
 from passes.analysis.aliases import Aliases
+from passes.analysis.footprint import dram_end
 from passes.analysis.occupancy import occupancy, peak
 from passes.analysis.turns import Turn, turns
 from passes.enf.host_models import host_steps
@@ -45,6 +46,7 @@ class _Linking:
 
     def enf(self, furc_version: str) -> Enf:
         graph, npu = self.graph, self.npu
+        placed = (*graph.inputs, *graph.constants, *(v for op in graph.ops for v in op.results))
         steps = tuple(self._steps())
         return Enf(
             model_name=graph.name,
@@ -56,7 +58,7 @@ class _Linking:
             outputs=tuple(_model_tensor(v) for v in graph.outputs),
             steps=steps,
             image=self._image(),
-            dram_bytes=_dram_end(graph, npu) + self.shift,
+            dram_bytes=dram_end(placed, npu) + self.shift,
             sram_peak_bytes=peak(occupancy(graph, npu))[0] * npu.num_slices,
             operators=tuple(self.program.operators),
             pixels=graph.pixels,
@@ -168,18 +170,10 @@ def _dram_bytes(value: Value, graph: Graph) -> bytes:
     array = graph.constants[value]
     assert isinstance(value.type.place, InDram)
     if array.ndim == 4:
-        axes = (0, 2, 1, 3) if value.type.place.order == 0 else (0, 2, 3, 1)
+        axes = (0, 2, 1, 3) if value.type.place.order is LayoutKind.HCHCW else (0, 2, 3, 1)
         array = array.transpose(axes)
     return array.tobytes()
 
 
 def _model_tensor(value: Value) -> ModelTensor:
     return ModelTensor(value.name, value.type.dtype.numpy.name, value.type.shape)
-
-
-def _dram_end(graph: Graph, npu: NpuConfig) -> int:
-    end = 0
-    for value in (*graph.inputs, *graph.constants, *(v for op in graph.ops for v in op.results)):
-        if isinstance(value.type.place, InDram) and value.type.place.address is not None:
-            end = max(end, value.type.place.address + value.type.elements * value.type.dtype.numpy.itemsize)
-    return align(end, npu.dram_alignment_bytes)

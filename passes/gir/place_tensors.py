@@ -362,7 +362,7 @@ def _place_dram(graph: Graph, npu: NpuConfig) -> None:
         if not isinstance(value.type.place, InDram) or aliases.root(value) is not value:
             continue
         value.type = value.type.at(replace(value.type.place, address=at))
-        at = align(at + value.type.elements * value.type.dtype.numpy.itemsize, npu.dram_alignment_bytes)
+        at = align(at + value.type.bytes, npu.dram_alignment_bytes)
     for value in values:
         root = aliases.root(value)
         if root is not value:

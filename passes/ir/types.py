@@ -120,6 +120,11 @@ class TensorType:
         return math.prod(1 if extent == OPEN else extent for extent in self.shape)
 
     @property
+    def bytes(self) -> int:
+        """What all elements take, dense."""
+        return self.elements * self.dtype.numpy.itemsize
+
+    @property
     def is_open(self) -> bool:
         """Some extent is known only when the host has run."""
         return OPEN in self.shape

@@ -16,7 +16,7 @@ from isa.npu import NpuConfig
 from isa.operands import DramWindow, SramRange
 from isa.timing.cost import cost
 from passes.analysis.aliases import Aliases
-from passes.analysis.footprint import striped_bytes
+from passes.analysis.footprint import dram_end, striped_bytes
 from passes.analysis.turns import is_load_ahead, turns
 from passes.ir.graph import Graph
 from passes.ir.lir import Program, Run, Step
@@ -49,7 +49,9 @@ class _Emission:
 
     def run(self) -> Program:
         runs = [self._run(turn.ops) for turn in turns(self.graph) if turn.runs is Runs.NPU]
-        return Program(graph=self.graph, runs=runs, operators=self.operators, boundary=_boundary(self.graph, self.npu))
+        return Program(
+            graph=self.graph, runs=runs, operators=self.operators, boundary=dram_end(self.graph.constants, self.npu)
+        )
 
     def _run(self, ops: tuple[Op, ...]) -> Run:
         steps: list[Step] = []
@@ -195,14 +197,3 @@ class _LoadQueue:
         self.issued.add(value)
         self.ahead.append(value)
         return step
-
-
-def _boundary(graph: Graph, npu: NpuConfig) -> int:
-    """The DRAM address after the constants."""
-    ends = [
-        v.type.place.address + v.type.elements * v.type.dtype.numpy.itemsize
-        for v in graph.constants
-        if isinstance(v.type.place, InDram) and v.type.place.address is not None
-    ]
-    unit = npu.dram_alignment_bytes
-    return -(-max(ends, default=0) // unit) * unit
