@@ -146,7 +146,7 @@ def _best_group(graph: Graph, options: CompileOptions) -> CompileOptions | None:
         alone = replace(options, batch=together)
         try:
             cycles = _compiled(graph, alone).cycles
-        except LowerError:
+        except LowerError:  # where no group fits, the whole batch says why
             continue
         found.append((options.batch // together * cycles, replace(options, together=together)))
     return min(found, key=lambda each: each[0])[1] if found else None

@@ -73,6 +73,7 @@ class Costs:
         if op.at_once and need > self.usable:
             return DOES_NOT_FIT * need  # finite, so that the search finds its way to what fits
         cycles = self._cycles(op, site) if op.runs is Runs.NPU else 0.0
+        # Less than a cycle: of layouts that cost alike, the one that takes less room.
         return cycles + (need / self.npu.sram_bytes_per_slice if op.at_once else 0.0)
 
     def _cycles(self, op: Op, site: Imagined) -> float:

@@ -40,7 +40,6 @@ class _Linking:
     def __init__(self, program: Program, npu: NpuConfig) -> None:
         self.program, self.graph, self.npu = program, program.graph, npu
         self.aliases, self.producers = Aliases(self.graph), self.graph.producers()
-        self.starts = _starts(program, npu)
         self.shift = sum(run.dram_bytes(npu) for run in program.runs)
         self.segments: list[tuple[Segment, bytes]] = []
 
@@ -66,7 +65,7 @@ class _Linking:
 
     def _steps(self) -> Iterator[HostStep | NpuStep]:
         order = turns(self.graph)
-        runs = iter(zip(self.program.runs, self.starts, strict=True))
+        runs = self.program.placed(self.npu)
         for index, turn in enumerate(order):
             if turn.runs is Runs.HOST:
                 yield from host_steps(turn.ops, self.graph, self._on_host)
@@ -154,15 +153,6 @@ class _Linking:
         for address, data in parts:
             image[address : address + len(data)] = data
         return bytes(image)
-
-
-def _starts(program: Program, npu: NpuConfig) -> list[int]:
-    """The DRAM address of the first segment of each run."""
-    starts, at = [], program.boundary
-    for run in program.runs:
-        starts.append(at)
-        at += run.dram_bytes(npu)
-    return starts
 
 
 def _dram_bytes(value: Value, graph: Graph) -> bytes:

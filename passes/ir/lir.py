@@ -57,6 +57,14 @@ class Program:
         """Every instruction of every run."""
         return chain.from_iterable(run.steps for run in self.runs)
 
+    def placed(self, npu: NpuConfig) -> Iterator[tuple[Run, int]]:
+        """Each run and the DRAM address of its first segment. What a run takes is asked when the next one is placed, so
+        that it may be cut meanwhile."""
+        at = self.boundary
+        for run in self.runs:
+            yield run, at
+            at += run.dram_bytes(npu)
+
     def instructions(self) -> list[list[Instruction]]:
         """The instructions of each run."""
         return [[step.instruction for step in run.steps] for run in self.runs]

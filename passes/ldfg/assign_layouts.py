@@ -34,6 +34,8 @@ def assign_layouts(graph: Graph, options: CompileOptions) -> Graph:
 
 
 class Assignment:
+    """The search. layout: what every buffer has so far."""
+
     def __init__(self, graph: Graph, options: CompileOptions) -> None:
         self.graph, self.npu, self.slices = graph, options.npu, options.layout_slices
         self.free = options.free_columns

@@ -20,13 +20,11 @@ from passes.options import CompileOptions
 def segment_program(program: Program, options: CompileOptions) -> Program:
     """Cut where it is allowed; every run by itself."""
     npu = options.npu
-    address = program.boundary
-    for run in program.runs:
+    for run, address in program.placed(npu):
         if options.use_program_loading:
             _cut(run, npu, address)
         else:
             _check_fits(run, npu, program.graph.source)
-        address += run.dram_bytes(npu)
     return program
 
 
