@@ -26,6 +26,7 @@ from isa.errors import Loc, QuantizeError, first_line
 Array = np.ndarray[Any, np.dtype[Any]]  # an ONNX constant may have any element type
 Float32 = NDArray[np.float32]
 Shape = tuple[int, ...]
+OWN_DOMAINS = ("", "ai.onnx")  # of ONNX's own operators
 SMALL = 4096  # elements of a constant that shape inference may want to read
 IR_VERSION = 8  # of what is written: since 4 initializers need not be inputs, and here they never are
 KEEP_FLOAT = "furc.keep_float"  # metadata: names of the nodes that are not quantized, one a line
@@ -130,13 +131,12 @@ class Graph:
 
     @property
     def opset(self) -> int:
-        versions = [o.version for o in self._head.opset_import if o.domain in ("", "ai.onnx")]
-        return int(versions[0]) if versions else 1
+        return opset_of(self._head) or 1
 
     def raise_opset(self, least: int) -> None:
         """Let it be read as a model of opset `least` where it is older."""
         for entry in self._head.opset_import:
-            if entry.domain in ("", "ai.onnx"):
+            if entry.domain in OWN_DOMAINS:
                 entry.version = max(entry.version, least)
 
     def input_infos(self) -> list[onnx.ValueInfoProto]:
@@ -326,6 +326,11 @@ def rewrite(graph: Graph, rule: Callable[[Graph, Node], bool]) -> int:
                 count += rule(graph, node)
         if count == before:
             return count
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """The version of ONNX's own operators that a model is of; 0 where it names none."""
+    return max((int(entry.version) for entry in model.opset_import if entry.domain in OWN_DOMAINS), default=0)
 
 
 def input_infos(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:

@@ -17,7 +17,7 @@ from onnx import AttributeProto, TensorProto, external_data_helper, helper, nump
 
 from furc.isolated import Died, isolated
 from furc.onnx.files import NEWEST_OPSET, OLDEST_OPSET
-from furc.onnx.graph import captured
+from furc.onnx.graph import OWN_DOMAINS, captured
 from furc.onnx.soundness import NotValid, checked, node_name, tensors_of, walk
 from furc.onnx.traps import DIVISIONS, TRAP, traps
 from isa.enf import COMPILE_AGAIN, OPEN, Enf, HostStep
@@ -51,7 +51,6 @@ GROWING = frozenset({
     "AffineGrid", "CenterCropPad", "Col2Im", "ConstantOfShape", "Expand", "EyeLike", "MaxUnpool",
     "OneHot", "Pad", "Range", "Resize", "Tile", "Upsample",
 })  # fmt: skip
-OWN_DOMAINS = ("", "ai.onnx")
 LARGEST = 1 << 28  # elements that a step holds at once: a GiB where they are float32
 BESIDE_DECLARED = 32  # times the elements of its inputs and outputs, for what lies between them at once
 SMALL = 1 << 20  # elements that any step may use

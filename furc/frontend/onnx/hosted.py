@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from furc.frontend.onnx.node import Node
 from furc.isolated import Died, Worker
-from furc.onnx.graph import captured
+from furc.onnx.graph import OWN_DOMAINS, captured
 from isa import ort
 from isa.enf import OPEN
 from isa.errors import LowerError, first_line
@@ -135,7 +135,7 @@ def infer(
     except Exception:  # what the inference of an operator stumbles on; then nothing is known
         found = {}
     results = [found.get(name, UNKNOWN) for name in node.outputs]
-    if node.proto.domain in ("", "ai.onnx") and onnx.defs.has(node.op, node.opset):
+    if node.proto.domain in OWN_DOMAINS and onnx.defs.has(node.op, node.opset):
         return results
     try:
         session = ort.session(model.SerializeToString())

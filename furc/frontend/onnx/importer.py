@@ -38,7 +38,7 @@ from furc.frontend.onnx.refusals import refusal
 from furc.frontend.onnx.registry import HANDLERS, MOVES
 from furc.frontend.onnx.rounded_pools import agree_on_shape
 from furc.isolated import Worker
-from furc.onnx.graph import captured, noted_pixels
+from furc.onnx.graph import OWN_DOMAINS, captured, noted_pixels
 from furc.runtime.host_model import GROWING, refusals
 from isa.enf import OPEN
 from isa.errors import FurcError, Loc, LowerError, SourceError
@@ -66,7 +66,6 @@ FLOATING = Pending | Unary | Joined  # results that wait for a quantization
 CAPTURED = -1  # the position of what the body of an If or Loop reads
 SHAPE_READERS = ("Shape", "Size")
 AFTER_HOST = "it follows what runs on the host"
-OWN_DOMAINS = ("", "ai.onnx")
 EXPORT = "export the model again; onnx.checker.check_model(path, full_check=True) may say more"
 
 

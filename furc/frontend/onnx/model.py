@@ -18,7 +18,7 @@ from furc.frontend.onnx.input_form import InputForm, apply_form
 from furc.frontend.onnx.operator_form import in_qdq_nodes
 from furc.isolated import Died, Worker, isolated
 from furc.onnx.files import NEWEST_OPSET, OLDEST_OPSET, Source, load
-from furc.onnx.graph import captured, fixed_batch, input_infos, lightened
+from furc.onnx.graph import captured, fixed_batch, input_infos, lightened, opset_of
 from furc.onnx.soundness import CHECK, NotValid, check_by_onnx, node_name, onnx_checker
 from isa.errors import Loc, SourceError, counted, first_line
 from passes.ir.types import DType
@@ -62,26 +62,8 @@ def read_model(
     source = source or (str(model) if isinstance(model, str | Path) else "")
     with onnx_checker() as checker:
         proto = load(model, source)
-        if judged and not is_quantized(proto):
-            return _judged(proto, input_shapes, source, batch, form, checker)
-        return _read(proto, input_shapes, source, batch, form, checker, judged)
-
-
-def _read(
-    proto: onnx.ModelProto, input_shapes: Mapping[str, tuple[int, ...]], source: str, batch: int | None,
-    form: InputForm, checker: Worker, judged: bool,
-) -> Model:  # fmt: skip
-    opset = _checked_opset(proto, source)
-    if proto.functions:
-        proto = _inlined(proto, source)
-    if not judged:
-        proto = in_qdq_form(proto)
-        _check_quantized(proto, source)
-    proto = apply_form(proto, form, source)
-    inputs = _inputs(proto, fixed_batch(proto, input_shapes, batch), source)
-    _check_valid(proto, source, checker)
-    proto = in_qdq_nodes(proto)  # after the check: scales of channels are newer than some of these models
-    return Model(proto=proto, source=source, opset=opset, inputs=inputs, nodes=_needed(proto))
+        reading = _Reading(input_shapes, source, batch, form, checker)
+        return reading.float_judged(proto) if judged and not is_quantized(proto) else reading.read(proto, judged)
 
 
 def own_model(proto: onnx.ModelProto) -> Model:
@@ -90,35 +72,59 @@ def own_model(proto: onnx.ModelProto) -> Model:
     return Model(proto=proto, source="", opset=opset, inputs=inputs, nodes=_needed(proto))
 
 
-def _judged(
-    proto: onnx.ModelProto, input_shapes: Mapping[str, tuple[int, ...]], source: str, batch: int | None,
-    form: InputForm, checker: Worker,
-) -> Model:  # fmt: skip
-    """A float model that is only looked at: of an opset that the quantizer would give it, without its large weights."""
-    proto = apply_form(proto, form, source)
-    inputs = _inputs(proto, fixed_batch(proto, input_shapes, batch), source)
-    weights = [tensor for tensor in proto.graph.initializer if math.prod(tensor.dims) > LARGE]
-    names = {tensor.name for tensor in weights}
-    kept = [tensor for tensor in proto.graph.initializer if tensor.name not in names]
-    given = [info for info in proto.graph.input if info.name not in names]
-    shown = [helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in weights]
-    _replace(proto.graph.initializer, kept)
-    _replace(proto.graph.input, [*given, *shown])
-    opset = max((int(o.version) for o in proto.opset_import if o.domain in ("", "ai.onnx")), default=0)
-    if opset and not OLDEST_OPSET <= opset <= NEWEST_OPSET:
-        from furc.quantizer.optimize.opset import convert_opset  # here: with the quantizer, which few models need
+class _Reading(NamedTuple):
+    """What read_model is asked for. checker: onnx's own, which gets ready meanwhile."""
 
-        for index, node in enumerate(proto.graph.node):
-            node.name = node_name(node, index)  # else the converter makes up names
-        proto = convert_opset(proto, QUANTIZED_OPSET)
-    opset = _checked_opset(proto, source)
-    if proto.functions:
-        proto = _inlined(proto, source)
-    _check_valid(proto, source, checker)
-    _replace(proto.graph.input, [info for info in proto.graph.input if info.name not in names])
-    for tensor in weights:
-        proto.graph.initializer.append(TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims))
-    return Model(proto=proto, source=source, opset=opset, inputs=inputs, nodes=_needed(proto))
+    input_shapes: Mapping[str, tuple[int, ...]]
+    source: str
+    batch: int | None
+    form: InputForm
+    checker: Worker
+
+    def read(self, proto: onnx.ModelProto, judged: bool) -> Model:
+        """As the importer wants it."""
+        opset = _checked_opset(proto, self.source)
+        if proto.functions:
+            proto = _inlined(proto, self.source)
+        if not judged:
+            proto = in_qdq_form(proto)
+            _check_quantized(proto, self.source)
+        proto, inputs = self._formed(proto)
+        _check_valid(proto, self.source, self.checker)
+        proto = in_qdq_nodes(proto)  # after the check: scales of channels are newer than some of these models
+        return Model(proto=proto, source=self.source, opset=opset, inputs=inputs, nodes=_needed(proto))
+
+    def float_judged(self, proto: onnx.ModelProto) -> Model:
+        """A float model that is only looked at: of an opset that the quantizer would give it, without its large
+        weights."""
+        proto, inputs = self._formed(proto)
+        weights = [tensor for tensor in proto.graph.initializer if math.prod(tensor.dims) > LARGE]
+        names = {tensor.name for tensor in weights}
+        kept = [tensor for tensor in proto.graph.initializer if tensor.name not in names]
+        given = [info for info in proto.graph.input if info.name not in names]
+        shown = [helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in weights]
+        _replace(proto.graph.initializer, kept)
+        _replace(proto.graph.input, [*given, *shown])
+        opset = opset_of(proto)
+        if opset and not OLDEST_OPSET <= opset <= NEWEST_OPSET:
+            from furc.quantizer.optimize.opset import convert_opset  # here: with the quantizer, which few models need
+
+            for index, node in enumerate(proto.graph.node):
+                node.name = node_name(node, index)  # else the converter makes up names
+            proto = convert_opset(proto, QUANTIZED_OPSET)
+        opset = _checked_opset(proto, self.source)
+        if proto.functions:
+            proto = _inlined(proto, self.source)
+        _check_valid(proto, self.source, self.checker)
+        _replace(proto.graph.input, [info for info in proto.graph.input if info.name not in names])
+        for tensor in weights:
+            proto.graph.initializer.append(TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims))
+        return Model(proto=proto, source=self.source, opset=opset, inputs=inputs, nodes=_needed(proto))
+
+    def _formed(self, proto: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[Input, ...]]:
+        """The model with inputs in the form that is asked for, and these."""
+        proto = apply_form(proto, self.form, self.source)
+        return proto, _inputs(proto, fixed_batch(proto, self.input_shapes, self.batch), self.source)
 
 
 def _replace(field: Any, content: list[Any]) -> None:
@@ -151,7 +157,7 @@ def has_ranges(proto: onnx.ModelProto) -> bool:
 
 
 def _checked_opset(proto: onnx.ModelProto, source: str) -> int:
-    opset = max((int(o.version) for o in proto.opset_import if o.domain in ("", "ai.onnx")), default=0)
+    opset = opset_of(proto)
     if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
         message = f"the model is of opset {opset}, furc reads {OLDEST_OPSET} to {NEWEST_OPSET}"
         raise SourceError(

@@ -13,9 +13,9 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from furc.onnx.graph import OWN_DOMAINS
+from isa.ort import MICROSOFT
 from passes.ir.op import Array
-
-OWN, CONTRIBUTED = ("", "ai.onnx"), "com.microsoft"
 
 
 class Stored(NamedTuple):
@@ -42,8 +42,8 @@ def in_qdq_nodes(proto: onnx.ModelProto) -> onnx.ModelProto:
     constants = {t.name: t for t in proto.graph.initializer}
     rewritten: list[onnx.NodeProto] = []
     for node in proto.graph.node:
-        take_apart = _FORMS.get((CONTRIBUTED if node.domain == CONTRIBUTED else "", node.op_type))
-        parts = take_apart(node) if take_apart is not None and node.domain in (*OWN, CONTRIBUTED) else None
+        take_apart = _FORMS.get((MICROSOFT if node.domain == MICROSOFT else "", node.op_type))
+        parts = take_apart(node) if take_apart is not None and node.domain in (*OWN_DOMAINS, MICROSOFT) else None
         made = None if parts is None else _Rewriting(node, parts, constants, proto).nodes()
         rewritten += [node] if made is None else made
     del proto.graph.node[:]
@@ -157,13 +157,13 @@ Form = Callable[[onnx.NodeProto], Parts | None]
 _FORMS: Mapping[tuple[str, str], Form] = {
     ("", "QLinearConv"): _conv,
     ("", "QLinearMatMul"): _matmul,
-    (CONTRIBUTED, "QLinearConv"): _conv,
-    (CONTRIBUTED, "QGemm"): _gemm,
-    (CONTRIBUTED, "QLinearAdd"): _binary("Add"),
-    (CONTRIBUTED, "QLinearMul"): _binary("Mul"),
-    (CONTRIBUTED, "QLinearConcat"): _concat,
+    (MICROSOFT, "QLinearConv"): _conv,
+    (MICROSOFT, "QGemm"): _gemm,
+    (MICROSOFT, "QLinearAdd"): _binary("Add"),
+    (MICROSOFT, "QLinearMul"): _binary("Mul"),
+    (MICROSOFT, "QLinearConcat"): _concat,
     **{
-        (CONTRIBUTED, f"QLinear{op}"): _unary(op)
+        (MICROSOFT, f"QLinear{op}"): _unary(op)
         for op in ("Sigmoid", "LeakyRelu", "Softmax", "AveragePool", "GlobalAveragePool", "ReduceMean")
     },
 }
