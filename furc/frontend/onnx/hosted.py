@@ -185,29 +185,32 @@ def _told_by_runtime(tensor: ort.TensorInfo) -> Told:
     return Told(_RUNTIME_TYPES.get(tensor.type, 0), extents)
 
 
+class Part(NamedTuple):
+    """Nodes that run together, with the tensors that they take and give. before: what makes integers of what the host
+    has as float."""
+
+    nodes: Sequence[Node]
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+    constants: Mapping[str, Array]
+    before: Sequence[onnx.NodeProto]
+
+
 def outlined(
-    name: str,
-    nodes: Sequence[Node],
-    causes: Mapping[int, Cause],
-    told: Mapping[str, Told],
-    inputs: Sequence[str],
-    outputs: Sequence[str],
-    constants: Mapping[str, Array],
-    before: Sequence[onnx.NodeProto],
-    opsets: Iterable[object],
+    name: str, part: Part, causes: Mapping[int, Cause], told: Mapping[str, Told], opsets: Iterable[object]
 ) -> bytes:
-    """The ONNX model of nodes that run together. before: what makes integers of what the host has as float."""
-    protos = [_explained(node, causes[node.index]) for node in nodes]
-    made = {tensor for node in nodes for tensor in node.outputs}
-    inner = [told[tensor].info(tensor) for tensor in told if tensor in made and tensor not in outputs]
+    """The ONNX model of a part of the model. causes: of each of its nodes, by number."""
+    protos = [_explained(node, causes[node.index]) for node in part.nodes]
+    made = {tensor for node in part.nodes for tensor in node.outputs}
+    inner = [told[tensor].info(tensor) for tensor in told if tensor in made and tensor not in part.outputs]
     graph = helper.make_graph(
-        [*before, *protos],
+        [*part.before, *protos],
         name,
-        [told[tensor].info(tensor) for tensor in inputs],
-        [told[tensor].info(tensor) for tensor in outputs],
+        [told[tensor].info(tensor) for tensor in part.inputs],
+        [told[tensor].info(tensor) for tensor in part.outputs],
         [
-            numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), c)
-            for c, array in constants.items()
+            numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), constant)
+            for constant, array in part.constants.items()
         ],
         value_info=[info for info in inner if info.HasField("type")],
     )

@@ -28,7 +28,18 @@ from furc.frontend.entries import (
 )
 from furc.frontend.onnx import convolution, elementwise, movement, pooling, quantization, reductions, resize
 from furc.frontend.onnx.folding import FOLDABLE_MOVES, evaluate, foldable
-from furc.frontend.onnx.hosted import ELEMENTS, Cause, Told, Turns, in_turns, infer, outlined, reads_of, with_shapes
+from furc.frontend.onnx.hosted import (
+    ELEMENTS,
+    Cause,
+    Part,
+    Told,
+    Turns,
+    in_turns,
+    infer,
+    outlined,
+    reads_of,
+    with_shapes,
+)
 from furc.frontend.onnx.model import Model
 from furc.frontend.onnx.node import QUANTIZE as QUANTIZE_AGAIN
 from furc.frontend.onnx.node import Node
@@ -312,10 +323,8 @@ class Importer(Context[Node]):
         for name in outputs:
             self._check_can_leave(name)
         told = self.told | {name: Told(ELEMENTS[v.type.dtype], v.type.shape) for name, v in inputs.items()}
-        data = outlined(
-            self.graph.name, group, self.before.hosts, told, list(inputs), outputs, constants, before,
-            self.model.proto.opset_import,
-        )  # fmt: skip
+        part = Part(group, list(inputs), outputs, constants, before)
+        data = outlined(self.graph.name, part, self.before.hosts, told, self.model.proto.opset_import)
         model = self.builder.constant(
             f"{group[0].name}.model", np.frombuffer(data, np.uint8), TensorType((len(data),), DType.U8)
         )
