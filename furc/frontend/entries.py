@@ -53,6 +53,12 @@ class QuantizedConstant:
         result: NDArray[np.float32] = centred.astype(np.float32) * self.scale.reshape(shape)
         return result.reshape(self.stored.shape)
 
+    def signed(self) -> tuple[Array, NDArray[np.int64]]:
+        """What is stored and its zero points, in int8 where it is uint8: both 128 less."""
+        if self.stored.dtype != np.uint8:
+            return self.stored, self.zero
+        return (self.stored ^ np.uint8(0x80)).view(np.int8), self.zero - 128
+
 
 @dataclass(frozen=True, slots=True)
 class Quantized:

@@ -52,9 +52,7 @@ def read_weights(context: OnnxContext, node: Node, index: int, axis: int) -> Wei
         raise node.unquantized(f"the weights '{name}' are {entry.array.dtype}, not quantized")
     if not isinstance(entry, QuantizedConstant):
         raise node.unsupported(f"{node.op} with weights that are computed ('{name}') does not run on the NPU")
-    stored, zero = entry.stored, entry.zero
-    if stored.dtype == np.uint8:
-        stored, zero = (stored ^ np.uint8(0x80)).view(np.int8), zero - 128
+    stored, zero = entry.signed()
     if stored.dtype != np.int8:
         raise node.unsupported(f"the weights '{name}' are {stored.dtype}, the NPU has int8", "quantize to int8")
     if np.any(zero != zero.flat[0]):
@@ -103,16 +101,14 @@ def _bias_integers(entry: Constant | QuantizedConstant, scale: NDArray[np.float3
 @operator("Conv")
 def conv(context: OnnxContext, node: Node) -> Entry:
     original = context.activation(node)
-    if original.type.rank == VOLUME:
-        volume_weights = read_weights(context, node, 1, axis=0)
-        return contract_volume(context, node, original, volume_weights, node.integer("group", 1))
-    x = lifted(context.builder, node, original)
-    weights = read_weights(context, node, 1, axis=0)
+    weights, group = read_weights(context, node, 1, axis=0), node.integer("group", 1)
     kernel = weights.stored.shape[2:]
-    spatial = original.type.shape[2:]
     if node.integers("kernel_shape", kernel) != list(kernel):
         raise node.invalid(f"kernel_shape is {node.integers('kernel_shape', kernel)}, the weights have {list(kernel)}")
-    window, group = read_window(node, spatial, kernel), node.integer("group", 1)
+    if original.type.rank == VOLUME:
+        return contract_volume(context, node, original, weights, group)
+    x = lifted(context.builder, node, original)
+    window = read_window(node, original.type.shape[2:], kernel)
     stored = weights.stored.reshape(*weights.stored.shape[:2], *window.size)
     channels = stored.shape[0]
     _check_groups(node, group, x.type.shape[1], stored.shape[1] * group, channels)

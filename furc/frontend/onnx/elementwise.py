@@ -174,12 +174,10 @@ def operand(context: OnnxContext, node: Node, index: int) -> Value:
         return context.activation(node, index)
     if entry.axis is not None:
         raise node.unsupported(f"the constant '{name}' of {node.op} has one scale a channel", "quantize it per tensor")
-    stored, zero = entry.stored, int(entry.zero[0])
-    if stored.dtype == np.uint8:
-        stored, zero = (stored ^ np.uint8(0x80)).view(np.int8), zero - 128
+    stored, zero = entry.signed()
     if stored.dtype != np.int8:
         raise node.unsupported(f"the constant '{name}' is {stored.dtype}, the NPU has int8", "quantize to int8")
-    type = TensorType(entry.shape, DType.I8, per_tensor(float(entry.scale[0]), zero))
+    type = TensorType(entry.shape, DType.I8, per_tensor(float(entry.scale[0]), int(zero[0])))
     return context.builder.constant(entry.name, stored, type)
 
 

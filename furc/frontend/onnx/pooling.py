@@ -40,8 +40,6 @@ def max_pool(context: OnnxContext, node: Node) -> Entry:
 def _volume(context: OnnxContext, node: Node, x: Value) -> Entry:
     """Over rows and columns of each plane, then over planes: the largest of the largest."""
     kernel, up = node.integers("kernel_shape", ()), bool(node.integer("ceil_mode", 0))
-    if len(kernel) != 3:
-        raise node.invalid(f"a kernel of {kernel} over 3 axes")
     depth, plane = read_windows(node, x.type.shape[2:], kernel)
     n, c, d, h, w = x.type.shape
     x = context.builder.reshape(x, (n, c * d, h, w), f"{node.output}.planes", node.loc)
@@ -104,8 +102,6 @@ def _with_padding(
 def _mean_of_volume(context: OnnxContext, node: Node, x: Value) -> Entry:
     """A contraction with ones, channel by channel: where every window has as many elements that count."""
     kernel, spatial = node.integers("kernel_shape", ()), x.type.shape[2:]
-    if len(kernel) != 3:
-        raise node.invalid(f"a kernel of {kernel} over 3 axes")
     windows, up = read_windows(node, spatial, kernel), bool(node.integer("ceil_mode", 0))
     planes = ((spatial[0], 1), spatial[1:])
     rounds = up and any(k.slides(*p) != k.slides(*p, ceil=True) for k, p in zip(windows, planes, strict=True))

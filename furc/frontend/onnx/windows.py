@@ -33,6 +33,23 @@ def lowered_shape(shape: Sequence[int], rank: int) -> tuple[int, ...]:
 
 def read_window(node: Node, spatial: Sequence[int], kernel: Sequence[int]) -> Kernel:
     """spatial, kernel: extents in the model's own number of axes."""
+    stride, dilation, pads = _sliding(node, spatial, kernel)
+    before, after = _pair(pads[: len(kernel)], 0), _pair(pads[len(kernel) :], 0)
+    return Kernel(_pair(kernel, 1), _pair(stride, 1), (*before, *after), _pair(dilation, 1))
+
+
+def read_windows(node: Node, spatial: Sequence[int], kernel: Sequence[int]) -> tuple[Kernel, Kernel]:
+    """How a kernel over three axes slides over the first, as rows, and over the other two."""
+    stride, dilation, pads = _sliding(node, spatial, kernel)
+    depth = Kernel((kernel[0], 1), (stride[0], 1), (pads[0], 0, pads[3], 0), (dilation[0], 1))
+    plane = Kernel(
+        (kernel[1], kernel[2]), (stride[1], stride[2]), (pads[1], pads[2], pads[4], pads[5]), (dilation[1], dilation[2])
+    )
+    return depth, plane
+
+
+def _sliding(node: Node, spatial: Sequence[int], kernel: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
+    """Strides, dilations, and pads before, then after."""
     axes = len(spatial)
     if len(kernel) != axes:
         raise node.invalid(f"a kernel of {list(kernel)} over {counted(axes, 'axis', 'axes')}")
@@ -40,28 +57,7 @@ def read_window(node: Node, spatial: Sequence[int], kernel: Sequence[int]) -> Ke
     if min((*stride, *dilation, *kernel)) < 1:
         raise node.invalid(f"kernel {list(kernel)}, strides {stride} and dilations {dilation} must be positive")
     pads = auto_pads(node, spatial, kernel, stride, dilation)
-    if pads is None:
-        pads = node.integers("pads", [0] * 2 * axes)
-    before, after = _pair(pads[:axes], 0), _pair(pads[axes:], 0)
-    return Kernel(
-        size=_pair(kernel, 1),
-        stride=_pair(stride, 1),
-        dilation=_pair(dilation, 1),
-        pads=(before[0], before[1], after[0], after[1]),
-    )
-
-
-def read_windows(node: Node, spatial: Sequence[int], kernel: Sequence[int]) -> tuple[Kernel, Kernel]:
-    """How a kernel over three axes slides over the first, as rows, and over the other two."""
-    stride, dilation = node.integers("strides", [1] * 3), node.integers("dilations", [1] * 3)
-    if min((*stride, *dilation, *kernel)) < 1:
-        raise node.invalid(f"kernel {list(kernel)}, strides {stride} and dilations {dilation} must be positive")
-    pads = auto_pads(node, spatial, kernel, stride, dilation) or node.integers("pads", [0] * 6)
-    depth = Kernel((kernel[0], 1), (stride[0], 1), (pads[0], 0, pads[3], 0), (dilation[0], 1))
-    plane = Kernel(
-        (kernel[1], kernel[2]), (stride[1], stride[2]), (pads[1], pads[2], pads[4], pads[5]), (dilation[1], dilation[2])
-    )
-    return depth, plane
+    return stride, dilation, node.integers("pads", [0] * 2 * axes) if pads is None else pads
 
 
 def auto_pads(

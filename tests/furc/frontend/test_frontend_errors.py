@@ -201,6 +201,15 @@ def test_unsupported_operator(model: onnx.ModelProto, message: str) -> None:
     assert operator.nodes[0].startswith(operator.name.lower()) and operator.remedy
 
 
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_a_kernel_shape_that_the_weights_do_not_have(axes: int) -> None:
+    m = Qdq()
+    x, w = m.float_input(1, 3, *(8,) * axes), m.weights(4, 3, *(3,) * axes)
+    m.quantized(m.node("Conv", x, w, kernel_shape=[5] * axes))
+    error = failure(m.model())
+    assert error.message == f"Conv: kernel_shape is {[5] * axes}, the weights have {[3] * axes}"
+
+
 def test_resize_that_is_no_repetition() -> None:
     m = Qdq()
     m.quantized(m.node("Resize", m.float_input(1, 2, 4, 4), "", m.const([1, 1, 2, 2], np.float32), mode="linear"))
