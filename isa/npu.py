@@ -171,7 +171,7 @@ _LIMITS = {
     "sram_access_bytes": (8, 1 << 10, 8),
     "weight_register_bytes": (2, 1 << 14, 1),
     "vector_register_bytes": (16, 1 << 20, 1),
-    "completion_tags": (5, 32, 1),  # one for each unit with a queue, and one more for loads, which run ahead
+    "completion_tags": (4, 32, 1),  # one for each unit with a queue
     "instruction_memory_bytes": (256, 1 << 18, 128),  # two halves that DMA can fill
     "dram_bytes": (64, MAX_DRAM_BYTES, 1),
     "dram_alignment_bytes": (64, 1 << 20, 64),

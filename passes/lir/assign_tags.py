@@ -115,7 +115,8 @@ class _Memory:
 
 
 def tag_shares(tags: int) -> dict[Unit, int]:
-    """Of 5 completion tags or more, how many each unit may hold: all of them in sum, so that none is ever without.
+    """Of 4 completion tags or more, how many each unit with a queue may hold: all of them in sum, so that none is ever
+    without.
 
     Weight loads run far ahead of what waits for them and get most, 20 of 32. Nobody waits for the command processor."""
     each = tags // 8 or 1

@@ -82,7 +82,7 @@ def test_constants_change_one_by_one() -> None:
         ),
         (
             'base = "warboy"\ncompletion_tags = 1',
-            "error[BadNpuConstant]: {at}: completion_tags: expected 5 to 32, got 1\n  hint: ",
+            "error[BadNpuConstant]: {at}: completion_tags: expected 4 to 32, got 1\n  hint: ",
         ),
         (
             'base = "warboy"\nsram_access_bytes = 3',
