@@ -38,6 +38,7 @@ class Encoder:
         self._packed: dict[Spec, list[dict[int, tuple[OperandValue, int]]]] = {}
 
     def words(self, instruction: Instruction) -> bytes:
+        """As `encode`."""
         spec, body = instruction.spec, 0
         if spec not in self._packed:
             self._packed[spec] = [{} for _ in spec.operands]

@@ -106,6 +106,8 @@ def _fill(memory: bytearray, at: int, data: bytes) -> None:
 
 
 def operand_rules(value: OperandValue, npu: NpuConfig, dram_bytes: int) -> Iterator[str]:
+    """What keeps an operand from lying where it says: the end of SRAM or DRAM, too few slices, a box that leaves its
+    tensor. dram_bytes: that the program may touch."""
     match value:
         case Window(place, box):
             yield from _misshapen(place.shape, box)

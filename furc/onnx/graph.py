@@ -200,6 +200,7 @@ class Graph:
         return tuple(int(d.dim_value) for d in dims) if all(d.HasField("dim_value") for d in dims) else None
 
     def rank(self, name: str) -> int | None:
+        """How many axes a tensor has, None where that is unknown."""
         if name in self.constants:
             return self.constants[name].ndim
         info = self._infos.get(name)

@@ -107,7 +107,7 @@ class Session:
         for name in inputs:
             if name not in known:
                 raise RunError("UnknownInput", f"the model has no input '{name}'", hint=f"its inputs: {_list(known)}")
-        return {name: _checked(inputs, name, tensor) for name, tensor in known.items()}
+        return {name: _array(inputs, name, tensor) for name, tensor in known.items()}
 
 
 def load(path: str | Path, *, npu: NpuConfig | None = None) -> Session:
@@ -115,7 +115,8 @@ def load(path: str | Path, *, npu: NpuConfig | None = None) -> Session:
     return Session(path, npu=npu)
 
 
-def _checked(inputs: Mapping[str, Array], name: str, tensor: ModelTensor) -> Array:
+def _array(inputs: Mapping[str, Array], name: str, tensor: ModelTensor) -> Array:
+    """One input. Raises RunError MissingInput, InputType or InputShape."""
     if name not in inputs:
         raise RunError("MissingInput", f"no data for input '{name}'", hint=f"pass {_describe(tensor)}")
     array, wanted = np.asarray(inputs[name]), np.dtype(tensor.dtype)

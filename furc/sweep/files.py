@@ -18,7 +18,7 @@ _ARROW = {str: "string", int: "int64", float: "float64"}
 
 def check_files(folder: Path, *, force: bool = False) -> None:
     """To be asked before work begins. Raises OutputError, and ConfigError MissingPackage."""
-    needed("pyarrow", "sweep", f"{PARQUET_FILE}")
+    needed("pyarrow", "sweep", PARQUET_FILE)
     outputs = Outputs(force=force)
     for name, kind in _KINDS.items() if folder.is_dir() else ():
         outputs.check(folder / name, kind)

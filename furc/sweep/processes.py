@@ -81,6 +81,9 @@ class _Pool:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def _end(self) -> None:
         with self._lock:
             self._closed = True
             for worker in self._all:
@@ -95,7 +98,7 @@ class _Pool:
             for done in as_completed(asked):
                 yield asked[done], done.result()
         finally:
-            self.__exit__()  # so that threads that wait for an answer get an end
+            self._end()  # so that threads that wait for an answer get an end
             threads.shutdown(cancel_futures=True)
 
     def _measure(self, point: Point, folder: Path) -> Result | _Death:

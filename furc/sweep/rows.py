@@ -57,6 +57,7 @@ class Sweep:
 
 
 def row_of(point: Point, result: Result) -> Row:
+    """A point with what came of it. result: as `measure` gives it."""
     figures = {name: result[name] for name in FIGURES} if result["status"] == OK else {}
     return Row(
         model=point.model.label,

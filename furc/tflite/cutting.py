@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import tflite
 
+from furc.tflite.mark import IDENTIFIER, is_tflite
 from isa.errors import ConfigError
 
 MARK = "furc: the smallest part that shows it"
 CARRIED = ("FLOAT32", "INT8", "UINT8")  # elements of inputs that LiteRT and furc are fed
-IDENTIFIER, IDENTIFIER_AT = b"TFL3", 4
 
 
 class Part(NamedTuple):
@@ -92,6 +92,4 @@ def _text(name: object) -> str:
 def is_part(path: Path) -> bool:
     """A file that was written here."""
     data = path.read_bytes()
-    if data[IDENTIFIER_AT : IDENTIFIER_AT + len(IDENTIFIER)] != IDENTIFIER:
-        return False
-    return bool(tflite.Model.GetRootAs(data, 0).Description() == MARK.encode())
+    return is_tflite(data) and bool(tflite.Model.GetRootAs(data, 0).Description() == MARK.encode())

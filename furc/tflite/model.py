@@ -17,7 +17,7 @@ import tflite
 from numpy.typing import NDArray
 
 from furc.onnx.soundness import LARGEST
-from furc.tflite.mark import IDENTIFIER
+from furc.tflite.mark import IDENTIFIER, is_tflite
 from isa.errors import FurcError, Loc, LowerError, SourceError, counted, first_line
 
 Array = NDArray[Any]
@@ -136,7 +136,7 @@ class Model:
 
 def read(data: bytes, source: str) -> Model:
     """Raises SourceError NotTflite, LowerError UnsupportedOperator for element types the NPU has nothing for."""
-    if data[4:8] != IDENTIFIER:
+    if not is_tflite(data):
         raise _broken(source, f"{counted(len(data), 'byte')} without the mark {IDENTIFIER.decode()}")
     try:
         return _Reader(data, source).model()

@@ -203,6 +203,7 @@ class Importer(Context[Node]):
         return Placed(self.hosts, frozenset(self.folded if self.hosts else ()))
 
     def run(self) -> Graph:
+        """Walk over the nodes; what was found out on the way is in `placed`. Raises SourceError or LowerError."""
         with np.errstate(all="ignore"):  # what overflows saturates, as in ONNX Runtime
             for node in self.turns.order:
                 self._import_or_leave(node)
@@ -267,7 +268,7 @@ class Importer(Context[Node]):
         if node.inputs and node.inputs[0] in told:
             agree_on_shape(node, told[node.inputs[0]].shape)
         results = infer(node, told, constants, self.model.proto.opset_import, self.shapes)
-        for name, result in zip(node.outputs, results, strict=False):
+        for name, result in zip(node.outputs, results, strict=True):
             if name:
                 result = self._declared(name, result)
                 self.told[name] = result

@@ -70,6 +70,7 @@ class Node:
         return default if value is None else bytes(value).decode("utf-8", "replace")
 
     def integers(self, name: str, default: Sequence[int]) -> list[int]:
+        """As many as the default has, where that is not empty. Raises SourceError InvalidGraph."""
         value = self.attribute(name)
         result = list(default) if value is None else [int(v) for v in np.atleast_1d(value)]
         if len(default) and len(result) != len(default):

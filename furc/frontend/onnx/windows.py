@@ -84,6 +84,7 @@ def auto_pads(
 
 
 def auto_pad(node: Node) -> str:
+    """One of AUTO_PADS. Raises SourceError InvalidGraph for another."""
     mode = node.text("auto_pad", "NOTSET")
     if mode not in AUTO_PADS:
         raise node.invalid(f"auto_pad is '{mode}', expected one of {', '.join(AUTO_PADS)}")
