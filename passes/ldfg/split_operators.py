@@ -161,7 +161,7 @@ class _Splitting:
             return False
         at, value = max(made, key=lambda each: self.room.of(each[1].type.shape4))
         stored = Value(self.names.fresh(f"{value.name}.stored"), value.type.at(InDram(LayoutKind.HCHCW)))
-        join = LowLevelConcat(results=(stored,), loc=self.ops[at].loc, inputs=(value,), axis=CHANNEL_AXIS, early=True)
+        join = LowLevelConcat(results=(stored,), loc=self.ops[at].loc, inputs=(value,), axis=CHANNELS, early=True)
         before = set(self.ops)
         self.ops.insert(at + 1, join)
         for reader in self.graph.ops:
