@@ -38,7 +38,10 @@ def show(table: Table, *, err: bool = False) -> None:
         from rich.console import Console  # here: most runs have no terminal, and rich takes a tenth of a second
 
         console = Console(stderr=err)
-        console.print(drawn(table, console.width))
+        shown = drawn(table, console.width)
+        console.print(shown)
+        if shown.caption:
+            console.print()  # rich ends a table with an empty line, but not a caption
     else:
         say(plain(table), err=err)
 

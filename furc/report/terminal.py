@@ -1,7 +1,11 @@
-"""Tables on a terminal, drawn by rich. Where it is narrow, headings fold, then long texts, then some columns go."""
+"""Tables on a terminal, drawn by rich. Where it is narrow, headings fold, then long texts, then some columns go.
+
+Texts are folded here: rich leaves a line empty where a word that is cut stands behind one that just fits.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -11,9 +15,12 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 GAP = 2
-HEADING = 8  # a heading folds to this, no narrower
+HEADING = 8  # a heading folds to this or its longest word, no narrower
 READABLE, LEAST = 24, 12  # what long texts are folded to while columns can be spared, and then
+NARROW = 4  # what the widest columns are folded to at last
 EDGE = 2  # rich's own, left and right
+SEAMS = "/.:_-,"  # a word that is longer than its column is cut behind one of these, where there is one
+THOUSANDS = re.compile(r"(?<=\d) (?=\d{3}\b)")  # the blanks of 21 028, which is one word
 
 
 def drawn(table: Table, width: int | None = None) -> RichTable:
@@ -30,6 +37,7 @@ def drawn(table: Table, width: int | None = None) -> RichTable:
         box=box.SIMPLE_HEAD,
         title_justify="left",
         caption_justify="left",
+        show_header=any(table.columns[i].heading for i in widths),
         pad_edge=False,
         padding=(0, 1, 0, 0),
     )
@@ -39,8 +47,27 @@ def drawn(table: Table, width: int | None = None) -> RichTable:
     last = len(table.rows) - 1
     for number, row in enumerate((*table.rows, *table.footer)):
         cells = one_line(row)
-        result.add_row(*(Text(cells[i]) for i in widths), end_section=number == last and bool(table.footer))
+        shown = (Text("\n".join(folded(cells[i], wide))) for i, wide in widths.items())
+        result.add_row(*shown, end_section=number == last and bool(table.footer))
     return result
+
+
+def folded(cell: str, width: int) -> list[str]:
+    """Lines no longer than `width`: broken between words, within a word only where it is longer than that."""
+    lines, line = list[str](), ""
+    for word in THOUSANDS.sub("\0", cell).split(" "):
+        joined = f"{line} {word}" if line else word
+        if len(joined) <= width:
+            line = joined
+            continue
+        if line:
+            lines.append(line)
+        while len(word) > width:
+            cut = max(word.rfind(seam, 2, width) for seam in SEAMS) + 1 or width
+            lines.append(word[:cut])
+            word = word[cut:]
+        line = word
+    return [line.replace("\0", " ") for line in (*lines, line)]
 
 
 def fitted(table: Table, width: int) -> dict[int, int]:
@@ -53,7 +80,7 @@ def fitted(table: Table, width: int) -> dict[int, int]:
         least = READABLE if spare else LEAST
         found = _narrowed(table, kept, widest, width, least)
         if _total(found) <= width or not spare:
-            return found
+            return _squeezed(found, width)
         kept.remove(spare.pop())
 
 
@@ -62,12 +89,21 @@ def _narrowed(table: Table, kept: Sequence[int], widest: Sequence[int], width: i
     headings = {i: len(columns[i].heading) for i in kept}
     found = {i: max(widest[i], headings[i]) for i in kept}
     if _total(found) > width:
-        found = {i: max(widest[i], min(headings[i], HEADING)) for i in kept}
+        words = {i: max(map(len, columns[i].heading.split(" "))) for i in kept}
+        found = {i: max(widest[i], min(headings[i], max(HEADING, words[i]))) for i in kept}
     long = [i for i in kept if columns[i].long]
     while _total(found) > width and any(found[i] > least for i in long):
         longest = max(long, key=lambda i: found[i])
         found[longest] = max(least, found[longest] - (_total(found) - width), _next(found, long, longest))
     return found
+
+
+def _squeezed(found: dict[int, int], width: int) -> dict[int, int]:
+    """The widest columns, whatever they hold, as narrow as it takes: lines that the terminal breaks are unreadable."""
+    squeezed = dict(found)
+    while _total(squeezed) > width and max(squeezed.values()) > NARROW:
+        squeezed[max(squeezed, key=lambda i: squeezed[i])] -= 1
+    return squeezed
 
 
 def _next(found: dict[int, int], long: Sequence[int], longest: int) -> int:

@@ -17,8 +17,8 @@ from isa.operands import Range
 
 SHOWN_RANGES = 6
 COLUMNS = (
-    Column("number", right=True), Column("instruction"), Column("engine"), Column("from cycle", right=True),
-    Column("to cycle", right=True), Column("reads"), Column("writes"),
+    Column("at", right=True), Column("instruction"), Column("engine", long=True), Column("from cycle", right=True),
+    Column("to cycle", right=True), Column("reads", long=True), Column("writes", long=True),
 )  # fmt: skip
 
 

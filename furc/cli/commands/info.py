@@ -59,7 +59,7 @@ def _show_config(form: str) -> None:
         names = ("default", "expected", "meaning")
         click.echo(json.dumps({key: dict(zip(names, said, strict=True)) for key, said in keys.items()}, indent=1))
         return
-    columns = (Column("key"), Column("default"), Column("expected"), Column("meaning", long=True))
+    columns = (Column("key"), Column("default"), Column("expected", long=True), Column("meaning", long=True))
     show(Table(columns=columns, rows=tuple((key, *map(str, said)) for key, said in keys.items())))
 
 

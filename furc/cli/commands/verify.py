@@ -85,9 +85,10 @@ def _write_part(
 def _show(found: Verification, everything: bool) -> None:
     rows = tuple(_row(row) for row in found.tensors if everything or row.arrived.different or row.added.different)
     columns = (
-        Column("operator"), Column("tensor"), Column("onnx nodes"), Column("elements", right=True),
-        Column("arrived: different", right=True), Column("LSB", right=True), Column("SQNR, dB", right=True),
-        Column("from above, LSB", right=True), Column("added: different", right=True), Column("LSB", right=True),
+        Column("operator"), Column("tensor", long=True), Column("onnx nodes", long=True),
+        Column("elements", right=True, spare=1), Column("arrived: different", right=True), Column("LSB", right=True),
+        Column("SQNR, dB", right=True), Column("from above, LSB", right=True, spare=2),
+        Column("added: different", right=True), Column("LSB", right=True),
     )  # fmt: skip
     name = NAMES[found.against]
     if rows:

@@ -46,7 +46,7 @@ def _table() -> Table:
         (c.name, shape(c.input_shape), f"{c.macs / 1e9:.2f}", f"{c.params / 1e6:.2f}", c.source, c.note) for c in cards
     )
     columns = (
-        Column("network"), Column("input"), Column("GMACs", right=True), Column("M parameters", right=True),
+        Column("network"), Column("input"), Column("GMACs", right=True), Column("params, M", right=True),
         Column("source", long=True), Column("note", long=True),
     )  # fmt: skip
     return Table(columns=columns, rows=rows)

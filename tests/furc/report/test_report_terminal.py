@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from rich.console import Console
 
+from furc.cli import display
 from furc.report.profile_table import operator_table
 from furc.report.tables import Column, Table
-from furc.report.terminal import drawn, fitted
+from furc.report.terminal import drawn, fitted, folded
 
 TABLE = Table(
     columns=(Column("operator"), Column("nodes", long=True), Column("shape", spare=2),
@@ -50,3 +51,39 @@ def test_at_80_columns_a_profile_names_the_nodes(made: tuple[object, object, obj
     told = shown(table, 80)
     assert any("/conv1/Conv" in line for line in told) and any(line.startswith(" LowLevelConv2d ") for line in told)
     assert max(map(len, told)) <= 80
+
+
+def test_cells_fold_between_words_and_long_words_behind_a_seam() -> None:
+    assert folded("/model.15/cv1/conv/Conv, /model.15/cv1/act/Sigmoid, +1", 12) == [
+        "/model.15/", "cv1/conv/", "Conv,", "/model.15/", "cv1/act/", "Sigmoid, +1",
+    ]  # fmt: skip
+    assert folded("conv/Conv, /aaaaaaaaaa", 10) == ["conv/Conv,", "/aaaaaaaaa", "a"]  # no empty line between
+    assert folded("loads 3 212 976 B", 10) == ["loads", "3 212 976", "B"]
+    assert folded("", 4) == [""] and folded("short", 5) == ["short"]
+
+
+def test_headings_of_one_word_stay_whole_where_columns_fold() -> None:
+    table = Table(columns=(Column("instruction"), Column("reads", long=True)), rows=(("conv", "dram:0x1d40..0x27bf"),))
+    assert any("instruction" in line for line in shown(table, 30))
+
+
+@pytest.mark.parametrize("width", [30, 40])
+def test_where_nothing_else_helps_the_widest_columns_are_cut_and_no_line_is_too_long(width: int) -> None:
+    lines = shown(TABLE, width)
+    assert max(map(len, lines)) <= width and sum(fitted(TABLE, width).values()) + 2 * 4 <= width
+    assert "12345" in "".join(line.replace(" ", "") for line in lines)
+
+
+def test_a_table_without_headings_has_no_line_for_them() -> None:
+    table = Table(columns=(Column(""), Column("")), rows=(("latency", "1 ms"),))
+    assert [line.split() for line in shown(table, 80) if line.strip()] == [["latency", "1", "ms"]]
+
+
+def test_an_empty_line_follows_what_a_wider_terminal_would_show(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(display, "on_terminal", lambda *, err: True)
+    display.show(TABLE)
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert lines[-2:] == ["on a wider terminal also shape, use", ""]
