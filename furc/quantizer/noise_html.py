@@ -18,6 +18,7 @@ WHOLE_COLOR = "#1c2733"
 GROUP_NAMES = ("narrowest channels", "second group", "third group", "widest channels")
 ROW_HEIGHT, EDGES_HEIGHT = 24, 140
 LONGEST_LABEL = 46
+CONFIG = {"displaylogo": False, "responsive": True}
 NOTE = (
     "Predicted from a survey of the float model, before any split: rounding a tensor to its grid makes noise of "
     "step&sup2;/12 in every value, and a backward probe tells what that does to the outputs. Channels of a tensor are "
@@ -40,7 +41,7 @@ def noise_section(noise: NoiseReport) -> str:
     )
     return "".join((
         head, f'<p class="note">{NOTE}{rest}</p>', _figure(shown),
-        "<h2>The layers that cost most, and what would help</h2>", _layers(noise.layers),
+        "<h2>The layers that cost most, and what would help</h2>", f'<div class="wide">{_layers(noise.layers)}</div>',
         "<h2>Noise by tensor and group of channels</h2>", _groups(shown, noise.total),
     ))  # fmt: skip
 
@@ -62,12 +63,21 @@ def _figure(tensors: Sequence[TensorNoise]) -> str:
     figure.update_layout(
         height=EDGES_HEIGHT + ROW_HEIGHT * len(tensors), margin={"t": 70, "b": 50, "l": 330},
         xaxis_title="noise at the outputs, dB of their power",
-        yaxis={"tickvals": places, "ticktext": [_shortened(t.tensor) for t in tensors], "autorange": "reversed"},
+        yaxis={"tickvals": places, "ticktext": [shortened(t.tensor) for t in tensors], "autorange": "reversed"},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
     )  # fmt: skip
-    return str(
-        figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False, "responsive": True})
-    )
+    return wide(figure)
+
+
+def wide(figure: go.Figure) -> str:
+    """As HTML that scrolls on a narrow window; names of layers would leave no room for what is drawn."""
+    drawn = figure.to_html(full_html=False, include_plotlyjs=False, config=CONFIG)
+    return f'<div class="wide">{drawn}</div>'
+
+
+def shortened(name: str) -> str:
+    """The end of a long name tells more than its beginning."""
+    return html.escape(name if len(name) <= LONGEST_LABEL else f"...{name[-LONGEST_LABEL:]}")
 
 
 def _group_at(tensor: TensorNoise, place: int) -> ChannelGroup | None:
@@ -127,8 +137,3 @@ def _cell(text: str) -> str:
 def _channels(channels: Sequence[int]) -> str:
     shown = ", ".join(str(channel) for channel in channels[:SHOWN_CHANNELS])
     return f"{shown}, ... ({len(channels)})" if len(channels) > SHOWN_CHANNELS else shown
-
-
-def _shortened(name: str) -> str:
-    """The end of a long name tells more than its beginning."""
-    return html.escape(name if len(name) <= LONGEST_LABEL else f"...{name[-LONGEST_LABEL:]}")

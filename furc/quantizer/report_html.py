@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from furc.quantizer.noise_html import noise_section
+from furc.quantizer.noise_html import noise_section, shortened, wide
 from furc.quantizer.noise_report import NoiseReport
 from furc.quantizer.report import LayerSqnr, MethodRow, TensorRanges
 
@@ -21,11 +21,10 @@ th:first-child, td:first-child { text-align: left; } .best { font-weight: 600; }
 .dense { font-size: 13px; table-layout: fixed; width: 100%; }
 .dense td { vertical-align: top; overflow-wrap: anywhere; }
 .dense .left { text-align: left; } .dense .right { width: 3.6rem; }
-.scroll { max-height: 34rem; overflow: auto; }
+.scroll { max-height: 34rem; overflow: auto; } .wide { overflow-x: auto; } .wide > div, .dense { min-width: 50rem; }
 """
-HEIGHT, HISTOGRAM_HEIGHT = 320, 340
+EDGES_HEIGHT, LAYER_HEIGHT, HISTOGRAM_HEIGHT = 120, 22, 360
 VALUES_COLOR = "#b8c2cc"  # unlike any method's
-CONFIG = {"displaylogo": False, "responsive": True}
 SHOWN_TENSORS = 40
 
 
@@ -48,7 +47,7 @@ def report_html(
         "against the float model on ONNX Runtime. SQNR by layer: ONNX Runtime.</p>",
         _table(rows, best),
         f"<h2>SQNR by layer, worst first ({html.escape(best.method)})</h2>" if best else "",
-        _layer_plot(best.layers) if best and best.layers else "",
+        _layer_plot(best.layers[:SHOWN_TENSORS]) if best and best.layers else "",
         noise_section(noise) if noise is not None else "",
         "<h2>Histograms and ranges</h2>" if ordered else "",
         *(_histogram_plot(t, worst.get(t.tensor)) for t in ordered),
@@ -75,13 +74,20 @@ def _table(rows: Sequence[MethodRow], best: MethodRow | None) -> str:
         cells += [f"{row.bytes / 1024:.0f}", f"{row.seconds:.1f}"]
         mark = ' class="best"' if row is best else ""
         body += f"<tr{mark}>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
-    return "<table><tr>" + "".join(f"<th>{name}</th>" for name in names) + f"</tr>{body}</table>"
+    head = "".join(f"<th>{name}</th>" for name in names)
+    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
 
 
 def _layer_plot(layers: Sequence[LayerSqnr]) -> str:
-    figure = go.Figure(go.Bar(x=[layer.tensor for layer in layers], y=[layer.db for layer in layers]))
-    figure.update_layout(height=HEIGHT, yaxis_title="SQNR (dB)", xaxis_showticklabels=False, margin={"t": 10, "b": 10})
-    return _div(figure)
+    places = list(range(len(layers)))
+    hover = [f"{html.escape(layer.tensor)}<br>{layer.db:.1f} dB" for layer in layers]
+    bars = go.Bar(x=[layer.db for layer in layers], y=places, orientation="h", hovertext=hover, hoverinfo="text")
+    figure = go.Figure(bars)
+    figure.update_layout(
+        height=EDGES_HEIGHT + LAYER_HEIGHT * len(layers), margin={"t": 40, "b": 50, "l": 330}, xaxis_title="SQNR, dB",
+        yaxis={"tickvals": places, "ticktext": [shortened(layer.tensor) for layer in layers], "autorange": "reversed"},
+    )  # fmt: skip
+    return wide(figure)
 
 
 def _histogram_plot(tensor: TensorRanges, db: float | None) -> str:
@@ -92,10 +98,7 @@ def _histogram_plot(tensor: TensorRanges, db: float | None) -> str:
         y = top ** (1 - index / (len(tensor.ranges) + 1))  # one height a method, on the logarithmic axis
         figure.add_scatter(x=[low, high], y=[y, y], name=method, mode="lines+markers")
     note = "" if db is None else f" - {db:.1f} dB"
-    figure.update_layout(height=HISTOGRAM_HEIGHT, title=f"{tensor.tensor}{note}", yaxis_type="log", bargap=0)
-    figure.update_layout(margin={"t": 60, "b": 20}, legend={"font": {"size": 11}})  # so that no method is scrolled away
-    return _div(figure)
-
-
-def _div(figure: go.Figure) -> str:
-    return str(figure.to_html(full_html=False, include_plotlyjs=False, config=CONFIG))
+    figure.update_layout(height=HISTOGRAM_HEIGHT, title=f"{html.escape(tensor.tensor)}{note}", bargap=0)
+    figure.update_layout(xaxis_title="value", yaxis={"title": "values in the bin", "type": "log"})
+    figure.update_layout(margin={"t": 60, "b": 40}, legend={"font": {"size": 11}})  # so that no method is scrolled away
+    return wide(figure)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from furc.profiling.diff import Diff, Layer
 from furc.report.diff_table import host_table, layer_table, plus, title, totals_table, why
-from furc.report.page import Figure, Section, page, text
+from furc.report.page import BARE, Figure, Section, page, text
 from furc.report.tables import count, nodes
 
 SHOWN_LAYERS = 30
@@ -47,10 +47,10 @@ def _changes(diff: Diff) -> Figure:
         }
     ]  # fmt: skip
     layout: dict[str, object] = {
-        "xaxis": {"title": {"text": "cycles, after less before"}, "zeroline": True}, "margin": {"l": 420, "t": 20},
+        "xaxis": {"title": {"text": "cycles, after less before"}, "zeroline": True}, "margin": {"l": 420, "t": BARE},
         "yaxis": {"autorange": "reversed", "tickfont": {"size": 11}},
     }  # fmt: skip
-    return Figure(data=data, layout=layout, height=120 + 20 * len(layers))
+    return Figure(data=data, layout=layout, height=140 + 20 * len(layers))
 
 
 def _label(index: int, layer: Layer) -> str:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from furc.evaluate.result import ClassRow, Evaluation, Task
 from furc.report.eval_table import by_loss, changes_table, classes_table, models_table
-from furc.report.page import Figure, Section, page, text
+from furc.report.page import BARE, Figure, Section, page, text
 
 SHOWN_CLASSES, SHOWN_CHANGES = 60, 500
 COLORS = ("#566573", "#2f9e8f", "#c9513f", "#4f6fc4", "#d9a441", "#8a5bb0")
@@ -49,7 +49,7 @@ def _figures(found: Evaluation) -> Section:
                         "arrayminus": [round(v.value - v.low, 4) for v in values]},
         })  # fmt: skip
     layout: dict[str, object] = {"barmode": "group", "yaxis": {"title": {"text": "%"}, "rangemode": "tozero"},
-                                 "margin": {"t": 20}}  # fmt: skip
+                                 "margin": {"t": BARE}}  # fmt: skip
     note = ("Bars have the interval in which the figure lies for 95 of 100 draws of as many images. Models see the "
             "same images, so the interval of the difference, in the table, is the one to compare them by.")  # fmt: skip
     return Section(heading="Accuracy", note=note, figure=Figure(data=data, layout=layout, height=360))
@@ -70,12 +70,14 @@ def _classes(found: Evaluation) -> Section:
         })  # fmt: skip
     metric = "AP" if found.task is Task.DETECTION else found.metrics[0]
     layout: dict[str, object] = {
-        "xaxis": {"title": {"text": f"{metric}, points more than {text(found.models[0].name)}"}},
-        "yaxis": {"autorange": "reversed", "tickfont": {"size": 11}}, "margin": {"l": 240, "t": 20}, "showlegend": True,
+        "xaxis": {"title": {"text": f"{metric}, points more than {text(found.models[0].name)}"},
+                  "exponentformat": "none"},  # plotly would have 700µ for 0.0007
+        "yaxis": {"autorange": "reversed", "tickfont": {"size": 11}}, "margin": {"l": 240, "t": BARE},
+        "showlegend": True,
     }  # fmt: skip
     what = "images" if found.task is Task.CLASSIFICATION else "objects"
     note = f"{len(rows)} of {len(found.classes)} classes changed; in brackets how many {what} each has. Few: noise."
-    height = 120 + 20 * len(shown)
+    height = 140 + 20 * len(shown)
     return Section(heading="Classes that changed", note=note, figure=Figure(data=data, layout=layout, height=height),
                    tables=(classes_table(found),))  # fmt: skip
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from furc.profiling.recorded import Engine, Recorded
 from furc.report.lanes import bars, hover
-from furc.report.page import Figure, Section, page, text
+from furc.report.page import LEGEND_ABOVE, WITH_LEGEND, Figure, Section, page, text
 from furc.report.tables import count
 from isa.operands import Range, Space
 from passes.analysis.aliases import Aliases
@@ -88,14 +88,14 @@ def _figure(found: list[Rectangle], recorded: Recorded) -> Figure:
     lane = LANE_SHARE * height
     ticks = [i * height // 8 for i in range(9)]
     layout: dict[str, object] = {
-        "barmode": "overlay", "hovermode": "closest", "bargap": 0, "margin": {"l": 160, "t": 50},
+        "barmode": "overlay", "hovermode": "closest", "bargap": 0, "margin": {"l": 160, "t": WITH_LEGEND},
         "xaxis": {"title": {"text": "cycles"}, "range": [0, recorded.timeline.cycles]},
         "yaxis": {
             "title": {"text": "bytes of a slice", "standoff": 25}, "range": [-(len(LANES) + 0.3) * lane, height],
             "tickvals": [*(-(i + 0.6) * lane for i in range(len(LANES))), *ticks],
             "ticktext": [*(str(engine) for engine in LANES), *map(count, ticks)],
         },
-        "legend": {"orientation": "h", "y": 1.08}, "shapes": [ZERO_LINE],
+        "legend": LEGEND_ABOVE, "shapes": [ZERO_LINE],
     }  # fmt: skip
     return Figure(data=data, layout=layout, height=760)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from plotly.offline import get_plotlyjs
 
-from furc.report.tables import Table, one_line
+from furc.report.tables import Column, Table, one_line
 
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 1.5rem auto; max-width: 96rem; padding: 0 1.5rem; }
@@ -20,8 +20,11 @@ body { color: #1c2733; } h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margi
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 13px; }
 th, td { padding: .2rem .8rem .2rem 0; border-bottom: 1px solid #e3e8ee; text-align: left; vertical-align: top; }
 .right { text-align: right; } .note { color: #566573; max-width: 60rem; } tfoot td { font-weight: 600; }
-td { overflow-wrap: anywhere; } .scroll { max-height: 34rem; overflow: auto; }
+td { white-space: nowrap; } td.long { white-space: normal; overflow-wrap: anywhere; min-width: 10rem; }
+.scroll { max-height: 34rem; overflow: auto; } .wide { overflow-x: auto; } .wide > div { min-width: 50rem; }
 """
+BARE, WITH_LEGEND = 40, 64  # pixels above a drawing: for plotly's buttons, and for a legend below them
+LEGEND_ABOVE: dict[str, object] = {"orientation": "h", "y": 1.0, "yanchor": "bottom"}  # grows away from the drawing
 CONFIG = {"displaylogo": False, "responsive": True, "scrollZoom": True}
 
 
@@ -64,11 +67,12 @@ def text(value: str) -> str:
 def _section(index: int, section: Section) -> str:
     parts = [f"<h2>{html.escape(section.heading)}</h2>" if section.heading else ""]
     parts.append(f'<p class="note">{html.escape(section.note)}</p>' if section.note else "")
-    parts += [_table(table, section.links) for table in section.tables]
+    parts += [_table(table, section) for table in section.tables]
     if section.figure is not None:
         layout = {"height": section.figure.height, "template": None, **section.figure.layout}
         drawn = f"{_json(section.figure.data)}, {_json(layout)}, {_json(CONFIG)}"
-        parts.append(f'<div id="figure{index}"></div><script>Plotly.newPlot("figure{index}", {drawn});</script>')
+        parts.append(f'<div class="wide"><div id="figure{index}"></div></div>')  # on narrow windows it scrolls
+        parts.append(f'<script>Plotly.newPlot("figure{index}", {drawn});</script>')
     return "\n".join(part for part in parts if part) + "\n"
 
 
@@ -76,25 +80,26 @@ def _json(value: object) -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
-def _table(table: Table, links: Mapping[str, str]) -> str:
-    right = [column.right for column in table.columns]
-    head = "".join(_cell("th", column.heading, column.right) for column in table.columns)
-    body = "".join(_row(row, right, links) for row in table.rows)
-    foot = "".join(_row(row, right, {}) for row in table.footer)
-    caption = f'<p class="note">{html.escape(table.title)}</p>' if table.title else ""
+def _table(table: Table, section: Section) -> str:
+    head = "".join(_cell("th", column.heading, column) for column in table.columns)
+    body = "".join(_row(row, table.columns, section.links) for row in table.rows)
+    foot = "".join(_row(row, table.columns, {}) for row in table.footer)
+    titled = table.title and table.title != section.heading
+    caption = f'<p class="note">{html.escape(table.title)}</p>' if titled else ""
     return (
         f'{caption}<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody>'
         f"<tfoot>{foot}</tfoot></table></div>"
     )
 
 
-def _row(row: tuple[str, ...], right: list[bool], links: Mapping[str, str]) -> str:
-    cells = (_cell("td", cell, on, links.get(cell, "")) for cell, on in zip(row, right, strict=True))
+def _row(row: tuple[str, ...], columns: Sequence[Column], links: Mapping[str, str]) -> str:
+    cells = (_cell("td", cell, column, links.get(cell, "")) for cell, column in zip(row, columns, strict=True))
     return f"<tr>{''.join(cells)}</tr>"
 
 
-def _cell(tag: str, content: str, right: bool, link: str = "") -> str:
+def _cell(tag: str, content: str, column: Column, link: str = "") -> str:
     shown = html.escape(content)
     if link:
         shown = f'<a href="{html.escape(link)}">{shown}</a>'
-    return f'<{tag} class="right">{shown}</{tag}>' if right else f"<{tag}>{shown}</{tag}>"
+    kind = "right" if column.right else "long" if column.long else ""
+    return f'<{tag} class="{kind}">{shown}</{tag}>' if kind else f"<{tag}>{shown}</{tag}>"

@@ -7,7 +7,7 @@ from furc.profiling.counters import Step, dram_gigabytes_per_second, mac_utiliza
 from furc.profiling.profile import OperatorProfile, Profile
 from furc.profiling.recorded import Engine
 from furc.report.lanes import bars, hover
-from furc.report.page import Figure, Section, page, text
+from furc.report.page import BARE, LEGEND_ABOVE, WITH_LEGEND, Figure, Section, page, text
 from furc.report.profile_table import host_table, operator_table, summary_table
 from furc.report.tables import count, nodes, percent, shape
 
@@ -72,11 +72,11 @@ def _timeline(profile: Profile) -> Figure:
     ]  # fmt: skip
     lanes = [str(engine) for engine in (Engine.DMA_OUT, Engine.SUB, Engine.MAIN, Engine.DMA_IN)]
     layout: dict[str, object] = {
-        "barmode": "overlay", "xaxis": CYCLES_AXIS, "bargap": 0.15, "margin": {"l": 130, "t": 20},
+        "barmode": "overlay", "xaxis": CYCLES_AXIS, "bargap": 0.15, "margin": {"l": 130, "t": WITH_LEGEND},
         "yaxis": {"categoryorder": "array", "categoryarray": lanes, "fixedrange": True},
-        "legend": {"orientation": "h", "y": 1.15},
+        "legend": LEGEND_ABOVE,
     }  # fmt: skip
-    return Figure(data=data, layout=layout, height=330)
+    return Figure(data=data, layout=layout, height=370)
 
 
 def _counters(profile: Profile) -> Figure:
@@ -87,7 +87,7 @@ def _counters(profile: Profile) -> Figure:
         ("MAC use, %", _scaled(mac_utilization(recorded), 100), 100.0, "#2b6cb0"),
     )
     data: list[dict[str, object]] = []
-    layout: dict[str, object] = {"margin": {"l": 80, "t": 20}, "showlegend": False}
+    layout: dict[str, object] = {"margin": {"l": 80, "t": BARE}, "showlegend": False}
     layout["xaxis"] = {**CYCLES_AXIS, "anchor": "y3"}
     for index, (name, steps, limit, color) in enumerate(rows):
         axis = "y" if index == 0 else f"y{index + 1}"
@@ -101,7 +101,7 @@ def _counters(profile: Profile) -> Figure:
         top = 1 - index / 3
         heading = {"text": f"{name}<br>of {limit:g}", "font": {"size": 11}}
         layout[axis.replace("y", "yaxis")] = {"domain": [top - 0.28, top], "title": heading, "rangemode": "tozero"}
-    return Figure(data=data, layout=layout, height=480)
+    return Figure(data=data, layout=layout, height=500)
 
 
 def _corners(steps: list[Step], end: float) -> tuple[list[float], list[float]]:
@@ -126,11 +126,11 @@ def _operators(profile: Profile) -> Figure:
         for part, color in PARTS
     ]  # fmt: skip
     layout: dict[str, object] = {
-        "barmode": "stack", "xaxis": CYCLES_AXIS, "margin": {"l": 420, "t": 20},
+        "barmode": "stack", "xaxis": CYCLES_AXIS, "margin": {"l": 420, "t": WITH_LEGEND},
         "yaxis": {"autorange": "reversed", "tickfont": {"size": 11}},
-        "legend": {"orientation": "h", "y": 1.06, "traceorder": "normal"},
+        "legend": {**LEGEND_ABOVE, "traceorder": "normal"},
     }  # fmt: skip
-    return Figure(data=data, layout=layout, height=120 + 20 * len(found))
+    return Figure(data=data, layout=layout, height=160 + 20 * len(found))
 
 
 def _roofline(profile: Profile) -> Figure:
@@ -159,10 +159,10 @@ def _roofline(profile: Profile) -> Figure:
         }
     )  # fmt: skip
     layout: dict[str, object] = {
-        "xaxis": {"type": "log", "title": {"text": "MACs a byte of DRAM traffic"}}, "margin": {"l": 80, "t": 20},
+        "xaxis": {"type": "log", "title": {"text": "MACs a byte of DRAM traffic"}}, "margin": {"l": 80, "t": BARE},
         "yaxis": {"type": "log", "title": {"text": "MACs a cycle, first work to last"}}, "hovermode": "closest",
     }  # fmt: skip
-    return Figure(data=data, layout=layout, height=460)
+    return Figure(data=data, layout=layout, height=480)
 
 
 def _label(index: int, o: OperatorProfile) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from furc.report.page import Figure, Section, page
+from furc.report.page import BARE, Figure, Section, page
 from furc.report.sweep_look import Look, Value, latency
 from furc.report.sweep_table import all_table, errors_table, short, verdict
 from furc.sweep.rows import THROUGHPUT, Row, Sweep, front
@@ -83,9 +83,9 @@ def _lines(
     data = [look.line(sorted(line, key=x), x, y, batches=batches) for line in shown]
     drawn = [row for line in shown for row in line if row.ok]
     layout = {
-        "xaxis": _axis(x_name, [x(row) for line in shown for row in line]),
+        "xaxis": _axis(x_name, [x(row) for line in shown for row in line], chosen=True),
         "yaxis": _axis(y_name, [y(row) for row in drawn]),
-        "margin": {"l": 80, "t": 20}, "hovermode": "closest",
+        "margin": {"l": 80, "t": BARE}, "hovermode": "closest",
     }  # fmt: skip
     return Section(heading=heading, note=note, figure=Figure(data=data, layout=layout, height=_height(len(shown))))
 
@@ -120,18 +120,19 @@ def _front(
         data += (look.points(mine, x, name), look.front(line, x, name))
     rows = [row for row in sweep.rows if row.ok]
     layout = {
-        "xaxis": _axis(x_name, [x(row) for row in rows]),
+        "xaxis": _axis(x_name, [x(row) for row in rows], chosen=x_name in sweep.constants),
         "yaxis": _axis("latency, ms", [latency(row) for row in rows]),
-        "margin": {"l": 80, "t": 20}, "hovermode": "closest",
+        "margin": {"l": 80, "t": BARE}, "hovermode": "closest",
     }  # fmt: skip
     return Section(heading=heading, note=note, figure=Figure(data=data, layout=layout, height=_height(len(names), 31)))
 
 
-def _axis(name: str, values: Sequence[float]) -> dict[str, object]:
-    """Logarithmic where values are far apart; a tick at each of a few values."""
+def _axis(name: str, values: Sequence[float], *, chosen: bool = False) -> dict[str, object]:
+    """Logarithmic where values are far apart. chosen: by the user, who looks for them: each of a few has a tick.
+    Measured ones may lie so close that their ticks would cover each other."""
     axis: dict[str, object] = {"title": {"text": name}}
     distinct = sorted(set(values))
-    if len(distinct) <= MOST_TICKS:
+    if chosen and len(distinct) <= MOST_TICKS:
         axis |= {"tickmode": "array", "tickvals": distinct, "ticktext": [short(value) for value in distinct]}
     if values and min(values) > 0 and max(values) / min(values) >= LOG_FROM:
         return {**axis, "type": "log"}

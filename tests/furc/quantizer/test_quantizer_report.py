@@ -101,6 +101,8 @@ def test_methods_are_compared_with_the_callers_runner_and_shown_in_one_file() ->
     assert all(r.accuracy == 75 and r.output_db > 25 and r.bytes > 1000 and r.seconds > 0 and r.layers for r in rows)
     page = report_html("small <net>", rows, tensor_ranges(observed(images(2)))[:2], measured_on="the simulated NPU")
     assert page.startswith("<!doctype html>") and "small &lt;net&gt;" in page and "the simulated NPU" in page
+    assert all(name in page for name in ('"ticktext":["', "SQNR, dB", "values in the bin", '"text":"value"'))
+    assert page.count('<div class="wide">') == 3  # SQNR by layer, two histograms
     assert "https://cdn" not in page.split("</script>")[-1] and "src=" not in page.split("</script>")[-1]
 
 

@@ -30,6 +30,10 @@ def test_names_are_escaped_and_images_linked() -> None:
     assert 'href="../val/a%20b%23.png"' in page
 
 
+def test_small_differences_are_not_drawn_in_micros() -> None:
+    assert '"exponentformat":"none"' in evaluation_html(evaluation())
+
+
 def test_differences_and_the_share_kept_stand_beside_the_reference() -> None:
     table = models_table(evaluation())
     assert [column.heading for column in table.columns][5:8] == ["change", "its interval", "kept"]

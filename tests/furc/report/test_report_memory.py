@@ -17,7 +17,7 @@ from furc.report.budget_table import budget_tables
 from furc.report.dot import dot
 from furc.report.lanes import bars
 from furc.report.memory_html import memory_html, rectangles
-from furc.report.page import Section, page, text
+from furc.report.page import Figure, Section, page, text
 from furc.report.profile_html import profile_html
 from furc.report.tables import Column, Table, count, plain
 from furc.report.terminal import drawn
@@ -82,6 +82,23 @@ def test_names_from_models_cannot_leave_their_place() -> None:
     html = page(evil, (Section(heading=evil, note=evil, tables=(table,)),))
     assert "<script>alert" not in html
     assert text("<b>\n") == "&lt;b&gt;?"
+
+
+def test_figures_scroll_and_only_long_texts_break_on_narrow_windows() -> None:
+    columns = (Column("target"), Column("ms", right=True), Column("why", long=True))
+    table = Table(title="Host", columns=columns, rows=(("warboy-2pe", "66.401", "a long text"),))
+    html = page("x", (Section(heading="Host", tables=(table,), figure=Figure(data=[], layout={})),))
+    body = html.rpartition("</head>")[2]
+    assert '<div class="wide"><div id="figure0"></div></div>' in body and "td { white-space: nowrap; }" in html
+    assert '<td>warboy-2pe</td><td class="right">66.401</td><td class="long">a long text</td>' in body
+    assert body.count("Host") == 1  # a title that the heading has said is not said again
+
+
+def test_legends_above_a_drawing_grow_away_from_it(made: Made) -> None:
+    for html in (profile_html(made[2]), memory_html(made[0].program, made[1])):
+        layouts = [json.loads(f"[{call}]")[1] for call in re.findall(r'newPlot\("figure\d+", (.*)\);</script>', html)]
+        above = [layout["legend"] for layout in layouts if layout.get("legend", {}).get("orientation") == "h"]
+        assert above and all((legend["y"], legend["yanchor"]) == (1.0, "bottom") for legend in above)
 
 
 def test_bars_are_joined_only_within_an_operator(made: Made) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,15 @@ def test_names_cannot_end_the_script_of_the_page() -> None:
     page = sweep_html(some())
     assert page.count("</script>") == page.count("<script>")
     assert "ProgramTooLong" in page and "Latency against num_slices" in page and "Latency against throughput" in page
+
+
+def test_values_that_were_chosen_have_ticks_and_measured_ones_not_for_they_may_lie_on_each_other() -> None:
+    rows = tuple(row(66.7 - n / 1000, constants={"num_slices": n}) for n in (32, 64))
+    page = sweep_html(Sweep(rows=rows, constants=("num_slices",)))
+    layouts = [json.loads(f"[{call}]")[1] for call in re.findall(r'newPlot\("figure\d+", (.*)\);</script>', page)]
+    ticks = {layout["xaxis"]["title"]["text"]: layout["xaxis"].get("tickvals") for layout in layouts}
+    assert ticks == {"num_slices": [32, 64], "images/s": None}
+    assert all("tickvals" not in layout["yaxis"] for layout in layouts)
 
 
 def test_the_front_is_what_nothing_beats() -> None:
