@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -15,8 +17,11 @@ import pytest
 from PIL import Image
 
 import furc
+from furc.advise.advice import KINDS
 from furc.cli.main import COMMANDS, cli
+from furc.evaluate.heads.catalog import HEADS
 from furc.quantizer import QuantizeOptions, quantize_model
+from furc.sweep.grid_file import KEYS, read_grid
 from furc.zoo import digits
 from isa import enf as enf_file
 
@@ -69,6 +74,92 @@ def test_command_lines_parse(page: str, line: str) -> None:
     command = cli.get_command(click.Context(cli), name)
     assert command is not None
     command.make_context(name, words)
+
+
+def test_options_that_a_page_names_are_there() -> None:
+    """Those of `furc COMMAND ...` of that command, of `python -m MODULE ...` in its source, others of any command."""
+    commands = {name: cli.get_command(click.Context(cli), name) or cli for name in COMMANDS}
+    of = {name: {o for p in c.params for o in (*p.opts, *p.secondary_opts)} for name, c in commands.items()}
+    everywhere = {"--help", "--version", *set().union(*of.values())}
+    for page in (*PAGES, ROOT / "CHANGELOG.md"):
+        text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+        for said in (*re.findall(r"`([^`]+)`", text), *re.findall(r"^    (python -m .*)$", text, re.MULTILINE)):
+            options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", said))
+            module, command = re.match(r"python -m\s+([\w.]+)", said), re.match(r"furc ([a-z-]+)", said)
+            if module is not None:
+                source = source_of(module[1])
+                assert source and not {o for o in options if f'"{o}"' not in source}, f"{page.name}: {said}"
+            elif command is not None and command[1] in of:
+                assert options <= {"--help", *of[command[1]]}, f"{page.name}: {said}"
+            elif not re.search(r"python |pytest|valgrind", said) and said not in OPTIONS_OF_BENCHMARKS:
+                assert options <= everywhere, f"{page.name}: {said}"
+
+
+OPTIONS_OF_BENCHMARKS = ("--on onnxruntime",)  # docs/accuracy.md, below the command
+
+
+def source_of(module: str) -> str:
+    """Of a module, or of all files of a package."""
+    path = ROOT / module.replace(".", "/")
+    files = path.glob("*.py") if path.is_dir() else [path.with_suffix(".py")]
+    return "".join(file.read_text("utf-8") for file in files)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)]+)\)", page.read_text("utf-8")):
+        name, _, heading = link.partition("#")
+        if not name.startswith("http"):
+            target = page.parent / name if name else page
+            assert target.exists(), link
+            titles = re.findall(r"^#+ (.*)$", target.read_text("utf-8"), re.MULTILINE) if heading else []
+            anchors = [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
+            assert not heading or heading in anchors, link
+
+
+def names_in(section: str, column: int = 1) -> list[str]:
+    """What the tables of a section of docs/commands.md name in a column."""
+    [text] = [s for name, s in SECTION.findall((ROOT / "docs/commands.md").read_text("utf-8")) if name == section]
+    rows = [line.split("|") for line in text.splitlines() if line.startswith("| `")]
+    return [name for row in rows for name in re.findall(r"`([\w-]+)`", row[column])]
+
+
+def test_the_tables_of_a_profile_name_every_key(folder: Path) -> None:
+    profile = json.loads(json.dumps(furc.profile(furc.load(folder / "model.enf")).to_json()))
+    keys, named = list(profile), names_in("profile")
+    assert set(named[: named.index("name")]) == set(keys)
+    of_operators = set().union(*profile["operators"])
+    said = set(named[named.index("name") :]) | {"tensor"}  # which stands in the text of a row
+    assert said == of_operators
+
+
+def test_tables_of_commands_name_every_kind_of_advice_and_every_head() -> None:
+    assert set(names_in("advise")) == {kind.KIND for kind in KINDS}
+    assert [name for name in names_in("eval") if not name.startswith("-")] == list(HEADS)
+    rows = (ROOT / "docs/commands.md").read_text("utf-8").partition("**Files.**")[0]
+    assert set(re.findall(r"`furc ([a-z-]+)", rows)) == set(COMMANDS) - {"--help"}
+
+
+def test_the_sweep_that_is_written_down_is_read(tmp_path: Path) -> None:
+    text = (ROOT / "docs/commands.md").read_text("utf-8")
+    [grid] = re.findall(r"^```yaml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    (tmp_path / "sweep.yaml").write_text(grid)
+    written = read_grid(tmp_path / "sweep.yaml")
+    assert [model.name for model in written.models] == ["a.onnx", "b.onnx"] and written.grid.batches == (1, 4)
+    others = re.findall(r"`(\w+)`", text.partition("```yaml")[2].partition("too; an option")[0].partition("```\n")[2])
+    assert {*re.findall(r"^(\w+):", grid, re.MULTILINE), *others} == set(KEYS)
+
+
+def test_the_page_of_the_quantizer_names_its_errors() -> None:
+    said = (ROOT / "docs/quantizer.md").read_text("utf-8").partition("QuantizeError: ")[2].partition(". RunError")[0]
+    raised = {
+        str(node.args[0].value)
+        for path in (ROOT / "furc").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "QuantizeError"
+        and node.args and isinstance(node.args[0], ast.Constant)
+    }  # fmt: skip
+    assert sorted(re.findall(r"\w+", said)) == sorted(raised)
 
 
 def test_the_readme_has_code_and_commands() -> None:
