@@ -49,6 +49,8 @@ def disassemble_file(path: Path | str, npu_config: Path | None = None) -> str:
         code = read_at_most(path, PROGRAM_BYTES)
     except OSError as error:
         raise SourceError("SourceUnreadable", error.strerror or str(error), at=at, hint=PROGRAM) from error
+    if not code:  # of a write that failed, as a rule: printing nothing would look like a program
+        raise SourceError("NoProgram", "the file is empty", at=at, hint=PROGRAM)
     try:
         return format_program(instruction for _, instruction in decode_program(code))
     except EncodeError as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 from shlex import quote
 from typing import NamedTuple
 
-from furc.reading import PROGRAM_BYTES
+from furc.reading import PROGRAM_BYTES, STANDARD
 from isa import unfinished
 from isa.encoding import decode_program
 from isa.enf import MAGIC
@@ -144,6 +144,9 @@ class Outputs:
         at = Loc(str(path))
         if any(_same(path, source) for source in self.sources):
             raise OutputError("OutputIsInput", "this would overwrite what is read", at=at, hint="give another name")
+        if str(path) == STANDARD:
+            what = f"{kind.name} does not go to stdout"
+            raise OutputError("OutputUnwritable", what, at=at, hint="give the name of a file")
         if path.is_dir():
             raise OutputError("OutputUnwritable", "this is a directory", at=at, hint="give the name of a file")
         if not path.parent.is_dir():

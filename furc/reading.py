@@ -6,6 +6,7 @@ import errno
 import sys
 from pathlib import Path
 
+STANDARD = "-"  # in place of a file: stdin, or stdout
 TEXT_BYTES = 1 << 28  # more than the text of any network at any level
 PROGRAM_BYTES = 1 << 24  # no encoded program is longer
 
@@ -25,7 +26,7 @@ def calls_itself(path: Path, suffix: str, first: bytes) -> bool:
 
 def read_at_most(path: Path, most: int) -> bytes:
     """All of a file, or of stdin for "-". Raises OSError, also where there is more."""
-    if str(path) == "-":
+    if str(path) == STANDARD:
         data = sys.stdin.buffer.read(most + 1)
     else:
         size = path.stat().st_size if path.is_file() else most

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from furc.reading import STANDARD
 from furc.report.tables import Table, plain
 from furc.report.terminal import drawn
 from isa.errors import ConfigError, printable
 
 if TYPE_CHECKING:
     from furc.output import Kind, Outputs
-
-STDOUT = "-"
 
 
 def on_terminal(*, err: bool) -> bool:
@@ -56,7 +55,7 @@ def say_named(text: Callable[[], str], argument: str) -> None:
 
 def write_text(outputs: Outputs, path: Path | None, kind: Kind, text: Callable[[], str]) -> None:
     """One text: to a file, or to stdout where there is none or it is "-"."""
-    if path is None or str(path) == STDOUT:
+    if path is None or str(path) == STANDARD:
         click.echo(text(), nl=False)  # as it is: it may be read by a program
         return
     outputs.check(path, kind)

@@ -76,7 +76,8 @@ def input_shape_option(function: Callable[..., Any]) -> Callable[..., Any]:
 def open_batch_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """-b, for commands that take no other options of a compile."""
     return click.option(
-        "-b", "--batch", type=click.IntRange(min=1), metavar="N", help="What an open batch of the model becomes.",
+        "-b", "--batch", "--batch-size", "batch", type=click.IntRange(min=1), metavar="N",
+        help="What an open batch of the model becomes.",
     )(function)  # fmt: skip
 
 

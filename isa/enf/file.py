@@ -25,6 +25,7 @@ from isa.instructions import TABLE
 
 MAGIC = b"FURCENF\0"
 VERSION = 2
+GIVE = "give a file that `furc compile` wrote"
 # Which section holds which fields of the metadata, one after another in the order they stand there.
 EXTERNAL = {"models": "steps.model", "operator_of": "steps.operator_of", "image": "image"}
 SECTIONS = ("metadata", *EXTERNAL)
@@ -86,7 +87,7 @@ def load(path: Path | str) -> Enf:
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):  # before it is opened: opening a pipe waits for a writer
-            raise EnfError("EnfUnreadable", "not a regular file", at=Loc(str(path)))
+            raise EnfError("EnfUnreadable", "not a regular file", at=Loc(str(path)), hint=GIVE)
         with open(path, "rb") as file:
             start = file.read(MAX_HEADER_BYTES)
             with _placed(path):
@@ -95,9 +96,7 @@ def load(path: Path | str) -> Enf:
             data = file.read()
     except OSError as error:
         what = error.strerror or str(error)
-        raise EnfError(
-            "EnfUnreadable", what, at=Loc(str(path)), hint="give a file that `furc compile` wrote"
-        ) from error
+        raise EnfError("EnfUnreadable", what, at=Loc(str(path)), hint=GIVE) from error
     with _placed(path):
         return read(data)
 

@@ -18,12 +18,14 @@ from furc.quantizer import MethodRow
 from furc.report.tables import Column, Table
 from isa.errors import counted
 
+COMPARED = (*METHODS, "weighted")  # the vendor's ten, and what furc quantize does by default
+
 
 @declare("calibrate-report", short_help="Compare calibration methods on a model.")
 @click.argument("model", type=FILE)
 @click.option("-o", "--output", type=FILE, metavar="FILE.html", help="Write histograms, ranges and SQNR by layer too.")
 @sample_options
-@click.option("--method", "methods", multiple=True, type=click.Choice((*METHODS, "auto"), case_sensitive=False),
+@click.option("--method", "methods", multiple=True, type=click.Choice((*COMPARED, "auto"), case_sensitive=False),
               help="Compare this one. Repeatable.  [default: all but auto]")  # fmt: skip
 @input_shape_option
 @open_batch_option
@@ -45,7 +47,7 @@ def command(
     outputs.check(output, HTML)
     shapes = open_shapes(model, shapes_of(input_shape), batch)
     with Bar() as bar:
-        comparison = compare_methods_on(model, data, methods or METHODS, shapes, bar)
+        comparison = compare_methods_on(model, data, methods or COMPARED, shapes, bar)
     if output is not None:
         outputs.add(output, comparison_html(model, comparison, shapes), HTML)
     outputs.write()

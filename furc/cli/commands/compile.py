@@ -76,7 +76,7 @@ def command(
     force: bool,
     verbose: bool,
 ) -> None:
-    """Compile SOURCE, a quantized model (.onnx) or IR text (.dfg .ldfg .cdfg .gir .lir), to a binary.
+    """Compile SOURCE, a quantized model (.onnx, .tflite) or IR text (.dfg .ldfg .cdfg .gir .lir), to a binary.
 
     The steps and their times, the budget (instruction memory, SRAM, DRAM, each used and limit with the largest
     consumers) and the operators left on the host go to stderr.

@@ -75,9 +75,9 @@ def command(
 ) -> None:  # fmt: skip
     """Run MODELs, each an ENF or a quantized model that is compiled first, on labelled images, and score them.
 
-    Top-1 and top-5, or COCO's mAP, each with its 95% interval; the difference from the first model, and the share kept;
-    SQNR, cosine and top-1 agreement of the outputs. Pixels become inputs as in furc quantize; inputs of integers take
-    them as they are.
+    Top-1 and top-5, or COCO's mAP, each with its 95% interval; the difference from the first float model, or else the
+    first model, and the share kept; SQNR, cosine and top-1 agreement of the outputs. Pixels become inputs as in furc
+    quantize, or, where no option of images is given, as each model notes it; inputs of integers take them as they are.
     """
     if not models and not floats:
         raise click.UsageError("Missing argument 'MODEL', or --float MODEL")

@@ -8,11 +8,12 @@ import click
 
 from furc.build import run_passes
 from furc.cli.command import command as declare
-from furc.cli.display import STDOUT, say
+from furc.cli.display import say
 from furc.cli.request import FILE, force_option, takes_request
 from furc.inspection import PASS_NAMES
 from furc.ir_files import side_file, write_ir
 from furc.output import CONSTANTS, IR_TEXT, Outputs
+from furc.reading import STANDARD
 from furc.request import Request
 from passes.ir.graph import Graph
 from passes.ir.lir_text import show_program
@@ -40,7 +41,7 @@ def command(
         if name not in PASS_NAMES:
             raise click.BadParameter(f"no pass '{name}', they are {', '.join(PASS_NAMES)}", param_hint="'--pass'")
     outputs = Outputs((irfile, side_file(irfile)), force)
-    to_file = output if output is not None and str(output) != STDOUT else None
+    to_file = output if output is not None and str(output) != STANDARD else None
     if to_file is not None:
         outputs.check(to_file, IR_TEXT)
         outputs.check(side_file(to_file), CONSTANTS)

@@ -73,7 +73,7 @@ def command(
     strict: bool,
     force: bool,
 ) -> None:
-    """Quantize MODEL, a float ONNX model, to INT8. Ranges of activations come from calibration data."""
+    """Quantize MODEL, float ONNX or TFLite, to INT8. Ranges of activations come from calibration data."""
     options = QuantizeOptions(
         method=method,
         percentage=percentage,

@@ -58,7 +58,10 @@ def command(
     npu_config: Path | None,
     force: bool,
 ) -> None:
-    """Run ENF on the modelled NPU and print its outputs, what the run costs, and where the cycles go."""
+    """Run ENF on the modelled NPU and print what the run costs, where the cycles go, and its outputs.
+
+    Where no option of images is given, they are taken as they were for calibration, if the model notes it.
+    """
     files = input_files(inputs)
     if all(path.suffix in ARRAY_SUFFIXES for path in files.values()):
         refuse_without_images("--input")

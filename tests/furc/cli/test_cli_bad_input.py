@@ -233,6 +233,10 @@ def _broken(*_: object) -> None:
         ("sweep {int8.onnx} -o s --grid missing.yaml", "ConfigUnreadable]: missing.yaml", "batch: [1, 4]"),
         ("sweep {int8.onnx} -o s --grid x.npy", "ConfigUnreadable]: x.npy: not text", "batch: [1, 4]"),
         ("asm x.npy --check", "NotText]: x.npy: byte 0", "instructions as text"),
+        ("disasm empty", "NoProgram]: empty: the file is empty", "`furc asm` wrote"),
+        ("compile {int8.onnx} -o -", "OutputUnwritable]: -: a binary does not go to stdout", "the name of a file"),
+        ("eval {model.enf} --task none --data {images.npz} --html -", "OutputUnwritable]: -: a page", "name of a file"),
+        ("run .", "EnfUnreadable]: .: not a regular file", "`furc compile` wrote"),
         ("asm missing.s --check", "SourceUnreadable]: missing.s", "instructions as text"),
         ("calibrate-report {int8.onnx} --random 4", "AlreadyQuantized]: {int8.onnx}: node", "the float model"),
     ],
@@ -241,6 +245,7 @@ def test_a_message_says_where_and_what_to_do(furc: Furc, models: Path, words: st
     np.save("x.npy", np.zeros((1, 1, 8, 8), np.uint8))
     np.save("y.npy", np.zeros((1, 1, 8, 8), np.float64))
     Image.new("L", (8, 8)).save("a.png")
+    Path("empty").touch()
 
     def filled(text: str) -> str:
         return re.sub(r"\{(.*?)\}", lambda found: str(models / found[1]), text)

@@ -21,6 +21,7 @@ from click.testing import Result
 from PIL import Image
 
 import furc as library
+from furc.cli.commands import calibrate_report, quantize
 from furc.cli.main import COMMANDS
 from furc.zoo import digits
 
@@ -87,6 +88,12 @@ class TestQuantize:
 
     def test_a_quantized_model_is_refused(self, furc: Furc, models: Path) -> None:
         assert "error[AlreadyQuantized]" in furc("quantize", models / "int8.onnx", "-o", "q.onnx", "--random", 2, exits=1).stderr  # fmt: skip # noqa: E501
+
+    def test_the_methods_that_are_compared_include_the_one_that_quantize_takes(self, furc: Furc, models: Path) -> None:
+        words = ("calibrate-report", models / "float.onnx", "--calibration-data", models / "images.npz")
+        assert "\nweighted " in furc(*words, "--method", "weighted").stdout
+        [default] = [o for o in quantize.command.params if o.name == "method"]
+        assert default.default in calibrate_report.COMPARED
 
     def test_methods_side_by_side(self, furc: Furc, models: Path) -> None:
         words = ("calibrate-report", models / "float.onnx", "--calibration-data", models / "images.npz")
