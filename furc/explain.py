@@ -151,7 +151,7 @@ class _Map:
         if number := re.fullmatch(r"#(\d{1,9})", where):
             return self._operator(int(number[1]))
         if number := re.fullmatch(r"@(\d{1,9})", where):
-            return self._among(f"instruction {number[1]}", [i for i in self.executed if i.index == int(number[1])])
+            return self._instruction(int(number[1]))
         if address := _ADDRESS.fullmatch(where):
             return self._address(address)
         if re.fullmatch(r"\d{1,15}(?:\.\d+)?", where):
@@ -176,6 +176,12 @@ class _Map:
         if number >= len(self.enf.operators):
             raise self._nothing(f"there is no operator {number}, there are {len(self.enf.operators)}", "")
         return Explanation(asked=f"operator {number}", operators=self._operators([number]))
+
+    def _instruction(self, number: int) -> Explanation:
+        found = [i for i in self.executed if i.index == number]
+        if not found:
+            raise self._nothing(f"there is no instruction {number}, there are {len(self.executed)}", "")
+        return self._among(f"instruction {number}", found)
 
     def _address(self, address: re.Match[str]) -> Explanation:
         space = address[1] or address[3]

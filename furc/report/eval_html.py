@@ -77,7 +77,7 @@ def _classes(found: Evaluation) -> Section:
     }  # fmt: skip
     what = "images" if found.task is Task.CLASSIFICATION else "objects"
     note = f"{len(rows)} of {len(found.classes)} classes changed; in brackets how many {what} each has. Few: noise."
-    height = 140 + 20 * len(shown)
+    height = 140 + 20 * max(len(shown), len(data))  # the legend has a line a model
     return Section(heading="Classes that changed", note=note, figure=Figure(data=data, layout=layout, height=height),
                    tables=(classes_table(found),))  # fmt: skip
 

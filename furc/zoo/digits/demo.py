@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from pathlib import Path
+from shutil import which
 
 import numpy as np
 import onnx
@@ -40,7 +43,12 @@ def main() -> None:
         file = OUT / f"digits.{target}.enf"
         enf_file.save(compile(path, target_npu=target), file)
         show(profile(file), file)
-    print("\nGo on: furc profile demo-out/digits.warboy-2pe.enf --format html -o demo-out/profile.html")
+    print(f"\nGo on: {typed()} profile demo-out/digits.warboy-2pe.enf --format html -o demo-out/profile.html")
+
+
+def typed() -> str:
+    """furc as it can be typed: `make demo` runs without the environment being activated."""
+    return "furc" if which("furc") else os.path.relpath(Path(sys.executable).parent / "furc")
 
 
 def quantize(model: onnx.ModelProto, method: CalibrationMethod) -> onnx.ModelProto:

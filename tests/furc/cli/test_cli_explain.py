@@ -52,6 +52,8 @@ def test_where_nothing_is_says_what_there_is(models: Path, where: str) -> None:
     with pytest.raises(ConfigError) as caught:
         explain_file(models / "model.enf", where)
     assert caught.value.name == "NothingThere" and "cycles" in caught.value.hint
+    if where.startswith("@"):
+        assert caught.value.message.startswith("there is no instruction 99999, there are ")
 
 
 def test_ranges_that_touch_are_one() -> None:

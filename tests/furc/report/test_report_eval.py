@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from furc.evaluate.result import Change, ClassRow, Estimate, Evaluation, Scored, Task
@@ -32,6 +33,14 @@ def test_names_are_escaped_and_images_linked() -> None:
 
 def test_small_differences_are_not_drawn_in_micros() -> None:
     assert '"exponentformat":"none"' in evaluation_html(evaluation())
+
+
+def test_a_chart_of_one_class_has_room_for_the_legend_of_many_models() -> None:
+    found = evaluation()
+    others = tuple(replace(found.models[1], name=f"{n}.enf") for n in range(5))
+    row = replace(found.classes[0], values=(80.0, *(60.0 + n for n in range(5))))
+    page = evaluation_html(replace(found, models=(found.models[0], *others), classes=(row,)))
+    assert '"height":240' in page  # as a chart of five classes
 
 
 def test_differences_and_the_share_kept_stand_beside_the_reference() -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
 
 from furc.zoo import digits
-from furc.zoo.digits import train
+from furc.zoo.digits import demo, train
 from furc.zoo.digits.data import as_input
 
 
@@ -54,3 +57,12 @@ def test_images_are_the_split_that_training_uses() -> None:
 def test_both_files_are_under_500_kb() -> None:
     files = [resources.files("furc.zoo.digits").joinpath(name) for name in ("digits.onnx", "digits_test.npz")]
     assert sum(len(file.read_bytes()) for file in files) < 500_000
+
+
+def test_the_demo_names_furc_as_it_can_be_typed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / ".venv/bin/python"))
+    monkeypatch.setattr(demo, "which", lambda name: None)  # `make demo`, nothing activated
+    assert demo.typed() == ".venv/bin/furc"
+    monkeypatch.setattr(demo, "which", lambda name: f"/usr/bin/{name}")
+    assert demo.typed() == "furc"
