@@ -27,7 +27,7 @@ def check_compatible(enf: Enf, npu: NpuConfig) -> None:
         if enf.target != npu.name:
             hint = f"{COMPILE_AGAIN} with --target-npu {npu.name}, or run it on {enf.target}"
         else:
-            hint = f"{COMPILE_AGAIN} with the --npu-config of this machine"
+            hint = f"give the --npu-config that it was compiled with, or {COMPILE_AGAIN} for this machine"
         raise EnfError(
             "IncompatibleConfiguration",
             f"the file is for {enf.target} (configuration {enf.fingerprint}), "

@@ -357,7 +357,7 @@ def test_a_file_for_another_target_or_configuration_is_refused() -> None:
     assert "--target-npu warboy-2pe" in caught.value.hint
     with pytest.raises(EnfError, match="IncompatibleConfiguration") as caught:
         check_compatible(SMALL, replace(NPU, mac_width=64))
-    assert "--npu-config" in caught.value.hint
+    assert caught.value.hint.startswith("give the --npu-config that it was compiled with, or compile")
 
 
 def test_a_file_that_claims_this_machine_but_does_not_fit_it_is_refused() -> None:

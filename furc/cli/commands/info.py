@@ -23,7 +23,8 @@ from passes.dfg.legality import OperatorSet
 @click.argument("enf", type=FILE, required=False)
 @click.option("--npu", "show_npu", is_flag=True, help="List the constants of a machine and where each comes from.")
 @click.option("--operators", "show_operators", is_flag=True, help="List the operators that the NPU accelerates.")
-@click.option("--operator-set", type=click.Choice([*OperatorSet]), default=OperatorSet.SEED28, help="Of --operators.")
+@click.option("--operator-set", type=click.Choice([str(one) for one in OperatorSet]),
+              default=str(OperatorSet.SEED28), help="Of --operators, as the compiler config calls it.")  # fmt: skip
 @click.option("--target-npu", type=click.Choice(TARGETS), default=DEFAULT_TARGET, help="The machine of --npu.")
 @click.option("--format", "form", type=click.Choice(("table", "json")), default="table", help="How to print.")
 def command(

@@ -324,6 +324,13 @@ def test_info(furc: Furc, models: Path) -> None:
     assert constants["num_slices"] == [64, "cfg: num_slices"]
 
 
+def test_operator_sets_are_called_as_in_the_compiler_config(furc: Furc) -> None:
+    few = json.loads(furc("info", "--operators", "--operator-set", "seed28", "--format", "json").stdout)
+    more = json.loads(furc("info", "--operators", "--operator-set", "sdk0.10", "--format", "json").stdout)
+    assert "Tanh" in more and "Tanh" not in few
+    assert "[seed28|sdk0.10]" in furc("info", "--help").stdout
+
+
 def test_zoo(furc: Furc) -> None:
     assert "yolov8l" in furc("zoo").stdout
     furc("zoo", "mobilenet_v2", "-o", "m.onnx", "--input-size", 32)
