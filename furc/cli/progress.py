@@ -120,7 +120,7 @@ class Bar(AbstractContextManager["Bar"]):
 
     def __exit__(self, *_: object) -> None:
         if self._rich is not None:
-            self._rich.progress.stop()
+            self._rich.stop()
 
     def __call__(self, what: str, done: int, total: int | None) -> None:
         if self._rich is not None:
@@ -146,10 +146,21 @@ class _Rich:
         from rich.progress import TaskID  # here: see above
 
         if what not in self.tasks:
+            self._end_uncounted()  # work is done one after another
             self.tasks[what] = self.progress.add_task(what, total=total)
         task = self.tasks[what]
         assert isinstance(task, int)
         self.progress.update(TaskID(task), completed=done, total=total)
+
+    def stop(self) -> None:
+        self._end_uncounted()
+        self.progress.stop()
+
+    def _end_uncounted(self) -> None:
+        """Of work that is not counted nobody says that it is done: its clock would run on, and its bar never fill."""
+        for task in self.progress.tasks:
+            if task.total is None:
+                self.progress.update(task.id, completed=1, total=1)
 
 
 def _titles(stage: str) -> list[str]:

@@ -85,6 +85,8 @@ def choose_method(
         if progress is not None:
             progress("try methods", done, trials)
         found.append(judging.trial(method, ranges_by(method)))
+    if progress is not None:
+        progress("try methods", len(found), trials)
     return chosen_first(found)
 
 

@@ -36,6 +36,8 @@ def weighted_ranges(
         if progress is not None:
             progress("choose ranges", done, len(names))
         found[name] = _weighted(graph, name, tensors)
+    if progress is not None and names:
+        progress("choose ranges", len(names), len(names))
     return _with_unseen(graph, found, tensors, every)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from furc.report.tables import Column, Table
 from passes.ir.graph import Placement
 
@@ -21,10 +23,9 @@ def placement_table(placements: tuple[Placement, ...]) -> Table | None:
 
 
 def _row(placement: Placement, chosen: Placement) -> tuple[str, ...]:
+    ms = f"{placement.ms:.3f}" if math.isfinite(placement.ms) else "unknown"  # a tensor crosses that nobody quantizes
     against = "chosen"
     if not placement.chosen:
         more = placement.ms - chosen.ms
-        against = f"{more:+.3f} ms" if abs(more) >= 5e-4 else "the same"
-    return (
-        placement.way, str(placement.npu_parts), str(placement.on_host), f"{placement.ms:.3f}", against, placement.key,
-    )  # fmt: skip
+        against = "" if not math.isfinite(more) else f"{more:+.3f} ms" if abs(more) >= 5e-4 else "the same"
+    return (placement.way, str(placement.npu_parts), str(placement.on_host), ms, against, placement.key)

@@ -53,9 +53,12 @@ def drawn(table: Table, width: int | None = None) -> RichTable:
 
 
 def folded(cell: str, width: int) -> list[str]:
-    """Lines no longer than `width`: broken between words, within a word only where it is longer than that."""
+    """Lines no longer than `width`: broken between words, within a word only where it is longer than that. What begins
+    with blanks stays as far in, all its lines do."""
+    indent = " " * min(len(cell) - len(cell.lstrip(" ")), width - 1)
+    width -= len(indent)
     lines, line = list[str](), ""
-    for word in THOUSANDS.sub("\0", cell).split(" "):
+    for word in THOUSANDS.sub("\0", cell.lstrip(" ")).split(" "):
         joined = f"{line} {word}" if line else word
         if len(joined) <= width:
             line = joined
@@ -67,7 +70,7 @@ def folded(cell: str, width: int) -> list[str]:
             lines.append(word[:cut])
             word = word[cut:]
         line = word
-    return [line.replace("\0", " ") for line in (*lines, line)]
+    return [indent + line.replace("\0", " ") for line in (*lines, line)]
 
 
 def fitted(table: Table, width: int) -> dict[int, int]:

@@ -21,6 +21,7 @@ from click.testing import Result
 from PIL import Image
 
 import furc as library
+from furc.cli import progress
 from furc.cli.commands import calibrate_report, quantize
 from furc.cli.main import COMMANDS
 from furc.zoo import digits
@@ -359,3 +360,19 @@ def test_outputs_appear_whole_or_not_at_all(furc: Furc, models: Path) -> None:
     assert Path("a.enf").read_bytes() == before
     furc("compile", models / "int8.onnx", "-o", "/dev/null", "--dot-graph", "g.dot")
     assert sorted(p.name for p in Path().iterdir()) == ["a.enf", "cache", "g.dot"]
+
+
+def test_work_that_is_not_counted_ends_when_the_next_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "on_terminal", lambda *, err: True)
+    with progress.Bar() as bar:
+        bar("optimize", 0, None)
+        bar("calibrate", 3, 8)
+        [first, second] = shown_in(bar)
+        assert first.finished and not second.finished and second.completed == 3
+        bar("survey", 0, None)
+    assert [task.finished for task in shown_in(bar)] == [True, False, True]
+
+
+def shown_in(bar: progress.Bar) -> list[Any]:
+    assert bar._rich is not None
+    return bar._rich.progress.tasks

@@ -9,7 +9,15 @@ import pytest
 from quantizer_models import image, images, model, node, normal, residual, run
 
 from furc.onnx.graph import Array
-from furc.quantizer import CalibrationMethod, Calibrator, Observer, build_calibration_model, quantize
+from furc.quantizer import (
+    CalibrationMethod,
+    Calibrator,
+    Observer,
+    QuantizeOptions,
+    build_calibration_model,
+    quantize,
+    quantize_model,
+)
 from furc.quantizer.optimize import optimize_graph
 from isa.errors import QuantizeError
 
@@ -121,3 +129,14 @@ def test_progress_is_told() -> None:
     observer = Observer(optimize_graph(residual()))
     observer.observe(images(2), lambda *step: told.append(step))
     assert told == [("calibrate", 1, 2), ("calibrate", 2, 2)]
+
+
+@pytest.mark.parametrize("method", ["weighted", "auto", "MSE_ASYM"])
+def test_all_that_is_counted_comes_to_its_end(method: str) -> None:
+    told: dict[str, tuple[int, int | None]] = {}
+    options = QuantizeOptions(method=method, budget=1e6)
+    quantize_model(residual(), images(8), options, lambda what, done, total: told.update({what: (done, total)}))
+    counted = {what: step for what, step in told.items() if step[1] is not None}
+    assert {"calibrate", "correct layers"} <= set(counted)
+    assert all(done == total for done, total in counted.values()), counted
+    assert ("try methods" in counted) == (method == "auto")

@@ -3,6 +3,7 @@ placements."""
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 
@@ -18,8 +19,10 @@ from furc.check import check_file
 from furc.cli.main import cli
 from furc.profiling.budget import budget_from_json
 from furc.report.budget_table import budget_tables
+from furc.report.placement_table import placement_table
 from furc.report.tables import plain
 from furc.request import Request
+from passes.ir.graph import Placement
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +61,16 @@ def test_the_chosen_placement_is_the_cheapest_of_those_allowed(path: Path, built
 
 def test_they_survive_the_cache(built: Built) -> None:
     assert budget_from_json(built.budget.to_json()) == built.budget
+
+
+def test_a_placement_without_an_estimate_says_so() -> None:
+    ways = [Placement(way=way, key="", npu_parts=1, on_host=1, ms=ms, chosen=way == "a") for way, ms in
+            (("a", 0.5), ("b", 0.75), ("c", math.inf))]  # fmt: skip
+    for chosen in ("a", "c"):
+        table = placement_table(tuple(way._replace(chosen=way.way == chosen) for way in ways))
+        assert table is not None and "inf" not in plain(table)
+        assert table.rows[2][3:5] == ("unknown", "chosen" if chosen == "c" else "")
+        assert table.rows[1][3:5] == ("0.750", "" if chosen == "c" else "+0.250 ms")
 
 
 def test_check_and_compile_print_them(path: Path, tmp_path: Path) -> None:

@@ -59,7 +59,13 @@ def test_cells_fold_between_words_and_long_words_behind_a_seam() -> None:
     ]  # fmt: skip
     assert folded("conv/Conv, /aaaaaaaaaa", 10) == ["conv/Conv,", "/aaaaaaaaa", "a"]  # no empty line between
     assert folded("loads 3 212 976 B", 10) == ["loads", "3 212 976", "B"]
-    assert folded("", 4) == [""] and folded("short", 5) == ["short"]
+    assert folded("  LowLevelTable /a, /b", 17) == ["  LowLevelTable", "  /a, /b"]
+    assert (
+        folded("", 4) == [""]
+        and folded("  ", 4) == ["  "]
+        and folded("", 0) == [""]
+        and folded("short", 5) == ["short"]
+    )
 
 
 def test_headings_of_one_word_stay_whole_where_columns_fold() -> None:
