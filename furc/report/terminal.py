@@ -19,7 +19,8 @@ HEADING = 8  # a heading folds to this or its longest word, no narrower
 READABLE, LEAST = 24, 12  # what long texts are folded to while columns can be spared, and then
 NARROW = 4  # what the widest columns are folded to at last
 EDGE = 2  # rich's own, left and right
-SEAMS = "/.:_-,"  # a word that is longer than its column is cut behind one of these, where there is one
+SEAMS = "/.:_-,="  # a word that is longer than its column is cut behind one of these, where there is one
+PIECES = re.compile(rf" |(?<=[{re.escape(SEAMS)}])")
 THOUSANDS = re.compile(r"(?<=\d) (?=\d{3}\b)")  # the blanks of 21 028, which is one word
 
 
@@ -43,7 +44,8 @@ def drawn(table: Table, width: int | None = None) -> RichTable:
     )
     for index, wide in widths.items():
         justify: Literal["left", "right"] = "right" if table.columns[index].right else "left"
-        result.add_column(table.columns[index].heading, justify=justify, overflow="fold", width=wide)
+        heading = "\n".join(folded(table.columns[index].heading, wide))
+        result.add_column(Text(heading), justify=justify, overflow="fold", width=wide)
     last = len(table.rows) - 1
     for number, row in enumerate((*table.rows, *table.footer)):
         cells = one_line(row)
@@ -66,7 +68,8 @@ def folded(cell: str, width: int) -> list[str]:
         if line:
             lines.append(line)
         while len(word) > width:
-            cut = max(word.rfind(seam, 2, width) for seam in SEAMS) + 1 or width
+            seams = (i for i in range(width, 2, -1) if word[i - 1] in SEAMS and word[i] not in SEAMS)
+            cut = next(seams, width)
             lines.append(word[:cut])
             word = word[cut:]
         line = word
@@ -92,7 +95,7 @@ def _narrowed(table: Table, kept: Sequence[int], widest: Sequence[int], width: i
     headings = {i: len(columns[i].heading) for i in kept}
     found = {i: max(widest[i], headings[i]) for i in kept}
     if _total(found) > width:
-        words = {i: max(map(len, columns[i].heading.split(" "))) for i in kept}
+        words = {i: max(map(len, PIECES.split(columns[i].heading))) for i in kept}
         found = {i: max(widest[i], min(headings[i], max(HEADING, words[i]))) for i in kept}
     long = [i for i in kept if columns[i].long]
     while _total(found) > width and any(found[i] > least for i in long):

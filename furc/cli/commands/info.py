@@ -48,7 +48,8 @@ def command(
     if form == "json":
         click.echo(json.dumps(facts, indent=1))
         return
-    columns = (Column(""), *(Column(word, long=True) for word in words))
+    spare = {"source": 1} if show_operators else {}  # a dozen documents; what breaks and what to do comes first
+    columns = (Column(""), *(Column(word, long=True, spare=spare.get(word, 0)) for word in words))
     parts = {n: v if (show_npu or show_operators) and isinstance(v, list) else [v] for n, v in facts.items()}
     rows = tuple((name, *map(_cell, values)) for name, values in parts.items())
     show(Table(columns=columns, rows=rows))

@@ -58,6 +58,7 @@ def test_cells_fold_between_words_and_long_words_behind_a_seam() -> None:
         "/model.15/", "cv1/conv/", "Conv,", "/model.15/", "cv1/act/", "Sigmoid, +1",
     ]  # fmt: skip
     assert folded("conv/Conv, /aaaaaaaaaa", 10) == ["conv/Conv,", "/aaaaaaaaa", "a"]  # no empty line between
+    assert folded("dram:0x1d40..0x27bf", 12) == ["dram:", "0x1d40..", "0x27bf"]  # not between the dots
     assert folded("loads 3 212 976 B", 10) == ["loads", "3 212 976", "B"]
     assert folded("  LowLevelTable /a, /b", 17) == ["  LowLevelTable", "  /a, /b"]
     assert (
@@ -93,3 +94,11 @@ def test_an_empty_line_follows_what_a_wider_terminal_would_show(
     display.show(TABLE)
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     assert lines[-2:] == ["on a wider terminal also shape, use", ""]
+
+
+def test_headings_fold_behind_a_seam_as_cells_do() -> None:
+    table = Table(
+        columns=(Column("target"), Column("dram_bytes_per_second", right=True)), rows=(("warboy-2pe", "66e9"),)
+    )
+    lines = [line.split() for line in shown(table, 24)]
+    assert ["dram_"] in lines and ["bytes_"] in lines and ["warboy-2pe", "66e9"] in lines
