@@ -13,6 +13,7 @@ from furc.cli.request import FILE, force_option, takes_request
 from furc.litmus import Dump, litmus
 from furc.output import DUMP, Outputs
 from furc.request import Request
+from isa.errors import FurcError
 
 
 @declare("litmus", short_help="Check that a float model makes it all the way.")
@@ -35,6 +36,10 @@ def command(request: Request, model: Path, skip_quantization: bool, dump: Path |
     made = Dump()
     try:
         measured = litmus(model, request, quantized=skip_quantization, step=_say, dump=made)
+    except FurcError as error:
+        if error.name == "AlreadyQuantized":  # the hint is one for furc quantize
+            error.hint = "give --skip-quantization, or the float model it was made from"
+        raise
     finally:  # what the steps before made is there to be looked at
         if path is not None and made.parts:
             outputs.add(path, made.archive(), DUMP)

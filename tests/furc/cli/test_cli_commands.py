@@ -315,6 +315,7 @@ def test_litmus(furc: Furc, models: Path) -> None:
     assert "[Step 4] Passed" in furc("litmus", models / "int8.onnx", "--skip-quantization").stdout
     failed = furc("litmus", models / "int8.onnx", exits=1)
     assert failed.stderr.startswith("[Step 2] Failed: quantize\nerror[AlreadyQuantized]")
+    assert "hint: give --skip-quantization" in failed.stderr
 
 
 def test_info(furc: Furc, models: Path) -> None:
