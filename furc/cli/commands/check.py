@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from furc.check import check_file
+from furc.check import Where, check_file
 from furc.cli.command import EXIT_USER
 from furc.cli.command import command as declare
 from furc.cli.display import say, show
@@ -25,7 +25,8 @@ from furc.request import Request
 def command(context: click.Context, request: Request, model: Path, everything: bool, form: str) -> None:
     """Judge every operator of MODEL, float or quantized: NPU, rewritten, host or refused, with the limit it breaks.
 
-    Nothing is quantized or compiled; times are estimates. Exit code 1 where an operator is refused.
+    Nothing is quantized or compiled; times are estimates. Exit code 1 where an operator is refused,
+    with --strict also where one is on the host.
     """
     report = check_file(model, request)
     if form == "json":
@@ -38,5 +39,5 @@ def command(context: click.Context, request: Request, model: Path, everything: b
         if placements is not None:
             show(placements)
         say(summary(report))
-    if not report.compiles:
+    if not report.compiles or (request.strict and report.of(Where.HOST)):
         context.exit(EXIT_USER)

@@ -80,6 +80,12 @@ def test_check_and_compile_print_them(path: Path, tmp_path: Path) -> None:
         assert "chosen" in result.output and "all on the host" in result.output
 
 
+def test_a_strict_check_fails_where_the_compile_would(path: Path) -> None:
+    result = CliRunner().invoke(cli, ["check", str(path), "--strict"])
+    assert result.exit_code == 1 and "Placements on NPU" in result.output
+    assert CliRunner().invoke(cli, ["compile", str(path), "--strict"]).exit_code == 1
+
+
 def test_a_model_that_is_all_on_the_npu_has_none(tmp_path: Path) -> None:
     m = Qdq("int8")
     m.output(m.quantized(m.node("Conv", m.float_input(1, 4, 8, 8), m.weights(4, 4, 3, 3))))
