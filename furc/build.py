@@ -73,6 +73,7 @@ def run_passes(source: Path | str, names: Sequence[str], request: Request | None
             hint = f"they are {', '.join(PASSES)}"
             raise ConfigError("UnknownPass", f"there is no pass '{name}'", hint=hint)
     ir = read_ir(Path(source))
+    _refuse_shapes(source, request or Request())
     options = (request or Request()).options(batch=_graph(ir).batch).with_liberties()
     listener = verifying(ir, options) if verify and isinstance(ir, Graph) else QUIET
     for name in names:
@@ -83,6 +84,11 @@ def run_passes(source: Path | str, names: Sequence[str], request: Request | None
                               hint=f"furc compile --target-ir {wanted} writes it")  # fmt: skip
         ir = run_pass(PASSES[name], ir, options, listener)
     return ir
+
+
+def _refuse_shapes(source: Path | str, request: Request) -> None:
+    if request.input_shapes:
+        raise ConfigError("ShapesAreFixed", "IR text has its shapes", at=Loc(str(source)), hint="drop --input-shape")
 
 
 def _graph(ir: IR) -> Graph:
@@ -107,8 +113,7 @@ def read(
         return request.load(source, leave=leave), request.options()
     content = read_ir(source)
     graph = _graph(content)
-    if request.input_shapes:
-        raise ConfigError("ShapesAreFixed", "IR text has its shapes", at=Loc(str(source)), hint="drop --input-shape")
+    _refuse_shapes(source, request)
     if graph.level is not Level.DFG and request.batch not in (None, graph.batch):
         raise ConfigError(
             "BatchIsFixed", f"{graph.level} text has batch {graph.batch}, {request.batch} was asked for",

@@ -108,6 +108,8 @@ def command(
             say("Found in the compiler cache (--no-cache compiles again)", err=True)
         if found.verified:
             say(f"Verified: every output is the same after {', '.join(found.verified)}", err=True)
+        elif verify:  # from gir on
+            say("Nothing to verify: no pass from here on makes a graph, which could be executed", err=True)
         if found.content is not None:
             _write_text(outputs, output, found.content, reporter)
         if found.built is not None:

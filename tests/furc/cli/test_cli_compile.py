@@ -105,6 +105,18 @@ def test_passes_can_be_verified_printed_and_stopped_after(furc: Furc, models: Pa
     assert Path("output.ldfg").read_text().startswith('ldfg "digits"') and Path("output.ldfg.npz").is_file()
 
 
+def test_where_nothing_is_left_to_verify_that_is_said(furc: Furc, models: Path) -> None:
+    furc("compile", models / "int8.onnx", "--target-ir", "lir", "-o", "m.lir")
+    assert "Nothing to verify: no pass from here on" in furc("compile", "m.lir", "--verify", "-o", "x.enf").stderr
+    assert "verify" not in furc("compile", "m.lir", "-o", "x.enf").stderr
+
+
+def test_text_has_its_shapes_for_opt_too(furc: Furc, models: Path) -> None:
+    for words in (["compile", models / "model.dfg", "-o", "x.enf"], ["opt", models / "model.dfg"]):
+        result = furc(*words, "--input-shape", "images=1x1x8x8", exits=1)
+        assert "error[ShapesAreFixed]" in result.stderr and "drop --input-shape" in result.stderr
+
+
 def test_external_data_is_part_of_the_model(furc: Furc, models: Path) -> None:
     model = onnx.load(models / "int8.onnx")
     onnx.save(model, "big.onnx", save_as_external_data=True, location="big.data", size_threshold=0)
