@@ -20,7 +20,7 @@ import furc
 from furc.advise.advice import KINDS
 from furc.cli.main import COMMANDS, cli
 from furc.evaluate.heads.catalog import HEADS
-from furc.quantizer import QuantizeOptions, quantize_model
+from furc.quantizer import CalibrationMethod, QuantizeOptions, quantize_model
 from furc.sweep.grid_file import KEYS, read_grid
 from furc.zoo import digits
 from isa import enf as enf_file
@@ -152,14 +152,28 @@ def test_the_sweep_that_is_written_down_is_read(tmp_path: Path) -> None:
 
 def test_the_page_of_the_quantizer_names_its_errors() -> None:
     said = (ROOT / "docs/quantizer.md").read_text("utf-8").partition("QuantizeError: ")[2].partition(". RunError")[0]
-    raised = {
+    assert sorted(re.findall(r"\w+", said)) == sorted(made_with_name("QuantizeError"))
+
+
+def test_the_page_of_the_quantizer_names_its_warnings_and_methods() -> None:
+    text = (ROOT / "docs/quantizer.md").read_text("utf-8")
+    table, _, signs = text.partition("| warning | when |")[2].partition("looks for signs\ninstead:")
+    rows = re.findall(r"^\| ([A-Z]\w+) \|", table, re.MULTILINE)
+    named = re.findall(r"\b[A-Z]\w+(?= \()", signs.partition("##")[0])
+    assert {*rows, *named} == made_with_name("LintWarning")
+    methods = re.findall(r"^\| (\w+) \|", text.partition("## Methods")[2].partition("\n\nauto tries")[0], re.MULTILINE)
+    assert methods == [*dict.fromkeys(str(m).rpartition("_")[0] for m in CalibrationMethod), "weighted", "auto"]
+
+
+def made_with_name(kind: str) -> set[str]:
+    """The names that errors or warnings of a kind are made with."""
+    return {
         str(node.args[0].value)
         for path in (ROOT / "furc").rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "QuantizeError"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == kind
         and node.args and isinstance(node.args[0], ast.Constant)
     }  # fmt: skip
-    assert sorted(re.findall(r"\w+", said)) == sorted(raised)
 
 
 def test_the_readme_has_code_and_commands() -> None:
