@@ -51,12 +51,12 @@ def considered_table(advice: Advice) -> Table:
     return Table(title="Tried, and it does not pay", columns=columns, rows=tuple(advice.considered))
 
 
-def closing(advice: Advice) -> str:
-    """The last line."""
-    tried = len(advice.proposals) + len(advice.considered)
+def closing(advice: Advice, *, listed: bool) -> str:
+    """The last line. listed: what does not pay stands above it."""
+    lists = " (--all lists them)" if advice.considered and not listed else ""
     if not advice.proposals:
-        return f"Nothing to advise: {counted(tried, 'change')} tried, none pays (--all lists them)"
-    rest = f"; {len(advice.considered)} more tried, which do not pay (--all)" if advice.considered else ""
+        return f"Nothing to advise: {counted(len(advice.considered), 'change')} tried, none pays{lists}"
+    rest = f"; {len(advice.considered)} more tried, which do not pay{lists}" if advice.considered else ""
     if all(proposal.kind in FOR_THROUGHPUT for proposal in advice.proposals):
         return f"Nothing to advise for a single run: what there is makes more images a second{rest}"
     return f"{counted(len(advice.proposals), 'proposal')}, the best first{rest}"

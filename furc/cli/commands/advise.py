@@ -80,7 +80,7 @@ def _show(advice: Advice, everything: bool) -> None:
         say(text)
     if everything and advice.considered:
         show(considered_table(advice))
-    say(closing(advice))
+    say(closing(advice, listed=everything))
 
 
 def _beside(path: Path) -> tuple[Path, Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from furc.advise import Advice, Proposal, advise, applied
 from furc.advise.accuracy import pieces
 from furc.advise.activation import REWRITES, rewritten
 from furc.advise.cut import drafts as cuts
+from furc.advise.proposal import Considered
 from furc.advise.subject import subject_of
 from furc.advise.uint8_input import taking_bytes
 from furc.data.samples import SampleSource
@@ -226,11 +228,15 @@ class TestNothing:
         int8 = quantize_model(taking_bytes(model), random_samples(model, 2))
         advice = advice_for(tmp_path, int8)
         assert all(proposal.kind in ("target", "batch") for proposal in advice.proposals)
-        assert closing(advice).startswith("Nothing to advise for a single run")
+        assert closing(advice, listed=False).startswith("Nothing to advise for a single run")
         advice = advice_for(tmp_path, int8, kinds=["uint8_input", "cut", "program_loading"])
-        assert not advice.proposals and closing(advice).startswith("Nothing to advise: 0 changes tried, none pays")
+        assert not advice.proposals
+        assert closing(advice, listed=False) == "Nothing to advise: 0 changes tried, none pays"
         with pytest.raises(ConfigError, match="NothingToApply"):
             applied(advice)
+        idle = replace(advice, considered=(Considered("batch", "2 images a run", "no faster"),))
+        assert closing(idle, listed=False) == "Nothing to advise: 1 change tried, none pays (--all lists them)"
+        assert closing(idle, listed=True) == "Nothing to advise: 1 change tried, none pays"
 
     def test_what_cannot_be_asked(self, tmp_path: Path) -> None:
         with pytest.raises(SourceError, match="ModelNotFound"):
