@@ -202,9 +202,10 @@ def _stays_inside(location: str) -> bool:
 
 def _not_found(path: Path) -> SourceError:
     try:
-        names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        files = [p for p in path.parent.iterdir() if p.suffix in (".onnx", ".tflite", path.suffix)]
     except OSError:
-        names = []
-    near = difflib.get_close_matches(path.name, names, 1)
-    hint = f"did you mean '{path.parent / near[0]}'?" if near else "check the path of the model"
+        files = []
+    stems = {p.stem: p for p in sorted(files, key=lambda p: p.suffix == path.suffix)}  # suffixes make all alike
+    near = difflib.get_close_matches(path.stem, stems, 1)
+    hint = f"did you mean '{path.parent / stems[near[0]].name}'?" if near else "check the path of the model"
     return SourceError("ModelNotFound", "no such file", at=Loc(str(path)), hint=hint)

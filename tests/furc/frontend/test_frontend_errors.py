@@ -58,6 +58,9 @@ def test_missing_file(tmp_path: Path) -> None:
     error = failure(tmp_path / "yolov8.onnx")
     assert (error.name, error.message) == ("ModelNotFound", "no such file")
     assert error.hint == f"did you mean '{tmp_path / 'yolov8n.onnx'}'?"
+    for name in ("r.onnx", "nothere.jpg"):  # alike by its suffix alone; no model
+        (tmp_path / name).touch()
+    assert failure(tmp_path / "nothere.onnx").hint == "check the path of the model"
 
 
 def test_a_folder_is_no_model(tmp_path: Path) -> None:
