@@ -294,6 +294,18 @@ class Graph:
         model.graph.value_info.extend(info for name, info in self._infos.items() if name in inner)
         return model
 
+    def infer(self) -> None:
+        """Forget the shapes of what nodes make, and find every one that can be known without running them. Weights
+        are not copied for it. Raises QuantizeError BadModel."""
+        rest = copy.copy(self)
+        rest.constants = {n: v for n, v in self.constants.items() if v.dtype != np.float32 or v.size <= SMALL}
+        light = rest.model()
+        for name in self.constants.keys() - rest.constants.keys():
+            shape = self.constants[name].shape
+            light.graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+        found = _inferred(light)
+        self._infos = {i.name: i for i in (*found.value_info, *self.input_infos(), *found.output)}
+
     def light_model(self) -> tuple[onnx.ModelProto, dict[str, Array]]:
         """The model without its large float32 weights, and these: `isa.ort.session` puts them together uncopied."""
         large = {n: np.ascontiguousarray(v) for n, v in self.constants.items()
@@ -353,20 +365,23 @@ def blamed(node: Node) -> Iterator[None]:
 
 def infer_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with every shape that can be known without running it. Raises QuantizeError BadModel."""
-    light = lightened(model)
-    try:
-        data = isolated(lambda: bytes(onnx.shape_inference.infer_shapes(light, data_prop=True).SerializeToString()))
-    except (*NotValid, Died) as error:
-        raise QuantizeError(
-            "BadModel", f"shape inference refuses the model: {first_line(error)}", hint=CHECK
-        ) from error
-    found = onnx.ModelProto.FromString(data).graph
+    found = _inferred(lightened(model))
     inferred = onnx.ModelProto()
     inferred.CopyFrom(model)
     for ours, theirs in ((inferred.graph.value_info, found.value_info), (inferred.graph.output, found.output)):
         del ours[:]
         ours.extend(theirs)
     return inferred
+
+
+def _inferred(light: onnx.ModelProto) -> onnx.GraphProto:
+    try:
+        data = isolated(lambda: bytes(onnx.shape_inference.infer_shapes(light, data_prop=True).SerializeToString()))
+    except (*NotValid, Died) as error:
+        raise QuantizeError(
+            "BadModel", f"shape inference refuses the model: {first_line(error)}", hint=CHECK
+        ) from error
+    return onnx.ModelProto.FromString(data).graph
 
 
 def lightened(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -86,14 +86,14 @@ def _fold_shapes(graph: Graph) -> None:
 
 def _run(graph: Graph, nodes: list[Node]) -> dict[str, Array]:
     """The values of all tensors that these nodes make. {} where ONNX Runtime refuses: then nothing is folded."""
-    model = graph.model()
     names = [name for node in nodes for name in node.outputs if name]
-    ids = {name for node in nodes for name in node.outputs}
-    kept = [proto for proto in model.graph.node if ids.intersection(proto.output)]
-    body = helper.make_graph(kept, "constants", [], [helper.make_empty_tensor_value_info(n) for n in names])
     read = {name for node in nodes for name in node.inputs}
-    body.initializer.extend(i for i in model.graph.initializer if i.name in read)
-    part = helper.make_model(body, opset_imports=model.opset_import, ir_version=max(model.ir_version, 7))
+    alone = graph.copied(nodes)
+    alone.inputs, alone.outputs = [], []
+    alone.constants = {name: value for name, value in graph.constants.items() if name in read}
+    part = alone.model()
+    del part.graph.value_info[:]
+    part.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
     try:
         values = RunModel(_typed(part), plain=True, threads=1)({})
     except Exception:  # an operator this ONNX Runtime lacks: the model is refused later, where it is run

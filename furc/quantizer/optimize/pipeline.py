@@ -10,7 +10,7 @@ import onnx
 
 from furc.isolated import Worker
 from furc.onnx.files import Source, in_file, load
-from furc.onnx.graph import Graph, Node, fixed_inputs, infer_shapes, lightened
+from furc.onnx.graph import Graph, Node, fixed_inputs, lightened
 from furc.onnx.soundness import CHECK, check_by_onnx, node_name, onnx_checker
 from furc.onnx.traps import TRAP
 from furc.quantizer.operators import LINEAR
@@ -26,7 +26,7 @@ from isa.errors import Loc, QuantizeError, SourceError, counted
 OWN_DOMAINS = ("", "ai.onnx")
 LARGEST = 1 << 27  # elements of a tensor: half a GiB in float32, eight times the SRAM in int8
 
-PASSES: tuple[Callable[[Graph], None], ...] = (  # once constants are folded, see _folded
+PASSES: tuple[Callable[[Graph], None], ...] = (  # once constants are folded, see _fold
     remove_identity,  # before fold_affine, so that a Dropout does not stand between a Conv and its BatchNorm
     plain_ops,  # before fold_affine: a Gemm's alpha and beta would be in the way
     fold_pad,  # before fold_affine: needs no order, but fewer nodes are cheaper
@@ -64,30 +64,32 @@ def optimize_graph(
 def _optimized(loaded: onnx.ModelProto, opset_version: int) -> Graph:
     if all(node.domain in OWN_DOMAINS for node in loaded.graph.node):
         _forget_shapes(loaded)
-    graph = _folded(Graph(_inferred(convert_opset(loaded, opset_version))))
+    graph = Graph(convert_opset(loaded, opset_version))
+    _infer(graph)
+    _fold(graph)
     for run in PASSES:
-        graph = _after(run, graph)
+        _apply(run, graph)
     for node in graph.nodes:
         _check_linear(graph, node)
     return graph
 
 
-def _folded(graph: Graph) -> Graph:
+def _fold(graph: Graph) -> None:
     """Constants folded until nothing changes: shapes that folding made known make further Shape nodes constant."""
     while True:
         before = len(graph.nodes)
-        graph = _after(fold_constants, graph)
+        _apply(fold_constants, graph)
         if len(graph.nodes) == before:
             break
     for node in graph.nodes:
         if may_trap(graph, node):
             raise QuantizeError("BadModel", f"{node.op} {TRAP}: that ends the process", at=node.loc, hint=CHECK)
-    return graph
 
 
-def _after(run: Callable[[Graph], None], graph: Graph) -> Graph:
-    """The graph after a pass, with shapes inferred again where it changed anything: inference costs more than most
-    passes. Raises QuantizeError BadModel where the pass trips."""
+def _apply(run: Callable[[Graph], None], graph: Graph) -> None:
+    """Run a pass, and infer shapes again where it changed anything: inference costs more than most passes.
+
+    Raises QuantizeError BadModel where the pass trips."""
     before, held = _fingerprint(graph), [*graph.constants.values()]  # held: else another array may take its id
     try:
         run(graph)
@@ -95,7 +97,8 @@ def _after(run: Callable[[Graph], None], graph: Graph) -> Graph:
         raise QuantizeError("BadModel", f"{run.__name__}: {error}", hint=CHECK) from error
     same = _fingerprint(graph) == before
     del held
-    return graph if same else Graph(_inferred(graph.model()))
+    if not same:
+        _infer(graph)
 
 
 def _fingerprint(graph: Graph) -> object:
@@ -154,17 +157,15 @@ def _check_names(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) ->
             )
 
 
-def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
-    """With shapes, all of which some tensor can have. Raises QuantizeError[BadModel, TensorTooLarge]."""
-    inferred = infer_shapes(model)
-    makers = {name: node for node in inferred.graph.node for name in node.output}
-    for info in (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output):
-        dims = [d.dim_value for d in info.type.tensor_type.shape.dim if d.HasField("dim_value")]
-        maker = makers.get(info.name)
-        at = Loc(nodes=(node_name(maker, 0),)) if maker is not None else Loc(detail=f"input '{info.name}'")
-        if min(dims, default=1) < 0:
-            raise QuantizeError("BadModel", f"tensor '{info.name}' would be {dims}", at=at, hint=CHECK)
-        if math.prod(dims) > LARGEST:
-            what = f"tensor '{info.name}' is {dims}: more than {LARGEST} elements"
+def _infer(graph: Graph) -> None:
+    """Shapes anew, all of which some tensor can have. Raises QuantizeError[BadModel, TensorTooLarge]."""
+    graph.infer()
+    for name in (*graph.inputs, *(name for node in graph.nodes for name in node.outputs if name)):
+        extents = [extent for extent in graph.extents(name) or () if extent is not None]
+        maker = graph.producer(name)
+        at = Loc(nodes=(node_name(maker.proto(), 0),)) if maker is not None else Loc(detail=f"input '{name}'")
+        if min(extents, default=1) < 0:
+            raise QuantizeError("BadModel", f"tensor '{name}' would be {extents}", at=at, hint=CHECK)
+        if math.prod(extents) > LARGEST:
+            what = f"tensor '{name}' is {extents}: more than {LARGEST} elements"
             raise QuantizeError("TensorTooLarge", what, at=at, hint="check the shapes the model computes")
-    return inferred
