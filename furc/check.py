@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 from furc.compiler_config import compiler_config
-from furc.frontend.onnx.checking import Checking
+from furc.frontend.onnx.as_quantized import MadeOver
+from furc.frontend.onnx.checking import REWRITTEN, Checking
 from furc.frontend.onnx.hosted import Cause, with_shapes
 from furc.frontend.onnx.input_form import InputForm
 from furc.frontend.onnx.model import read_model
@@ -82,7 +83,7 @@ def check_file(model: Source, request: Request | None = None, source: str = "") 
     walk.hosts = unable
     hosts, placements = decide(walk, placing) if unable else ({}, ())
     costs = estimates(walk, placing)
-    return CheckReport(tuple(_judgements(walk, hosts, unable, costs)), placements)
+    return CheckReport(_in_order([*_judgements(walk, hosts, unable, costs)], read.made_over), placements)
 
 
 def left_in(graph: Graph) -> tuple[Judgement, ...]:
@@ -95,6 +96,23 @@ def left_in(graph: Graph) -> tuple[Judgement, ...]:
         )
         for operator in found
     )  # fmt: skip
+
+
+def _in_order(judged: list[Judgement], made: MadeOver | None) -> tuple[Judgement, ...]:
+    """With the nodes that the quantizer leaves out or folds, in the order of the float model; what it adds comes behind
+    what it stands behind."""
+    if made is None:
+        return tuple(judged)
+    placed, last = list[tuple[int, Judgement]](), 0
+    for each in judged:
+        last = made.order.get(each.node, last)
+        placed.append((last, each))
+    for name, operator in made.gone.items():
+        gone = Judgement(
+            node=name, operator=operator, where=Where.REWRITTEN, reason=REWRITTEN, remedy="", possible=True, ms=0.0
+        )
+        placed.append((made.order[name], gone))
+    return tuple(each for _, each in sorted(placed, key=lambda pair: pair[0]))
 
 
 def _judgements(

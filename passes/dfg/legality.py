@@ -342,7 +342,7 @@ def _rows() -> Iterator[Operator]:
         yield Operator(name=name, how=TABLE, since=OperatorSet.SDK010, source=WIDER)
     yield Operator(name="Pow", how="by a number, a table", since=OperatorSet.SDK010, source=WIDER)
     for name, how, rules in (
-        ("BatchNormalization", "folded into the Conv before it, when quantizing", ()),
+        ("BatchNormalization", "folded into the Conv before it or a depthwise Conv, when quantizing", ()),
         ("Cast", "nothing: float to float", ()),
         ("Div", "by a number, a table", ()),
         ("Dropout", "nothing", ()),
@@ -364,7 +364,7 @@ def _rows() -> Iterator[Operator]:
 
 
 HINTS = {
-    "BatchNormalization": "fold it into the Conv before quantizing, as furc quantize does",
+    "BatchNormalization": "quantize the float model with furc quantize, which folds it or makes it a Conv",
     "Tanh": "replace it by an operator of the NPU, such as Sigmoid, or cut the model before this node",
     "LeakyRelu": "replace it by Relu and train or quantize again, or cut the model before this node",
     "HardSwish": "export it as Add, Clip, Mul and Mul, or replace it by Relu",

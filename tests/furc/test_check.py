@@ -101,6 +101,39 @@ def test_weights_are_not_touched() -> None:
     assert time.process_time() - begin < 2  # half a second, whatever else the machine does
 
 
+def test_a_float_model_is_judged_as_the_quantizer_makes_it_over() -> None:
+    """A BatchNormalization behind a Relu becomes a depthwise Conv, a division by numbers a multiplication."""
+    middle = [
+        helper.make_node("Relu", ["d"], ["e"], name="e"),
+        helper.make_node("BatchNormalization", ["e", "s", "s", "s", "s"], ["p"], name="p"),
+        helper.make_node("Dropout", ["p"], ["o"], name="o"),
+        helper.make_node("Conv", ["o", "v"], ["q"], name="q", pads=[1] * 4),
+        helper.make_node("MaxPool", ["q"], ["m"], name="m", kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Div", ["m", "by"], ["y"], name="y"),
+    ]
+    model = network(*middle, last="y")
+    model.graph.initializer.append(numpy_helper.from_array(RNG.uniform(1, 2, (64, 1, 1)).astype(np.float32), "by"))
+    report = check_file(model)
+    assert [*places(report)] == ["c", "b", "r", "d", "e", "p", "o", "q", "m", "y"]
+    assert {name for name, where in places(report).items() if where != "NPU"} == {"b", "o"}
+    assert {j.node: j.operator for j in report.judgements if j.node in "py"} == {"p": "Conv", "y": "Mul"}
+
+
+def test_a_softmax_of_an_old_opset_is_judged_by_what_it_becomes() -> None:
+    """Of opset 12 and before it flattens; over the last axis it is the one of opset 13, whose batch is 1."""
+    transposed = helper.make_node("Transpose", ["d"], ["t"], name="t", perm=[0, 2, 3, 1])
+    softmax = helper.make_node("Softmax", ["t"], ["y"], name="y", axis=3)
+    assert places(check_file(network(transposed, softmax, last="y", opset=11)))["y"] == "NPU"
+
+
+def test_many_indices_are_read() -> None:
+    flat = helper.make_node("Flatten", ["d"], ["f"], name="f")
+    gathered = helper.make_node("Gather", ["f", "i"], ["y"], name="y", axis=1)
+    model = network(flat, gathered, last="y")
+    model.graph.initializer.append(numpy_helper.from_array(np.arange(0, 10000, 2), "i"))
+    assert places(check_file(model))["y"] == "NPU"
+
+
 def test_the_command(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     onnx.save(network(helper.make_node("Tanh", ["d"], ["y"]), last="y"), path)

@@ -22,16 +22,17 @@ from furc.frontend.entries import (
     QuantizedConstant,
     Unary,
 )
+from furc.frontend.onnx.as_quantized import LARGE
 from furc.frontend.onnx.hosted import Cause
 from furc.frontend.onnx.importer import REFUSED, Importer, Placed
-from furc.frontend.onnx.model import LARGE, Model, is_quantized
+from furc.frontend.onnx.model import Model, is_quantized
 from furc.frontend.onnx.node import Node
 from furc.isolated import Worker
 from isa.errors import NOWHERE, LowerError
 from passes.ir.op import Value
 from passes.ir.types import DType, TensorType, per_tensor
 
-REWRITTEN = "left out or folded into the operator before it, as the model is quantized"
+REWRITTEN = "left out or folded into another operator, as the model is quantized"
 LIKE = per_tensor(1.0, 0)  # the quantization that float tensors are taken to have: no limit depends on it
 UNKNOWN = OnHost(Value("unknown", TensorType((), DType.F32)), told=False)
 GONE = ("Dropout", "Identity")  # the quantizer leaves them out

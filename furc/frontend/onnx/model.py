@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import onnx
 from onnx import TensorProto, helper, inliner
 
+from furc.frontend.onnx.as_quantized import LARGE, MadeOver, as_quantized, without_data
 from furc.frontend.onnx.hosted import DTYPES
 from furc.frontend.onnx.input_form import InputForm, apply_form
 from furc.frontend.onnx.operator_form import in_qdq_nodes
@@ -24,7 +25,6 @@ from isa.errors import Loc, SourceError, counted, first_line
 from passes.ir.types import DType
 
 QUANTIZED_OPSET = 13
-LARGE = 4096  # elements of a weight that nobody needs to see to judge a model
 QDQ = {"QuantizeLinear", "DequantizeLinear"}
 
 
@@ -38,13 +38,15 @@ class Input(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A checked model. nodes: those that some output needs, each with its number in the file."""
+    """A checked model. nodes: those that some output needs, each with its number in the file. made_over: of a float
+    model that is judged, what the quantizer made of it, which proto is then."""
 
     proto: onnx.ModelProto
     source: str
     opset: int
     inputs: tuple[Input, ...]
     nodes: tuple[tuple[int, onnx.NodeProto], ...]
+    made_over: MadeOver | None = None
 
 
 def read_model(
@@ -95,14 +97,16 @@ class _Reading(NamedTuple):
         return Model(proto=proto, source=self.source, opset=opset, inputs=inputs, nodes=_needed(proto))
 
     def float_judged(self, proto: onnx.ModelProto) -> Model:
-        """A float model that is only looked at: of an opset that the quantizer would give it, without its large
-        weights."""
+        """A float model that is only looked at: as the quantizer makes it over, without its large weights."""
         proto, inputs = self._formed(proto)
-        weights = [tensor for tensor in proto.graph.initializer if math.prod(tensor.dims) > LARGE]
-        names = {tensor.name for tensor in weights}
-        kept = [tensor for tensor in proto.graph.initializer if tensor.name not in names]
-        given = [info for info in proto.graph.input if info.name not in names]
-        shown = [helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in weights]
+        weights = {
+            tensor.name: tuple(tensor.dims)
+            for tensor in proto.graph.initializer
+            if tensor.data_type == TensorProto.FLOAT and math.prod(tensor.dims) > LARGE
+        }
+        kept = [tensor for tensor in proto.graph.initializer if tensor.name not in weights]
+        given = [info for info in proto.graph.input if info.name not in weights]
+        shown = [helper.make_tensor_value_info(name, TensorProto.FLOAT, dims) for name, dims in weights.items()]
         _replace(proto.graph.initializer, kept)
         _replace(proto.graph.input, [*given, *shown])
         opset = opset_of(proto)
@@ -116,10 +120,14 @@ class _Reading(NamedTuple):
         if proto.functions:
             proto = _inlined(proto, self.source)
         _check_valid(proto, self.source, self.checker)
-        _replace(proto.graph.input, [info for info in proto.graph.input if info.name not in names])
-        for tensor in weights:
-            proto.graph.initializer.append(TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims))
-        return Model(proto=proto, source=self.source, opset=opset, inputs=inputs, nodes=_needed(proto))
+        made = as_quantized(proto, weights, {each.name: each.shape for each in inputs}, QUANTIZED_OPSET)
+        if made is not None:
+            proto, opset = made.proto, _checked_opset(made.proto, self.source)
+        else:
+            _replace(proto.graph.input, [info for info in proto.graph.input if info.name not in weights])
+            proto.graph.initializer.extend(without_data(weights))
+        nodes = _needed(proto)
+        return Model(proto=proto, source=self.source, opset=opset, inputs=inputs, nodes=nodes, made_over=made)
 
     def _formed(self, proto: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[Input, ...]]:
         """The model with inputs in the form that is asked for, and these."""

@@ -61,6 +61,25 @@ def optimize_graph(
         return _optimized(loaded, opset_version)
 
 
+def optimize_shapes(
+    loaded: onnx.ModelProto, weights: Mapping[str, Sequence[int]], opset_version: int = 13
+) -> tuple[Graph, list[str]]:
+    """A model of whose weights the shapes alone are known, and the names of the nodes that compute from its inputs
+    before any are left out or folded. weights: they are inputs of the model; in the graph, constants of ones.
+
+    Raises QuantizeError[OpsetConversion, BadModel, TensorTooLarge].
+    """
+    graph = Graph(convert_opset(loaded, opset_version))
+    graph.inputs = [name for name in graph.inputs if name not in weights]
+    graph.constants.update((name, np.broadcast_to(np.float32(1), shape)) for name, shape in weights.items())
+    _infer(graph)
+    _fold(graph)
+    computing = [node.name for node in graph.nodes]
+    for run in PASSES:
+        _apply(run, graph)
+    return graph, computing
+
+
 def _optimized(loaded: onnx.ModelProto, opset_version: int) -> Graph:
     if all(node.domain in OWN_DOMAINS for node in loaded.graph.node):
         _forget_shapes(loaded)
