@@ -158,9 +158,21 @@ def _part(graph: Graph, chain: Chain, part: int, start: int, end: int) -> list[N
                     copy.inputs[index] = graph.add_constant(f"{node.inputs[index]}/part{part}", rows)
             if node is not chain.head:
                 copy.set(group=end - start)
+        if node.op == "Resize" and node.input(3):
+            copy.inputs[3] = _sizes(graph, node, end - start, f"{node.inputs[3]}/part{part}")
         nodes.append(copy)
         _set_shape(graph, node.output, copy.output, end - start)
     return nodes
+
+
+def _sizes(graph: Graph, node: Node, channels: int, name: str) -> str:
+    """What a Resize of so many channels makes, where the node states extents and not scales."""
+    sizes = graph.constants[node.inputs[3]].copy()
+    rank = len(graph.shape(node.output) or ())
+    axes = [axis % rank for axis in node.get("axes", range(rank))]
+    if 1 in axes:
+        sizes[axes.index(1)] = channels
+    return graph.add_constant(name, sizes)
 
 
 def _set_shape(graph: Graph, whole: str, part: str, channels: int) -> None:

@@ -90,6 +90,24 @@ def test_splitting_changes_no_result(residual: bool) -> None:
         equal_results(made, graph)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "axes"), [([1, CHANNELS, 24, 24], None), ([24, 24], [2, 3]), ([24, CHANNELS], [-1, 1])]
+)
+def test_a_resize_to_stated_extents_is_split(sizes: list[int], axes: list[int] | None) -> None:
+    """As exporters write an interpolation to a size, behind the pooled image of DeepLab for one."""
+    constants = {"w": normal(1, CHANNELS, 3, 3, 3), "v": normal(2, 4, CHANNELS, 1, 1), "sizes": np.array(sizes)}
+    given = {} if axes is None else {"axes": axes}
+    nodes = [
+        node("Conv", ["x", "w"], "u", pads=[1] * 4), *silu("u", "a"),
+        node("Resize", ["a", "", "", "sizes"], "r", mode="linear", **given), node("Conv", ["r", "v"], "y"),
+    ]  # fmt: skip
+    made = model(nodes, {"x": (1, 3, 12, 12)}, ["y"], constants, opset=18)
+    graph = optimize_graph(made)
+    (chain,) = [c for c in find_chains(graph) if any(n.op == "Resize" for n in c.nodes)]
+    split(graph, chain, np.arange(CHANNELS), [5, CHANNELS])
+    equal_results(made, graph)
+
+
 def test_an_end_that_is_read_before_the_chain_is_over_stays_in_order() -> None:
     nodes = [
         node("Conv", ["x", "w1"], "u"), node("Relu", ["u"], "r"), node("Conv", ["r", "w3"], "early"),
