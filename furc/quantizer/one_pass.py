@@ -58,9 +58,13 @@ class Seen:
         return Seen(self.lows[:, places], self.highs[:, places], tuple(part[places] for part in self.values))
 
     def joined(self, most: int) -> Float32:
-        """Values of all samples, [channels, n] with n not much above `most`: every so-manieth place."""
+        """Values of all samples, [channels, n] with n not much above `most`: one of so many neighbouring places, at
+        random. Every so-manieth would be in the same columns of every row, or among the same channels where they are
+        the last axis."""
         places = sum(part.shape[1] for part in self.values)
-        return np.concatenate([part[:, :: max(1, places // most)] for part in self.values], axis=1)
+        step = max(1, places // most)
+        kept = [drawn(part.shape[1], -(-part.shape[1] // step), index) for index, part in enumerate(self.values)]
+        return np.concatenate([part[:, of] for part, of in zip(self.values, kept, strict=True)], axis=1)
 
     def without(self, samples: frozenset[int]) -> Seen:
         """What it is without some of the samples, by their numbers."""

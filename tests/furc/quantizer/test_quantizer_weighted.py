@@ -54,3 +54,12 @@ def test_what_is_seen_of_a_silu_follows_from_its_input_at_the_same_places() -> N
         np.testing.assert_allclose(seen[name].values[3], alone.values[3], atol=1e-5)
         assert (seen[name].high >= alone.high - 1e-5).all()
     assert set(exact) == set(graph.outputs)
+
+
+def test_channels_that_are_the_last_axis_are_all_looked_at() -> None:
+    """[n, rows, columns, channels], as around a LayerNormalization: rows are the first axis of what is seen."""
+    ends = np.zeros((16, 64))
+    for channel in range(32):
+        marked = np.broadcast_to(np.arange(2048) % 32 == channel, (64, 2048)).astype(np.float32)
+        places = Seen(ends, ends + 1, (marked,) * 16).joined(256)
+        assert places.shape == (64, 256) and places.any()
