@@ -194,6 +194,16 @@ def _softmax(tape: Tape, node: Node, g: str) -> None:
     tape.give(node.input(0), tape.op("Mul", y, tape.op("Sub", g, mean)))
 
 
+def _l2_normalize(tape: Tape, node: Node, g: str) -> None:
+    """What is along the vector moves nothing; a vector of zeros stays one."""
+    x, y, rank = node.input(0), node.output, len(tape.shape(node.output))
+    axes = tape.integers([int(node.get("axis", -1)) % rank])
+    along = tape.op("ReduceSum", tape.op("Mul", g, y), axes, keepdims=1)
+    length = tape.op("Sqrt", tape.op("ReduceSum", tape.op("Mul", x, x), axes, keepdims=1))
+    across = tape.op("Mul", tape.op("Sub", g, tape.op("Mul", y, along)), tape.op("Sign", length))
+    tape.give(x, tape.op("Div", across, tape.op("Max", length, tape.number(1e-6))))
+
+
 def _batchnorm(tape: Tape, node: Node, g: str) -> None:
     scale, variance = tape.graph.constants[node.input(1)], tape.graph.constants[node.input(4)]
     factor = scale / np.sqrt(variance + np.float32(node.get("epsilon", 1e-5)))
@@ -306,6 +316,7 @@ def _repeated(tape: Tape, node: Node, g: str) -> None:
 RULES: dict[str, Rule] = {
     "Conv": _conv, "ConvTranspose": _conv_transpose, "Gemm": _gemm, "MatMul": _matmul, "Add": _add, "Sum": _add,
     "Sub": _sub, "Mul": _mul, "Div": _div, "Sigmoid": _sigmoid, "Softmax": _softmax, "Concat": _concat,
+    "LpNormalization": _l2_normalize,
     "BatchNormalization": _batchnorm, "AveragePool": _average_pool, "MaxPool": _max_pool, "Resize": _resize,
     **dict.fromkeys(("Relu", "Clip", "Max", "Min"), _where_equal),
     **dict.fromkeys(("LeakyRelu", "PRelu", "HardSigmoid", "HardSwish", "Tanh", "Elu", "Selu", "Celu", "Softplus",

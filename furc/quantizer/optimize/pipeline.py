@@ -18,6 +18,7 @@ from furc.quantizer.optimize.conv1d import widen_conv1d
 from furc.quantizer.optimize.fold_affine import fold_affine
 from furc.quantizer.optimize.fold_constants import fold_constants, may_trap
 from furc.quantizer.optimize.fold_pad import fold_pad
+from furc.quantizer.optimize.l2_normalize import l2_normalize
 from furc.quantizer.optimize.opset import convert_opset
 from furc.quantizer.optimize.plain_ops import plain_ops
 from furc.quantizer.optimize.remove_identity import remove_identity
@@ -28,6 +29,7 @@ LARGEST = 1 << 27  # elements of a tensor: half a GiB in float32, eight times th
 
 PASSES: tuple[Callable[[Graph], None], ...] = (  # once constants are folded, see _fold
     remove_identity,  # before fold_affine, so that a Dropout does not stand between a Conv and its BatchNorm
+    l2_normalize,  # before plain_ops: Clip and Div are as exporters write them
     plain_ops,  # before fold_affine: a Gemm's alpha and beta would be in the way
     fold_pad,  # before fold_affine: needs no order, but fewer nodes are cheaper
     fold_affine,

@@ -34,6 +34,7 @@ ONE_NODE: dict[str, tuple[onnx.NodeProto, dict[str, Any]]] = {
     "sigmoid": (node("Sigmoid", ["x"], "y"), {}),
     "tanh": (node("Tanh", ["x"], "y"), {}),
     "softmax": (node("Softmax", ["x"], "y", axis=1), {}),
+    "l2 normalize": (node("LpNormalization", ["x"], "y", axis=1), {}),
     "sqrt": (node("Sqrt", ["x"], "y"), {}),
     "broadcast mul": (node("Mul", ["x", "c"], "y"), {"c": normal(1, 3, 1, 1)}),
     "square": (node("Mul", ["x", "x"], "y"), {}),

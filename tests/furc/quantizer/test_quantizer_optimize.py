@@ -200,6 +200,54 @@ def test_unbounded_clip_becomes_relu_and_bounded_clip_stays() -> None:
     assert ops(optimize_model(before)) == ["Relu", "Clip"]
 
 
+SMALL = {"tiny": np.array(1e-12, np.float32), "two": np.array(2, np.float32), "one": np.array([1])}
+LENGTHS = {
+    "torch": [
+        node("ReduceL2", ["x"], "l", axes=[1], keepdims=1), node("Clip", ["l", "tiny"], "m"),
+        node("Expand", ["m", "shape"], "e"), node("Div", ["x", "e"], "y"),
+    ],
+    "written out": [
+        node("Pow", ["x", "two"], "s"), node("ReduceSum", ["s", "one"], "t"), node("Sqrt", ["t"], "l"),
+        node("Add", ["l", "tiny"], "m"), node("Div", ["x", "m"], "y"),
+    ],
+    "tensorflow": [
+        node("Mul", ["x", "x"], "s"), node("ReduceSum", ["s", "one"], "t"), node("Max", ["t", "tiny"], "m"),
+        node("Sqrt", ["m"], "l"), node("Reciprocal", ["l"], "r"), node("Mul", ["r", "x"], "y"),
+    ],
+    "caffe": [
+        node("ReduceSumSquare", ["x"], "t", axes=[-3]), node("Sqrt", ["t"], "l"), node("Div", ["x", "l"], "y"),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", LENGTHS)
+def test_a_division_by_the_length_is_recognized(form: str) -> None:
+    before = model(LENGTHS[form], {"x": (1, 3, 12, 12)}, ["y"], {**SMALL, "shape": np.array([1, 3, 12, 12])})
+    after = optimize_model(before)
+    assert ops(after) == ["LpNormalization"]
+    assert_same(before, after, image())
+
+
+@pytest.mark.parametrize("change", ["bound", "axes", "batch", "other", "squeezed"])
+def test_other_divisions_stay(change: str) -> None:
+    axes = {"axes": [2, 3], "batch": [0]}.get(change, [1])
+    nodes = [
+        node("Relu", ["x"], "o"),
+        node("ReduceL2", ["o" if change == "other" else "x"], "l", axes=axes, keepdims=int(change != "squeezed")),
+        node("Clip", ["l", "low"], "m"), node("Div", ["x", "m"], "y"),
+    ]  # fmt: skip
+    low = np.array(0.5 if change == "bound" else 1e-12, np.float32)
+    before = model(nodes, {"x": (1, 3, 12, 12)}, ["y"], {"low": low})
+    assert "LpNormalization" not in ops(optimize_model(before))
+
+
+def test_a_length_that_something_else_reads_stays_beside() -> None:
+    before = model([*LENGTHS["caffe"], node("Relu", ["l"], "z")], {"x": (1, 3, 12, 12)}, ["y", "z"], SMALL)
+    after = optimize_model(before)
+    assert sorted(ops(after)) == ["LpNormalization", "ReduceSumSquare", "Relu", "Sqrt"]
+    assert_same(before, after, image())
+
+
 def test_an_open_batch_is_fixed_by_input_shapes() -> None:
     before = model([node("Relu", ["x"], "y")], {"x": ("n", 3, 12, 12)}, ["y"], {})
     after = optimize_model(before, {"x": [2, 3, 12, 12]})
