@@ -246,7 +246,7 @@ SPATIAL = Rule(
     source=ENCODED,
 )
 WINDOW = Rule(
-    condition=f"stride <= {MAX_STRIDE}, kernel <= {MAX_KERNEL}, padding <= {MAX_PAD}",
+    condition=f"stride <= {MAX_STRIDE} where it is taken, kernel <= {MAX_KERNEL}, padding <= {MAX_PAD}",
     says="the machine takes at most", broken=_window,
     remedy="use a smaller window", source=ENCODED,
 )  # fmt: skip

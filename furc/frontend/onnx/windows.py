@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from furc.frontend.dfg_builder import Builder
 from furc.frontend.onnx.node import Node
 from isa.errors import counted
+from passes.dfg.legality import MAX_STRIDE
 from passes.ir.attributes import Kernel, Pair
 from passes.ir.op import Value
 
@@ -35,7 +37,8 @@ def read_window(node: Node, spatial: Sequence[int], kernel: Sequence[int]) -> Ke
     """spatial, kernel: extents in the model's own number of axes."""
     stride, dilation, pads = _sliding(node, spatial, kernel)
     before, after = _pair(pads[: len(kernel)], 0), _pair(pads[len(kernel) :], 0)
-    return Kernel(_pair(kernel, 1), _pair(stride, 1), (*before, *after), _pair(dilation, 1))
+    window = Kernel(_pair(kernel, 1), _pair(stride, 1), (*before, *after), _pair(dilation, 1))
+    return _without_steps(window, _pair(spatial, 1), ceil=bool(node.integer("ceil_mode", 0)))
 
 
 def read_windows(node: Node, spatial: Sequence[int], kernel: Sequence[int]) -> tuple[Kernel, Kernel]:
@@ -58,6 +61,16 @@ def _sliding(node: Node, spatial: Sequence[int], kernel: Sequence[int]) -> tuple
         raise node.invalid(f"kernel {list(kernel)}, strides {stride} and dilations {dilation} must be positive")
     pads = auto_pads(node, spatial, kernel, stride, dilation)
     return stride, dilation, node.integers("pads", [0] * 2 * axes) if pads is None else pads
+
+
+def _without_steps(window: Kernel, spatial: Pair, *, ceil: bool) -> Kernel:
+    """Where a window as large as its input stands once, its stride is never taken: exporters write pools over whole
+    rows so, with strides that the machine may not have."""
+    (h, w), (top, left, bottom, right) = spatial, window.pads
+    rows = 1 if window.stride[0] > MAX_STRIDE and h + top + bottom == window.reach[0] + 1 else window.stride[0]
+    columns = 1 if window.stride[1] > MAX_STRIDE and w + left + right == window.reach[1] + 1 else window.stride[1]
+    same = replace(window, stride=(rows, columns))
+    return same if same.slides(h, w, ceil=ceil) == window.slides(h, w, ceil=ceil) else window
 
 
 def auto_pads(

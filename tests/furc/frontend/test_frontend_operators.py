@@ -50,6 +50,24 @@ def test_grouped_and_depthwise_conv(kind: str, group: int) -> None:
     agree(m)
 
 
+@pytest.mark.parametrize("ceil", [0, 1])
+@pytest.mark.parametrize(("op", "mnemonic"), [("MaxPool", "maxpool"), ("AveragePool", "avgpool")])
+@pytest.mark.parametrize("kernel", [[40, 48], [40, 1]])
+def test_a_stride_that_is_never_taken_may_be_long(op: str, mnemonic: str, ceil: int, kernel: list[int]) -> None:
+    """As exporters write pools over whole rows, or over everything."""
+    m = Qdq("int8")
+    x = m.float_input(1, 4, 40, 48)
+    m.output(m.quantized(m.node(op, x, kernel_shape=kernel, strides=kernel, ceil_mode=ceil)))
+    assert mnemonic in mnemonics(agree(m))
+
+
+def test_a_long_stride_that_is_taken_is_the_hosts() -> None:
+    m = Qdq("int8")
+    x = m.float_input(1, 4, 80, 48)
+    m.output(m.quantized(m.node("MaxPool", x, kernel_shape=[40, 1], strides=[40, 1])))
+    assert on_host(load_onnx(m.model())) == ["MaxPool with stride 40, the machine takes at most 32"]
+
+
 @KINDS
 def test_conv_in_one_dimension(kind: str) -> None:
     m = Qdq(kind)
