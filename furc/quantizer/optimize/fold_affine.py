@@ -13,10 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import TensorProto, helper
 
 from furc.onnx.graph import Array, Graph, Node, make, rewrite
 
 LINEAR = ("Conv", "ConvTranspose", "Gemm")
+MOST_IMAGES = 32  # a Conv takes, see docs/operators.md
 Float64 = NDArray[np.float64]
 
 
@@ -144,10 +146,15 @@ def weight_factor(linear: Node, weight: Array, factor: Float64) -> Float64:
 def _batchnorm_to_conv(graph: Graph, node: Node) -> bool:
     affine = _batchnorm(graph, node) if node.op == "BatchNormalization" else None
     rank = graph.rank(node.input(0))
-    if affine is None or rank is None or rank not in (3, 4):
+    if affine is None or rank is None or rank not in (2, 3, 4, 5):
         return False
     channels = len(affine.factor)
     stem = node.name or node.output
+    if rank == 2:
+        if ((graph.extents(node.inputs[0]) or (None,))[0] or 1) > MOST_IMAGES:
+            return False  # tokens, not images
+        _lift(graph, node, channels, stem)
+        rank = 4
     weight = affine.factor.reshape(channels, 1, *[1] * (rank - 2)).astype(np.float32)
     names = (
         graph.add_constant(f"{stem}.weight", weight),
@@ -159,3 +166,18 @@ def _batchnorm_to_conv(graph: Graph, node: Node) -> bool:
     graph.nodes[graph.nodes.index(node)] = conv
     graph.changed()
     return True
+
+
+def _lift(graph: Graph, node: Node, channels: int, stem: str) -> None:
+    """Let a node work on [n, c] as [n, c, 1, 1]."""
+    wide, result = graph.fresh(f"{stem}.wide"), graph.fresh(f"{stem}.wide_result")
+    extents = graph.extents(node.inputs[0])
+    for name in (wide, result):
+        shape = [extents[0] if extents else None, channels, 1, 1]
+        graph.set_info(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    to = graph.add_constant(f"{stem}.shape", np.array([0, channels, 1, 1], np.int64))
+    at = graph.nodes.index(node)
+    lower = make("Flatten", [result], [node.output], f"{stem}/Flatten")
+    graph.nodes[at : at + 1] = [make("Reshape", [node.inputs[0], to], [wide], f"{stem}/Reshape"), node, lower]
+    node.inputs[0], node.outputs = wide, [result]
+    graph.changed()

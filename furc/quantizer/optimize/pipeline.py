@@ -19,6 +19,7 @@ from furc.quantizer.optimize.fold_affine import fold_affine
 from furc.quantizer.optimize.fold_constants import fold_constants, may_trap
 from furc.quantizer.optimize.fold_pad import fold_pad
 from furc.quantizer.optimize.l2_normalize import l2_normalize
+from furc.quantizer.optimize.max_pools import max_pools
 from furc.quantizer.optimize.opset import convert_opset
 from furc.quantizer.optimize.plain_ops import plain_ops
 from furc.quantizer.optimize.remove_identity import remove_identity
@@ -31,6 +32,7 @@ PASSES: tuple[Callable[[Graph], None], ...] = (  # once constants are folded, se
     remove_identity,  # before fold_affine, so that a Dropout does not stand between a Conv and its BatchNorm
     l2_normalize,  # before plain_ops: Clip and Div are as exporters write them
     plain_ops,  # before fold_affine: a Gemm's alpha and beta would be in the way
+    max_pools,  # anywhere
     fold_pad,  # before fold_affine: needs no order, but fewer nodes are cheaper
     fold_affine,
     widen_conv1d,  # last: what follows a 1-D Conv folds into it while it still is directly behind

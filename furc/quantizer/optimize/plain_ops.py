@@ -1,7 +1,8 @@
 """Bring operators to the one form that later passes and the compiler know.
 
 Clip from 0 without upper bound becomes Relu; Gemm's alpha and beta go into its weights; division by a constant becomes
-multiplication; PRelu with one slope becomes LeakyRelu; Sum of two becomes Add.
+multiplication; PRelu with one slope becomes LeakyRelu; Sum of two becomes Add; a Resize of single rows and columns
+repeats them; MatMul of a matrix becomes Gemm.
 """
 
 from __future__ import annotations
@@ -14,7 +15,15 @@ UNBOUNDED = 1e30  # exporters write the largest float for "no bound"
 
 
 def plain_ops(graph: Graph) -> None:
-    for rule in (_clip_to_relu, _plain_gemm, _div_to_mul, _prelu_to_leaky, _sum_to_add):
+    for rule in (
+        _clip_to_relu,
+        _plain_gemm,
+        _div_to_mul,
+        _prelu_to_leaky,
+        _sum_to_add,
+        _resize_to_repeats,
+        _matmul_to_gemm,
+    ):
         rewrite(graph, rule)
     graph.remove_dead()
 
@@ -84,5 +93,31 @@ def _sum_to_add(graph: Graph, node: Node) -> bool:
     if node.op != "Sum" or len(node.inputs) != 2 or node.domain not in ("", "ai.onnx"):
         return False
     node.op = "Add"
+    graph.changed()
+    return True
+
+
+def _resize_to_repeats(graph: Graph, node: Node) -> bool:
+    """Between one row and itself every way to interpolate gives that row: behind the pooled image of DeepLab, say."""
+    before, after = graph.shape(node.input(0)), graph.shape(node.output)
+    if node.op != "Resize" or node.get("mode", "nearest") == "nearest" or before is None or after is None:
+        return False
+    if any(was not in (1, is_) for was, is_ in zip(before, after, strict=True)):
+        return False
+    cropped = node.get("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize"
+    if cropped or node.get("keep_aspect_ratio_policy", "stretch") != "stretch":
+        return False
+    axes = {name: value for name, value in node.attributes.items() if name == "axes"}
+    node.attributes = axes
+    node.set(mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    return True
+
+
+def _matmul_to_gemm(graph: Graph, node: Node) -> bool:
+    """Of a matrix by weights: a Gemm takes the bias and BatchNormalization behind it."""
+    weight = graph.constants.get(node.input(1))
+    if node.op != "MatMul" or weight is None or weight.ndim != 2 or graph.rank(node.input(0)) != 2:
+        return False
+    node.op = "Gemm"
     graph.changed()
     return True

@@ -54,6 +54,65 @@ def test_batchnorm_behind_nothing_becomes_a_depthwise_conv() -> None:
     assert_same(before, after, image())
 
 
+@pytest.mark.parametrize(
+    ("shape", "made"),
+    [((1, 3), ["Reshape", "Conv", "Flatten"]), ((1, 3, 4, 6, 6), ["Conv"]), ((64, 3), ["BatchNormalization"])],
+)
+def test_batchnorm_of_vectors_and_volumes_becomes_a_conv(shape: tuple[int, ...], made: list[str]) -> None:
+    """Behind a global pool, as heads that embed have it; of many tokens it stays."""
+    before = model([node("BatchNormalization", ["x", "ns", "nb", "nm", "nv"], "y")], {"x": shape}, ["y"], batchnorm(3))
+    after = optimize_model(before)
+    assert ops(after) == made
+    assert_same(before, after, image(0, shape))
+
+
+def test_a_matmul_of_a_matrix_is_a_gemm_and_takes_what_follows() -> None:
+    constants = {"w": normal(1, 4, 5), "b": normal(2, 5), **batchnorm(5)}
+    nodes = [
+        node("MatMul", ["x", "w"], "m"), node("Add", ["m", "b"], "a"),
+        node("BatchNormalization", ["a", "ns", "nb", "nm", "nv"], "y"),
+    ]  # fmt: skip
+    before = model(nodes, {"x": (2, 4)}, ["y"], constants)
+    after = optimize_model(before)
+    assert ops(after) == ["Gemm"]
+    assert_same(before, after, image(0, (2, 4)))
+
+
+@pytest.mark.parametrize("mode", ["linear", "cubic"])
+def test_a_resize_of_single_rows_and_columns_repeats_them(mode: str) -> None:
+    constants = {"sizes": np.array([1, 3, 8, 12])}
+    nodes = [node("GlobalAveragePool", ["x"], "g"), node("Resize", ["g", "", "", "sizes"], "y", mode=mode)]
+    before = model(nodes, {"x": (1, 3, 12, 12)}, ["y"], constants)
+    after = optimize_model(before)
+    modes = [a.s for n in after.graph.node for a in n.attribute if a.name == "mode"]
+    assert modes == [b"nearest"]
+    assert_same(before, after, image())
+    wide = model([node("Resize", ["x", "", "", "sizes"], "y", mode=mode)], {"x": (1, 3, 1, 4)}, ["y"], constants)
+    assert any(a.s == mode.encode() for a in optimize_model(wide).graph.node[0].attribute)
+
+
+@pytest.mark.parametrize("keepdims", [0, 1])
+@pytest.mark.parametrize(("shape", "axes", "pools"), [
+    ((1, 3, 12, 12), [2, 3], True), ((1, 3, 12, 12), [-1], True), ((1, 3, 12, 12), [1], True),
+    ((2, 3, 5), [2], True), ((2, 3, 2, 4, 4), [2, 3, 4], True), ((1, 3, 12, 12), [1, 3], False),
+    ((2, 3, 4, 4), [0], False), ((1, 1025, 4, 4), [1], False),
+])  # fmt: skip
+def test_a_maximum_over_axes_is_a_max_pool(shape: tuple[int, ...], axes: list[int], pools: bool, keepdims: int) -> None:
+    nodes = [node("ReduceMax", ["x"], "r", axes=axes, keepdims=keepdims), node("Relu", ["r"], "y")]
+    before = model(nodes, {"x": shape}, ["y"], {})
+    after = optimize_model(before)
+    assert ("MaxPool" in ops(after), "ReduceMax" in ops(after)) == (pools, not pools)
+    assert_same(before, after, image(0, shape))
+
+
+def test_a_maximum_of_an_open_batch_is_a_max_pool() -> None:
+    nodes = [node("GlobalMaxPool", ["x"], "g"), node("ReduceMax", ["x"], "r", axes=[1], keepdims=1)]
+    before = model([*nodes, node("Mul", ["g", "r"], "y")], {"x": ("batch", 3, 12, 12)}, ["y"], {})
+    after = optimize_model(before)
+    assert ops(after) == ["MaxPool", "Reshape", "MaxPool", "Reshape", "Mul"]
+    assert_same(before, after, image(0, (2, 3, 12, 12)))
+
+
 def test_gemm_takes_batchnorm_alpha_and_beta() -> None:
     constants = {"w": normal(1, 5, 4), "b": normal(2, 5), **batchnorm(5)}
     nodes = [
