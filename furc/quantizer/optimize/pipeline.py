@@ -22,6 +22,7 @@ from furc.quantizer.optimize.l2_normalize import l2_normalize
 from furc.quantizer.optimize.max_pools import max_pools
 from furc.quantizer.optimize.opset import convert_opset
 from furc.quantizer.optimize.plain_ops import plain_ops
+from furc.quantizer.optimize.prelu import prelu
 from furc.quantizer.optimize.remove_identity import remove_identity
 from isa.errors import Loc, QuantizeError, SourceError, counted
 
@@ -32,6 +33,7 @@ PASSES: tuple[Callable[[Graph], None], ...] = (  # once constants are folded, se
     remove_identity,  # before fold_affine, so that a Dropout does not stand between a Conv and its BatchNorm
     l2_normalize,  # before plain_ops: Clip and Div are as exporters write them
     plain_ops,  # before fold_affine: a Gemm's alpha and beta would be in the way
+    prelu,  # behind plain_ops, which takes those with one slope
     max_pools,  # anywhere
     fold_pad,  # before fold_affine: needs no order, but fewer nodes are cheaper
     fold_affine,

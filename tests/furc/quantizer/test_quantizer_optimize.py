@@ -113,6 +113,29 @@ def test_a_maximum_of_an_open_batch_is_a_max_pool() -> None:
     assert_same(before, after, image(0, (2, 3, 12, 12)))
 
 
+@pytest.mark.parametrize(
+    ("slope", "made"),
+    [
+        ([0.0, 0.5, 1.0], ["Conv", "Max"]),
+        ([0.5, -0.5, 2.0], ["Relu", "Clip", "Conv", "Add"]),
+        ([0.5, 0.5, 0.5], ["LeakyRelu"]),
+    ],
+)
+@pytest.mark.parametrize("shape", [(1, 3, 12), (2, 3, 12, 12), (1, 3, 2, 4, 4)])
+def test_a_prelu_is_spelled_out(slope: list[float], made: list[str], shape: tuple[int, ...]) -> None:
+    constants = {"slope": np.array(slope, np.float32).reshape(3, *[1] * (len(shape) - 2))}
+    before = model([node("PRelu", ["x", "slope"], "y")], {"x": shape}, ["y"], constants)
+    after = optimize_model(before)
+    assert [op for op in ops(after) if op not in ("Squeeze", "Unsqueeze")] == made
+    assert_same(before, after, image(0, shape))
+
+
+def test_a_prelu_with_slopes_along_rows_stays() -> None:
+    constants = {"slope": normal(1, 3, 1)}
+    before = model([node("PRelu", ["x", "slope"], "y")], {"x": (1, 3, 3, 3)}, ["y"], constants)
+    assert ops(optimize_model(before)) == ["PRelu"]
+
+
 def test_gemm_takes_batchnorm_alpha_and_beta() -> None:
     constants = {"w": normal(1, 5, 4), "b": normal(2, 5), **batchnorm(5)}
     nodes = [
