@@ -39,18 +39,27 @@ class Tent(NamedTuple):
         return self.factor + len(self.numerators) - self.crop if self.factor > 1 else 0
 
 
-def linear(context: OnnxContext, node: Node, x: Value, out: Sequence[int]) -> Pending | None:
-    """The contraction; None where it is no such resize, or its weights do not fit int8."""
-    shape = x.type.shape
+def obstacle(node: Node, shape: Sequence[int], out: Sequence[int]) -> str:
+    """Why a linear resize is no contraction; "" where it is one."""
     if len(shape) != IMAGE or list(out[:2]) != list(shape[:2]) or any(o % d for o, d in zip(out, shape, strict=True)):
-        return None
-    transformation = node.text("coordinate_transformation_mode", "half_pixel" if node.opset > 10 else "asymmetric")
-    if transformation not in (*HALF_PIXELS, "asymmetric") or node.integer("antialias", 0):
-        return None
-    rows, columns = (_tent(out[axis] // shape[axis], transformation in HALF_PIXELS) for axis in (2, 3))
+        return "not by whole factors over rows and columns"
+    transformation = _transformation(node)
+    if transformation not in (*HALF_PIXELS, "asymmetric"):
+        return f"weights of {transformation} are not the same everywhere"
+    if node.integer("antialias", 0):
+        return "antialiased"
+    rows, columns = _tents(node, shape, out)
+    largest = max(rows.numerators) * max(columns.numerators)
+    if largest > LARGEST:
+        return f"by {rows.factor} x {columns.factor} takes weights up to {largest}, int8 ends at {LARGEST}"
+    return ""
+
+
+def linear(context: OnnxContext, node: Node, x: Value, out: Sequence[int]) -> Pending:
+    """The contraction, where there is no obstacle."""
+    shape = x.type.shape
+    rows, columns = _tents(node, shape, out)
     kernel = np.outer(rows.numerators, columns.numerators)
-    if kernel.max() > LARGEST:
-        return None
     around = [0, 0, int(rows.factor > 1), int(columns.factor > 1)]
     x = mirrored(context, node, x, "edge", around, around, f"{node.output}.edged")
     channels = shape[1]
@@ -69,6 +78,15 @@ def linear(context: OnnxContext, node: Node, x: Value, out: Sequence[int]) -> Pe
     }  # fmt: skip
     made = (shape[0], channels, out[2], out[3])
     return Pending(op=ConvTranspose2d, fields=fields, inner=made, shape=made, loc=node.loc)
+
+
+def _transformation(node: Node) -> str:
+    return node.text("coordinate_transformation_mode", "half_pixel" if node.opset > 10 else "asymmetric")
+
+
+def _tents(node: Node, shape: Sequence[int], out: Sequence[int]) -> tuple[Tent, Tent]:
+    half_pixels = _transformation(node) in HALF_PIXELS
+    return _tent(out[2] // shape[2], half_pixels), _tent(out[3] // shape[3], half_pixels)
 
 
 def _tent(factor: int, half_pixels: bool) -> Tent:

@@ -9,13 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from furc.frontend.entries import Entry
-from furc.frontend.onnx.linear_resize import linear
+from furc.frontend.onnx.linear_resize import linear, obstacle
 from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.quantization import checked_axis
 from furc.frontend.onnx.registry import OnnxContext, operator
 from isa.errors import counted
 from passes.dfg.legality import HINTS, OperatorSet
 from passes.ir.op import Value
+
+LINEAR_HINT = (
+    "resize in half pixels by smaller whole factors, 4 say, in the wider operator set, or use nearest neighbours, or "
+    "cut the model before this node"
+)
 
 
 @operator("Resize", "Upsample", moves=True)
@@ -25,10 +30,9 @@ def resize(context: OnnxContext, node: Node) -> Entry:
     if out == list(x.type.shape):
         return context.moved(node, x)
     mode = node.text("mode", "nearest")
-    if mode == "linear" and context.operator_set == OperatorSet.SDK010:
-        found = linear(context, node, x, out)
-        if found is not None:
-            return found
+    why = obstacle(node, x.type.shape, out) if mode == "linear" else ""
+    if mode == "linear" and not why and context.operator_set == OperatorSet.SDK010:
+        return linear(context, node, x, out)
     maps = [_index_map(node, d, o, s) for d, o, s in zip(x.type.shape, out, scales, strict=True)]
     factors = [max(1, o // d) for d, o in zip(x.type.shape, out, strict=True)]
     repeats = all(
@@ -39,6 +43,8 @@ def resize(context: OnnxContext, node: Node) -> Entry:
         was, becomes = list(x.type.shape), out
         transformation = node.text("coordinate_transformation_mode", "half_pixel")
         message = f"{node.op} is not accelerated: mode {mode}, {transformation}, {was} to {becomes}"
+        if why:
+            raise node.unsupported(f"{message}: {why}", LINEAR_HINT)
         raise node.unsupported(message, HINTS["Resize"])
     return context.moved(node, context.builder.repeat(x, factors, True, node.output, node.loc))
 

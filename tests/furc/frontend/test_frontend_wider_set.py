@@ -58,13 +58,19 @@ def test_linear_resize_by_whole_factors_is_a_contraction(transformation: str, fa
 
 
 @pytest.mark.parametrize(
-    ("factors", "transformation"), [((2, 2), "align_corners"), ((8, 8), "half_pixel"), ((1.5, 2), "half_pixel")]
+    ("factors", "transformation", "why"),
+    [
+        ((2, 2), "align_corners", "weights of align_corners are not the same everywhere"),
+        ((8, 8), "half_pixel", "by 8 x 8 takes weights up to 225, int8 ends at 127"),
+        ((1.5, 2), "half_pixel", "not by whole factors over rows and columns"),
+    ],
 )
-def test_other_linear_resizes_are_the_hosts(factors: tuple[float, float], transformation: str) -> None:
-    """Weights that are not the same everywhere, or do not fit int8 exactly."""
+def test_other_linear_resizes_are_the_hosts(factors: tuple[float, float], transformation: str, why: str) -> None:
+    """Weights that are not the same everywhere, or do not fit int8 exactly: under both sets for that reason."""
     m = Qdq("int8")
     scales = m.const([1, 1, *factors], np.float32)
     how = {"mode": "linear", "coordinate_transformation_mode": transformation}
     m.quantized(m.node("Resize", m.float_input(1, 5, 4, 6), "", scales, domain="", **how))
-    (reason,) = on_host(load_onnx(m.model(), operator_set="sdk0.10"))
-    assert reason.startswith("Resize is not accelerated: mode linear")
+    for operators in ("seed28", "sdk0.10"):
+        (reason,) = on_host(load_onnx(m.model(), operator_set=operators))
+        assert reason.startswith("Resize is not accelerated: mode linear") and reason.endswith(f": {why}")
