@@ -115,17 +115,21 @@ def verdict(
 ) -> list[Finding]:
     """Everything that keeps an operator from the NPU under an operator set; nothing where it runs there."""
     row = OPERATORS.get(op)
-    if row is None:
-        return [_not_in(op, CUT)]
-    if row.since is OperatorSet.SDK010 and operator_set == OperatorSet.SEED28:
-        wider = f"{HINTS.get(op, CUT)}, or compile with operator_set: {OperatorSet.SDK010}"
-        return [_not_in(op, wider)]
+    if row is None or (row.since is OperatorSet.SDK010 and operator_set == OperatorSet.SEED28):
+        return [_not_in(op)]
     return list(_broken(row, Node(op, attributes, shapes)))
 
 
-def _not_in(op: str, remedy: str) -> Finding:
+def _not_in(op: str) -> Finding:
     condition = "is in the operator set"
-    return Finding(op, f"'{op}' cannot be accelerated yet", condition, Outcome.HOST, HINTS.get(op, remedy), DOCUMENTED)
+    return Finding(op, f"'{op}' cannot be accelerated yet", condition, Outcome.HOST, without(op), DOCUMENTED)
+
+
+def without(op: str, otherwise: str = CUT) -> str:
+    """What to do about an operator that the set does not have: first of all, take the set that has it."""
+    row, hint = OPERATORS.get(op), HINTS.get(op, otherwise)
+    wider = row is not None and (row.since is OperatorSet.SDK010 or op == "Sub")  # a Sub of two tensors
+    return f"compile with -c operator_set={OperatorSet.SDK010}, or {hint}" if wider else hint
 
 
 def _broken(row: Operator, node: Node) -> Iterator[Finding]:

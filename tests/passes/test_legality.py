@@ -45,6 +45,7 @@ def test_depthwise_convolutions_have_any_number_of_groups() -> None:
 def test_the_wider_set_has_more_and_the_default_says_so() -> None:
     [finding] = verdict("LeakyRelu", {}, [(1, 2)])
     assert finding.problem == "'LeakyRelu' cannot be accelerated yet"
+    assert finding.remedy.startswith("compile with -c operator_set=sdk0.10, or replace it by Relu")
     assert verdict("LeakyRelu", {}, [(1, 2)], "sdk0.10") == []
     assert not accelerated("Tanh") and accelerated("Tanh", "sdk0.10")
 

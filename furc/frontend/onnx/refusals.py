@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from furc.frontend.onnx.node import CUT, Node
 from isa.errors import LowerError
-from passes.dfg.legality import HINTS
+from passes.dfg.legality import without
 
 Q_OPERATOR = ("QLinear", "QGemm", "ConvInteger", "MatMulInteger", "DynamicQuantize")
 
@@ -15,4 +15,4 @@ def refusal(node: Node, shape: tuple[int, ...] | None = None) -> LowerError:
     if node.op.startswith(Q_OPERATOR):
         hint = "quantize the float model in QDQ form: furc quantize, or quant_format=QuantFormat.QDQ in onnxruntime"
         return node.unsupported(f"'{name}' is of the operator form of quantization, which furc does not read", hint)
-    return node.unsupported(f"'{name}' cannot be accelerated yet", HINTS.get(node.op, CUT))
+    return node.unsupported(f"'{name}' cannot be accelerated yet", without(node.op, CUT))

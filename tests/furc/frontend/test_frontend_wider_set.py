@@ -10,6 +10,7 @@ from qdq_models import Qdq, on_host, runtime
 
 from furc.frontend import load_onnx
 from isa.npu import target
+from passes.analysis.host_share import calls, host_operators
 from passes.execute import execute
 
 
@@ -26,7 +27,9 @@ def test_the_wider_set_has_it_and_the_default_leaves_it_to_the_host(op: str, att
     x = m.float_input(1, 3, 4, 5, scale=0.01, zero=-128 if op in ("Log", "Sqrt") else 3)
     m.quantized(m.node(op, x, *([more[op]()] if op in more else []), **attributes), 0.02, 1)
     model, feeds = m.model(), m.feeds()
-    assert on_host(load_onnx(model, max_npu_segments="all")) == [f"'{op}' cannot be accelerated yet"]
+    left = load_onnx(model, max_npu_segments="all")
+    assert on_host(left) == [f"'{op}' cannot be accelerated yet"]
+    assert "compile with -c operator_set=sdk0.10, or " in repr([host_operators(call, left) for call in calls(left)])
     graph = load_onnx(model, operator_set="sdk0.10")
     held, expected = execute(graph, feeds, target("warboy")), runtime(model, feeds, optimized=False)
     got = {value.name: held[value] for value in graph.outputs}
