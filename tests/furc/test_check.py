@@ -126,6 +126,16 @@ def test_a_softmax_of_an_old_opset_is_judged_by_what_it_becomes() -> None:
     assert places(check_file(network(transposed, softmax, last="y", opset=11)))["y"] == "NPU"
 
 
+@pytest.mark.parametrize("columns", [64, 1])
+def test_a_constant_of_many_numbers_is_no_number(columns: int) -> None:
+    """Of a number Sub is a table, of a tensor it is for the wider set."""
+    model = network(helper.make_node("Sub", ["c0", "d"], ["y"], name="y"), last="y")
+    numbers = RNG.uniform(1, 2, (1, 64, 64, columns)).astype(np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(numbers, "c0"))
+    assert places(check_file(model))["y"] == "host"
+    assert places(check_file(model, Request(settings={"operator_set": "sdk0.10"})))["y"] == "NPU"
+
+
 def test_many_indices_are_read() -> None:
     flat = helper.make_node("Flatten", ["d"], ["f"], name="f")
     gathered = helper.make_node("Gather", ["f", "i"], ["y"], name="y", axis=1)

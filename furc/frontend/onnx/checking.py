@@ -145,8 +145,11 @@ class Checking(Importer):
 
 
 def like_weights(name: str, shape: tuple[int, ...]) -> QuantizedConstant:
-    """Weights of a shape: one number, however many there are."""
-    stored = np.broadcast_to(np.int8(1), shape)
+    """Weights of a shape: two numbers in turn along one axis, however many there are. What holds one number throughout
+    is something else to additions and products."""
+    along = next((axis for axis in reversed(range(len(shape))) if shape[axis] > 1), None)
+    ends = [1 if axis != along else extent for axis, extent in enumerate(shape)]
+    stored = np.broadcast_to((1 + np.arange(math.prod(ends)) % 2).astype(np.int8).reshape(ends), shape)
     one, zero = np.ones(1, np.float32), np.zeros(1, np.int64)
     return QuantizedConstant(name=name, stored=stored, scale=one, zero=zero, axis=None)
 

@@ -3,8 +3,9 @@
 before: c = Conv(x, w); y = BatchNormalization(c, scale, bias, mean, variance)
 after:  y = Conv(x, w * f, (0 - mean) * f + bias)      with f = scale / sqrt(variance + epsilon)
 
-A BatchNormalization with nothing to fold into becomes a depthwise 1 x 1 Conv, which the NPU runs. Leaves alone: a Conv
-whose result something else reads, and constants that are not one number a channel.
+A BatchNormalization with nothing to fold into becomes a depthwise 1 x 1 Conv, which the NPU runs, and so do two of Mul,
+Add, Sub and Div by channel in a row: (x - mean) / deviation at the input. Leaves alone: a Conv whose result something
+else reads, and constants that are not one number a channel.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Affine(NamedTuple):
 def fold_affine(graph: Graph) -> None:
     rewrite(graph, _fold)
     rewrite(graph, _batchnorm_to_conv)
+    rewrite(graph, _pair_to_conv)
     rewrite(graph, _fold)
     graph.remove_dead()
 
@@ -143,6 +145,23 @@ def weight_factor(linear: Node, weight: Array, factor: Float64) -> Float64:
     return factor.reshape(-1, 1) if linear.get("transB", 0) else factor.reshape(1, -1)
 
 
+def _pair_to_conv(graph: Graph, node: Node) -> bool:
+    """The first of two nodes; the second then folds into it."""
+    data = next((name for name in node.inputs if name not in graph.constants), "")
+    extents, behind = graph.extents(data), graph.only_reader(node.output)
+    if extents is None or len(extents) not in (3, 4, 5) or extents[1] is None or behind is None:
+        return False
+    if {node.op, behind.op} - {"Mul", "Add", "Sub", "Div"} or extents != graph.extents(node.output):
+        return False
+    affine = _as_affine(graph, node, data, extents[1])
+    if affine is None or _as_affine(graph, behind, node.output, extents[1]) is None or not graph.is_float(data):
+        return False
+    if not np.ptp(affine.factor) and not np.ptp(affine.offset):
+        return False  # by one number: a table
+    _make_depthwise(graph, node, data, affine, len(extents))
+    return True
+
+
 def _batchnorm_to_conv(graph: Graph, node: Node) -> bool:
     affine = _batchnorm(graph, node) if node.op == "BatchNormalization" else None
     rank = graph.rank(node.input(0))
@@ -155,17 +174,21 @@ def _batchnorm_to_conv(graph: Graph, node: Node) -> bool:
             return False  # tokens, not images
         _lift(graph, node, channels, stem)
         rank = 4
+    _make_depthwise(graph, node, node.inputs[0], affine, rank)
+    return True
+
+
+def _make_depthwise(graph: Graph, node: Node, data: str, affine: Affine, rank: int) -> None:
+    """Put a depthwise 1 x 1 Conv in the place of a node."""
+    channels, stem = len(affine.factor), node.name or node.output
     weight = affine.factor.reshape(channels, 1, *[1] * (rank - 2)).astype(np.float32)
     names = (
         graph.add_constant(f"{stem}.weight", weight),
         graph.add_constant(f"{stem}.bias", affine.offset.astype(np.float32)),
     )
-    conv = make(
-        "Conv", [node.inputs[0], *names], [node.output], node.name, group=channels, kernel_shape=[1] * (rank - 2)
-    )
+    conv = make("Conv", [data, *names], [node.output], node.name, group=channels, kernel_shape=[1] * (rank - 2))
     graph.nodes[graph.nodes.index(node)] = conv
     graph.changed()
-    return True
 
 
 def _lift(graph: Graph, node: Node, channels: int, stem: str) -> None:

@@ -66,6 +66,27 @@ def test_batchnorm_of_vectors_and_volumes_becomes_a_conv(shape: tuple[int, ...],
     assert_same(before, after, image(0, shape))
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "made"),
+    [
+        (node("Sub", ["x", "mean"], "a"), node("Div", ["a", "std"], "y"), ["Conv"]),
+        (node("Mul", ["std", "x"], "a"), node("Add", ["a", "one"], "y"), ["Conv"]),
+        (node("Add", ["x", "one"], "a"), node("Mul", ["a", "two"], "y"), ["Add", "Mul"]),
+        (node("Sub", ["x", "mean"], "a"), node("Mul", ["a", "wide"], "y"), ["Sub", "Mul"]),
+        (node("Sub", ["x", "mean"], "a"), node("Relu", ["a"], "y"), ["Sub", "Relu"]),
+    ],
+)
+def test_normalization_in_the_model_is_one_conv(first: onnx.NodeProto, second: onnx.NodeProto, made: list[str]) -> None:
+    constants = {
+        "mean": normal(1, 3, 1, 1), "std": np.abs(normal(2, 1, 3, 1, 1)) + 0.5, "wide": normal(3, 12),
+        "one": np.array([1], np.float32), "two": np.array(2, np.float32),
+    }  # fmt: skip
+    before = model([first, second], {"x": (1, 3, 12, 12)}, ["y"], constants)
+    after = optimize_model(before)
+    assert ops(after) == made
+    assert_same(before, after, image())
+
+
 def test_a_matmul_of_a_matrix_is_a_gemm_and_takes_what_follows() -> None:
     constants = {"w": normal(1, 4, 5), "b": normal(2, 5), **batchnorm(5)}
     nodes = [
