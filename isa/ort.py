@@ -89,7 +89,7 @@ def _own_cores() -> list[int]:
 
 def session(
     model: bytes, *, optimize: Optimize = Optimize.ALL, threads: int = 0, spinning: bool = True,
-    pinned: Sequence[int] = (), integer_kernels: bool = True,
+    pinned: Sequence[int] = (), integer_kernels: bool = True, lean: bool = False,
     weights: Mapping[str, np.ndarray[Any, Any]] | None = None,
 ) -> Session:  # fmt: skip
     """A session of a serialized model. Raises what ONNX Runtime raises: its exceptions have no common base.
@@ -97,7 +97,8 @@ def session(
     threads: of an operator, 0 for one a core. spinning: its threads wait busily while it runs, which pays where nothing
     else does; never after it, when those of another session may have work. pinned: the core of each thread beside the
     caller's; none where the system puts them. integer_kernels: they may stand in for operators between Q and DQ.
-    weights: initializers that the model says are elsewhere; not copied, not to be changed.
+    lean: nodes run so that few results are there at once, whose memory is not planned for many runs alike. weights:
+    initializers that the model says are elsewhere; not copied, not to be changed.
     """
     for switch in NO_TELEMETRY:
         os.environ.setdefault(switch, "1")
@@ -114,6 +115,9 @@ def session(
         options.add_session_config_entry(
             "session.intra_op_thread_affinities", ";".join(str(core + 1) for core in pinned)
         )
+    if lean:
+        options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
+        options.enable_mem_pattern = False
     if not integer_kernels:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     if hasattr(onnxruntime, "disable_telemetry_events"):  # where somebody has imported it before

@@ -24,6 +24,7 @@ def session(
     plain: bool = False,
     threads: int = 0,
     spinning: bool = False,
+    lean: bool = False,
 ) -> ort.Session:
     """A quiet CPU session; of a graph it shares the weights. Raises RunError[CannotRun] where ONNX Runtime refuses.
 
@@ -31,15 +32,16 @@ def session(
     integer kernels in place of operators between Q and DQ; to be off where scales are inputs: it then drops operators
     that only some scales make superfluous (seen with 1.31). plain: every operator just as the model has it. threads:
     0 for as many as there are cores. spinning: they wait busily, which costs processor time and pays where runs follow
-    each other at once and nothing else runs.
+    each other at once and nothing else runs. lean: see `ort.session`.
     """
     level = ort.Optimize.NONE if plain else ort.Optimize.ALL if layouts else ort.Optimize.BASIC
     light, weights = model.light_model() if isinstance(model, Graph) else (model, {})
     data = light if isinstance(light, bytes) else light.SerializeToString()
     try:
         return ort.session(
-            data, optimize=level, threads=threads, spinning=spinning, integer_kernels=integers, weights=weights
-        )
+            data, optimize=level, threads=threads, spinning=spinning, integer_kernels=integers, lean=lean,
+            weights=weights,
+        )  # fmt: skip
     except Exception as error:  # ONNX Runtime's exceptions have no common base
         raise RunError(
             "CannotRun", f"ONNX Runtime refuses the model: {first_line(error)}", hint="check it with onnx.checker"

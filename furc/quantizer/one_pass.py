@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from furc.onnx.graph import Array, Float32, Graph
+from furc.progress import Progress
 from furc.quantizer.float_run import Feed, FloatRun
 from furc.quantizer.operators import CLAMPS
 from furc.quantizer.optimize.plain_ops import clip_bounds
@@ -74,6 +75,18 @@ class Seen:
         """What it is in some of the samples; in all where a tensor that may be empty was in none of them."""
         kept = [index for index in samples if index < len(self.values)] or list(range(len(self.values)))
         return Seen(self.lows[kept], self.highs[kept], tuple(self.values[index] for index in kept))
+
+
+def pass_over(
+    graph: Graph, names: Iterable[str], feeds: Iterable[Feed], *, samples: int | None, kept: int, progress: Progress
+) -> tuple[dict[str, Seen], list[dict[str, Array]]]:
+    """What a pass over all data sees of tensors, and outputs of the graph; see `OnePass`, whose sessions take as much
+    memory as the largest sample and are gone afterwards."""
+    looking = OnePass(graph, names, samples=samples, kept=kept)
+    for feed in feeds:
+        looking.look(feed)
+        progress("calibrate", looking.samples, samples)
+    return looking.found(), looking.outputs
 
 
 class OnePass:

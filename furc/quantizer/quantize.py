@@ -23,7 +23,7 @@ from furc.quantizer.judge import judge_for
 from furc.quantizer.keep_float import keep_float
 from furc.quantizer.method import AUTO, WEIGHTED, CalibrationMethod, method_named
 from furc.quantizer.noise_lint import AUTO_MAY, noise_findings
-from furc.quantizer.one_pass import OnePass
+from furc.quantizer.one_pass import pass_over
 from furc.quantizer.open_extents import at_extents_of, opened_again
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.options import QuantizeOptions
@@ -129,12 +129,9 @@ def _seen(
     """
     every = options.form == "calibrated"
     names = seen_tensors(graph, every=every)
-    looking = OnePass(opened, names, samples=total, kept=len(kept.samples))
-    for feed in kept.all():
-        looking.look(feed)
-        say("calibrate", looking.samples, total)
+    seen, outputs = pass_over(opened, names, kept.all(), samples=total, kept=len(kept.samples), progress=say)
     say("survey", 0, None)
-    found = with_gains(graph, looking.found(), kept.samples, looking.outputs, options.task, say)
+    found = with_gains(graph, seen, kept.samples, outputs, options.task, say)
     if options.equalize:
         say("equalize", 0, None)
         found = evened_out(graph, found, len(kept.samples))

@@ -101,7 +101,7 @@ class _Surveyor:
         copy.changed()
         copy.remove_dead()
         copy.raise_opset(backward.OPSET)
-        self._session = session(copy)
+        self._session = session(copy, lean=True)  # forward and backward are a few times the model
         self._fed = {i.name for i in self._session.get_inputs()}
 
     def __call__(self, feed: Feed, seeds: Mapping[str, Float32]) -> dict[str, Float64]:

@@ -8,11 +8,11 @@ import numpy as np
 
 from furc.onnx.graph import Array, Graph
 from furc.onnx.run import first_line
-from furc.progress import Progress
+from furc.progress import Progress, silent
 from furc.quantizer.equalize import equalize
 from furc.quantizer.float_run import Feed
 from furc.quantizer.judge import Task, judge_for
-from furc.quantizer.one_pass import OnePass, Seen
+from furc.quantizer.one_pass import Seen, pass_over
 from furc.quantizer.operators import FIXED_RANGES
 from furc.quantizer.scheme import quantized_tensors
 from furc.quantizer.sensitivity import Channels, Float64, gains
@@ -30,10 +30,9 @@ def surveyed(
 
     Raises what `OnePass` raises.
     """
-    looking = OnePass(graph, seen_tensors(graph), samples=len(samples), kept=len(samples))
-    for feed in samples:
-        looking.look(feed)
-    found = with_gains(graph, looking.found(), samples, looking.outputs, task, say)
+    count = len(samples)
+    seen, outputs = pass_over(graph, seen_tensors(graph), samples, samples=count, kept=count, progress=silent)
+    found = with_gains(graph, seen, samples, outputs, task, say)
     return evened_out(graph, found, len(samples)) if even else found
 
 
