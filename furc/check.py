@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
+from furc.compiler import check_batch
 from furc.compiler_config import compiler_config
 from furc.frontend.onnx.as_quantized import MadeOver
 from furc.frontend.onnx.checking import REWRITTEN, Checking
@@ -70,8 +71,11 @@ class CheckReport:
 
 
 def check_file(model: Source, request: Request | None = None, source: str = "") -> CheckReport:
-    """Judge a model, float or quantized. An open batch counts as 1. Raises SourceError where it cannot be read."""
+    """Judge a model, float or quantized. An open batch counts as 1: larger ones change no judgement.
+
+    Raises SourceError where it cannot be read, ConfigError BadBatch."""
     asked = request or Request()
+    check_batch(asked.batch or 1)
     config = compiler_config(asked.settings)
     form = InputForm(config.permute_input)
     read = read_model(model, asked.input_shapes, source, 1, form, judged=True)

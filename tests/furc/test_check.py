@@ -20,6 +20,7 @@ import furc
 from furc.check import CheckReport, Where, check_file
 from furc.cli.main import cli
 from furc.request import Request
+from isa.errors import ConfigError
 
 RNG = np.random.default_rng(0)
 
@@ -53,6 +54,11 @@ def test_a_float_model_is_judged_as_it_will_be_quantized(opset: int) -> None:
     assert places(report) == {"c": "NPU", "b": "rewritten", "r": "NPU", "d": "NPU", "Tanh that makes y": "host"}
     tanh = report.judgements[-1]
     assert tanh.operator == "Tanh" and tanh.reason and tanh.remedy and tanh.ms > 0 and not tanh.possible
+
+
+def test_a_batch_that_no_instruction_holds_is_refused() -> None:
+    with pytest.raises(ConfigError, match="an instruction holds 1 to 32 images"):
+        check_file(network(last="d"), Request(batch=40))
 
 
 def test_the_limit_is_named() -> None:

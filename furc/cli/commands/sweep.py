@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from furc.cli.command import EXIT_USER
 from furc.cli.command import command as declare
 from furc.cli.display import saved, say, show
 from furc.cli.progress import Bar
@@ -47,14 +48,16 @@ TOP = 20
 @click.option("--top", type=click.IntRange(min=1), default=TOP, metavar="N",
               help="Points in the table on stdout.")  # fmt: skip
 @force_option
+@click.pass_context
 def command(
-    models: tuple[Path, ...], output: Path, grid_file: Path | None, jobs: int | None, scheduler: str | None, top: int,
-    force: bool, **words: Any,
+    context: click.Context, /, models: tuple[Path, ...], output: Path, grid_file: Path | None, jobs: int | None,
+    scheduler: str | None, top: int, force: bool, **words: Any,
 ) -> None:  # fmt: skip
     """Compile and profile every MODEL on every target, at every batch, with every combination of --vary.
 
-    A point that cannot be compiled is a row with its error. DIR gets sweep.csv, sweep.parquet, and sweep.html: latency
-    against each constant, the Pareto fronts, all points. The tables are the same by whatever --jobs or --scheduler.
+    A point that cannot be compiled is a row with its error; exit code 1 where none can. DIR gets sweep.csv,
+    sweep.parquet, and sweep.html: latency against each constant, the Pareto fronts, all points. The tables are the same
+    by whatever --jobs or --scheduler.
     """
     if jobs is not None and scheduler is not None:
         raise click.UsageError("--jobs and --scheduler both say who does the work: give one of them")
@@ -71,6 +74,8 @@ def command(
     say(f"{verdict(found)}{before}", err=True)
     for path in files:
         saved(path)
+    if not any(row.ok for row in found.rows):
+        context.exit(EXIT_USER)
 
 
 def _grid(
