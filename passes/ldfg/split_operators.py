@@ -156,7 +156,7 @@ class _Splitting:
         """Let the largest operand that lies in SRAM go through DRAM, for this op and those behind it; False where none
         does."""
         resident = set(self._resident(op))
-        made = [(at, op.result) for at, op in enumerate(self.ops) if op.results and op.result in resident]
+        made = [(at, value) for at, op in enumerate(self.ops) for value in op.results if value in resident]
         if not made:
             return False
         at, value = max(made, key=lambda each: self.room.of(each[1].type.shape4))
