@@ -164,7 +164,7 @@ class _Splitting:
         join = LowLevelConcat(results=(stored,), loc=self.ops[at].loc, inputs=(value,), axis=CHANNELS, early=True)
         before = set(self.ops)
         self.ops.insert(at + 1, join)
-        for reader in self.graph.ops:
+        for reader in dict.fromkeys((*self.ops[at + 2 :], *self.graph.ops, op)):
             if reader not in before or isinstance(reader, LowLevelSlice):
                 reader.substitute({value: stored})
         self.aliases = Aliases(self.graph)  # views of the value are now loads
