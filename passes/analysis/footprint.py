@@ -12,6 +12,7 @@ from passes.ir.op import Op, Value
 from passes.ir.types import InDram
 
 WHOLE_SHARE = 3 / 4  # of SRAM that an unsplit operator may use under the most compact layouts
+CELL_BYTES = 64  # granularity of SRAM placement
 USABLE_SHARE = 15 / 16  # of SRAM that an operator may use at all: the rest is for weights of its neighbours
 MOST_COLUMNS = 16  # channel columns of all PEs together in the vendor's layouts, as its latencies tell
 ROOMY = 1 / 4  # of SRAM: a tensor that takes more under these layouts may use more columns
@@ -142,8 +143,8 @@ class Room:
         return sum(map(self.of, shapes)) + self.of_constants(op, shapes[-1])
 
     def of(self, shape: Shape4) -> int:
-        """A tensor."""
-        return smallest_bytes(shape, self._npu, self._slices)
+        """A tensor, in the cells that it is placed in."""
+        return align(smallest_bytes(shape, self._npu, self._slices), CELL_BYTES)
 
     def of_constants(self, op: Op, made: Shape4) -> int:
         """Packed constants and partial sums where an op makes this shape, all channels in one slice."""

@@ -6,10 +6,10 @@ after:
     %y = LowLevelConv2d(x=%t, packed=%w) ... : i8[1,16,8,8] q(0.1,0) @sram:HCHCW(8x1)+0x3ff40
 
 cdfg -> gir. Goes through the commands in order. Where a tensor does not fit, the resident tensor whose next use is
-farthest is stored to DRAM and loaded again before that use (Belady, 1966). Weights that fit beside all activations get
-places of their own, so that they stay from run to run; else they go to the address that has been free longest, and
-their loads move as early as that allows: that is the prefetch. Where groups of a batch overlap, activations too avoid
-what is still in use.
+farthest is stored to DRAM and loaded again before that use (Belady, 1966). A tensor lies as high as it can while what
+is made next still finds room in one piece. Weights that fit beside all activations get places of their own, so that
+they stay from run to run; else they go to the address that has been free longest, and their loads move as early as
+that allows: that is the prefetch. Where groups of a batch overlap, activations too avoid what is still in use.
 Keeps: every value. Raises LowerError OutOfSram, OutOfDram."""
 
 from __future__ import annotations
@@ -24,14 +24,12 @@ from isa.errors import LowerError
 from isa.layout import Box, align
 from isa.npu import NpuConfig
 from passes.analysis.aliases import Aliases
-from passes.analysis.footprint import Room, more_room, pair_of, striped_bytes, whole_window
+from passes.analysis.footprint import CELL_BYTES, Room, more_room, pair_of, striped_bytes, whole_window
 from passes.ir.graph import Graph, Names
 from passes.ir.op import Level, Op, Runs, Value
 from passes.ir.types import InDram, InSram, Striped
 from passes.ops.commands import Load, LoadWeights, Store
 from passes.options import CompileOptions
-
-CELL_BYTES = 64  # granularity of SRAM placement
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +90,9 @@ class _Residency:
         self.cells = npu.sram_bytes_per_slice // CELL_BYTES
         self.aliases = Aliases(graph)
         self.uses = self._uses()
+        self.made_at: dict[int, list[Value]] = {}  # buffers by the command that uses them first
+        for root, uses in self.uses.items():
+            self.made_at.setdefault(uses[0], []).append(root)
         self.views = {v for op in graph.ops if _is_view(op) for v in op.results}
         self.home: dict[Value, Span] = {}  # where resident buffers lie
         self.since: dict[Value, int] = {}  # of each, the position in ops from which on
@@ -152,9 +153,8 @@ class _Residency:
     def _admit(self, root: Value, index: int, needed: list[Value], busy: list[Span] | None = None) -> None:
         """Find a place for a buffer that is made now, or comes back from DRAM by a load in front of the command."""
         assert isinstance(root.type.place, InSram)
-        size = root.type.layout.bytes_per_slice(root.type.shape4, self.npu.sram_access_bytes)
         loaded = root in self.current or isinstance(self.graph.ops[index], Load)
-        span = self._find(-(-size // CELL_BYTES), index, needed, busy or [], loaded)
+        span = self._find(self._cells(root), index, needed, busy or [], loaded)
         type = root.type.at(replace(root.type.place, offset=span.low * CELL_BYTES))
         self.home[root], self.since[root] = span, len(self.ops)
         if root not in self.current:
@@ -164,6 +164,10 @@ class _Residency:
         copy, box = self.dram_copy[root]
         self.ops.append(Load(results=(value,), loc=self.graph.ops[index].loc, x=copy, box=box))
         self.current[root] = value
+
+    def _cells(self, root: Value) -> int:
+        size = root.type.layout.bytes_per_slice(root.type.shape4, self.npu.sram_access_bytes)
+        return -(-size // CELL_BYTES)
 
     def _scratch(self, op: Op, index: int, needed: list[Value]) -> list[Span]:
         """Room for the partial sums of a convolution while it runs."""
@@ -188,7 +192,7 @@ class _Residency:
             gaps = self._gaps(busy)
             fitting = [gap for gap in gaps if gap.high - gap.low >= cells]
             if fitting:
-                return self._best(fitting, cells, loaded)
+                return self._best(fitting, cells, loaded, index)
             victims = [r for r in self.home if r not in needed]
             if victims:
                 self._spill(max(victims, key=lambda root: self._next_use(root, index)))
@@ -198,15 +202,27 @@ class _Residency:
                 self._compact(index, needed, busy)
                 compacted = True
 
-    def _best(self, gaps: list[Span], cells: int, loaded: bool) -> Span:
-        """The highest. Where groups overlap, first of all one that need not be waited for: for a load the one where
-        nothing was for longest, for what is computed the one whose latest store is longest ago."""
+    def _best(self, gaps: list[Span], cells: int, loaded: bool, index: int) -> Span:
+        """The highest that leaves room in one piece for what is made next. Where groups overlap, first of all one that
+        need not be waited for: for a load the one where nothing was for longest, for what is computed the one whose
+        latest store is longest ago."""
         if not self.overlapping:
-            return Span(gaps[-1].high - cells, gaps[-1].high)
+            places = [Span(gap.high - cells, gap.high) for gap in reversed(gaps)]
+            places += [Span(gap.low, gap.low + cells) for gap in gaps]
+            return next((place for place in places if self._leaves_room(place, index)), places[0])
         latest = _sliding_maximum(self.freed if loaded else self.stored, cells)
         lows = np.concatenate([np.arange(gap.low, gap.high - cells + 1) for gap in gaps])[::-1]
         low = int(lows[np.argmin(latest[lows])])
         return Span(low, low + cells)
+
+    def _leaves_room(self, place: Span, index: int) -> bool:
+        """Whether each buffer that the next command makes would find room beside this one, in one piece."""
+        following = next((at for at in range(index + 1, len(self.graph.ops)) if at in self.made_at), None)
+        if following is None:
+            return True
+        stay = [span for root, span in self.home.items() if self.uses[root][-1] >= following]
+        largest = max((gap.high - gap.low for gap in self._between([*stay, place])), default=0)
+        return largest >= max(map(self._cells, self.made_at[following]))
 
     def _compact(self, index: int, needed: list[Value], busy: list[Span]) -> None:
         """Free space is enough but in pieces: send the resident operands through DRAM to close the gaps."""
@@ -221,9 +237,11 @@ class _Residency:
 
     def _gaps(self, busy: list[Span]) -> list[Span]:
         """What is free, from the bottom up."""
-        taken = sorted([*self.home.values(), *busy], key=lambda span: span.low)
+        return self._between([*self.home.values(), *busy])
+
+    def _between(self, taken: list[Span]) -> list[Span]:
         gaps, at = [], 0
-        for span in taken:
+        for span in sorted(taken, key=lambda span: span.low):
             if span.low > at:
                 gaps.append(Span(at, span.low))
             at = max(at, span.high)
