@@ -71,7 +71,7 @@ class CheckReport:
 
 
 def check_file(model: Source, request: Request | None = None, source: str = "") -> CheckReport:
-    """Judge a model, float or quantized. An open batch counts as 1: larger ones change no judgement.
+    """Judge a model, float or quantized. An open batch counts as 1; of a larger one the number alone is checked.
 
     Raises SourceError where it cannot be read, ConfigError BadBatch."""
     asked = request or Request()

@@ -52,8 +52,19 @@ class Session:
 
     def run(self, names: Sequence[str] | None, feeds: Mapping[str, np.ndarray[Any, Any]]) -> list[Any]:
         """The outputs of those names, or all of them. Raises what ONNX Runtime raises, which has no common base."""
+        self.step_aside()
         made: list[Any] = self.inference.run(names, feeds)
         return made
+
+    def step_aside(self) -> None:
+        """Move this thread off the cores that the session's own stay on, where it may use another. It is not held
+        there: only the system would need several runs to see that two share one."""
+        if not self.pinned:
+            return
+        own = set(_own_cores())
+        if free := own - self.pinned:
+            os.sched_setaffinity(0, free)
+            os.sched_setaffinity(0, own)
 
 
 def cores() -> int:
@@ -67,19 +78,10 @@ def kernels(model: bytes, *, few: int = 0) -> Session:
 
     Where there is a thread for every core, each but the caller's stays on a core of its own, as ONNX Runtime has them
     where it chooses their number. Free to move, one that is woken is put beside the thread that wakes it, and the two
-    share a core for a whole run while another idles. The caller is to `step_aside` before a run."""
+    share a core for a whole run while another idles."""
     threads = min(few, cores()) if few else cores()  # said: left to itself, ONNX Runtime counts two hyperthreads as one
-    own = _own_cores() if threads == cores() else []
-    return session(model, threads=threads, spinning=False, integer_kernels=False, pinned=own[1:])
-
-
-def step_aside(session: Session) -> None:
-    """Move this thread off the cores that a session's threads stay on, where it may use another. It is not held there:
-    only the system would need several runs to see that two share one."""
-    own = set(_own_cores())
-    if session.pinned and (free := own - session.pinned):
-        os.sched_setaffinity(0, free)
-        os.sched_setaffinity(0, own)
+    pinned = _own_cores()[1:] if threads == cores() else []
+    return session(model, threads=threads, spinning=False, integer_kernels=False, pinned=pinned)
 
 
 def _own_cores() -> list[int]:

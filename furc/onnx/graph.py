@@ -276,9 +276,19 @@ class Graph:
         self.nodes[at:at] = new
         self.changed()
 
+    def replace(self, node: Node, new: Sequence[Node]) -> None:
+        """Put nodes in the place of one; it may be among them."""
+        at = self.nodes.index(node)
+        self.nodes[at : at + 1] = new
+        self.changed()
+
     def set_info(self, info: onnx.ValueInfoProto) -> None:
         """Give a tensor another type or shape."""
         self._infos[info.name] = info
+
+    def set_float(self, name: str, shape: Sequence[int | None] | None) -> None:
+        """Let a tensor be float32 of this shape; None where an extent, or all, is not known."""
+        self.set_info(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
 
     def model(self) -> onnx.ModelProto:
         """The model as ONNX, with the value infos of the tensors that still exist."""
@@ -297,27 +307,27 @@ class Graph:
     def infer(self) -> None:
         """Forget the shapes of what nodes make, and find every one that can be known without running them. Weights
         are not copied for it. Raises QuantizeError BadModel."""
-        rest = copy.copy(self)
-        rest.constants = {n: v for n, v in self.constants.items() if v.dtype != np.float32 or v.size <= SMALL}
-        light = rest.model()
-        for name in self.constants.keys() - rest.constants.keys():
-            shape = self.constants[name].shape
-            light.graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+        light, weights = self._parted()
+        for name, value in weights.items():
+            light.graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, value.shape))
         found = _inferred(light)
         self._infos = {i.name: i for i in (*found.value_info, *self.input_infos(), *found.output)}
 
     def light_model(self) -> tuple[onnx.ModelProto, dict[str, Array]]:
         """The model without its large float32 weights, and these: `isa.ort.session` puts them together uncopied."""
-        large = {n: np.ascontiguousarray(v) for n, v in self.constants.items()
-                 if v.dtype == np.float32 and v.size > SMALL}  # fmt: skip
-        rest = copy.copy(self)
-        rest.constants = {n: v for n, v in self.constants.items() if n not in large}
-        model = rest.model()
-        for name, value in large.items():
+        model, weights = self._parted()
+        for name, value in weights.items():
             tensor = model.graph.initializer.add(name=name, data_type=TensorProto.FLOAT, dims=value.shape)
             tensor.data_location = TensorProto.EXTERNAL
             tensor.external_data.add(key="location", value="in memory")
-        return model, large
+        return model, {name: np.ascontiguousarray(value) for name, value in weights.items()}
+
+    def _parted(self) -> tuple[onnx.ModelProto, dict[str, Array]]:
+        """The model without its large float32 weights, and these."""
+        weights = {n: v for n, v in self.constants.items() if v.dtype == np.float32 and v.size > SMALL}
+        rest = copy.copy(self)
+        rest.constants = {n: v for n, v in self.constants.items() if n not in weights}
+        return rest.model(), weights
 
     def _output_info(self, name: str) -> onnx.ValueInfoProto:
         return self._infos.get(name) or helper.make_tensor_value_info(name, TensorProto.FLOAT, None)

@@ -10,8 +10,7 @@ import onnx
 
 from furc.onnx.graph import Graph
 from isa import ort
-from isa.errors import RunError
-from isa.errors import first_line as first_line
+from isa.errors import RunError, first_line
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from onnx import TensorProto, helper
 
 from furc.onnx.graph import Graph, Node
 from furc.quantizer.gradient_rules import RULES
@@ -31,7 +30,7 @@ def gradients(graph: Graph, seeds: Sequence[str], wanted: Sequence[str]) -> tupl
     tape = Tape(copy)
     for name in seeds:
         tape.made[name] = [f"{name}/seed"]
-        copy.set_info(helper.make_tensor_value_info(f"{name}/seed", TensorProto.FLOAT, copy.shape(name)))
+        copy.set_float(f"{name}/seed", copy.shape(name))
         copy.inputs.append(f"{name}/seed")
     for node in reversed(list(copy.nodes)):
         gradient = tape.gradient(node.output)

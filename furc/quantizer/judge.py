@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from onnx import TensorProto, helper
 
 from furc.onnx.graph import Array, Graph, make
 from furc.onnx.run import RunModel
@@ -51,7 +50,7 @@ class Judge:
             copy.nodes.append(make(op, [name], [made]))
             if op == "Softmax":
                 copy.nodes[-1].set(axis=1)
-            copy.set_info(helper.make_tensor_value_info(made, TensorProto.FLOAT, copy.shape(name)))
+            copy.set_float(made, copy.shape(name))
             copy.changed()
             names.append(made)
         copy.outputs = names

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from furc.onnx.graph import Graph, Node
 from furc.onnx.moves import MOVES
-from furc.onnx.moves import is_move as is_move
 from furc.quantizer.affine import Range
 
 LINEAR = {"Conv", "ConvTranspose", "Gemm", "MatMul"}  # weights are their second input

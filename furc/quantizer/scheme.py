@@ -15,8 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from furc.onnx.graph import Graph, Node, activations
+from furc.onnx.moves import is_move
 from furc.quantizer.affine import Grid, Range, grid
-from furc.quantizer.operators import FIXED_RANGES, data_inputs, fused_clamp, is_move, is_quantized
+from furc.quantizer.operators import FIXED_RANGES, data_inputs, fused_clamp, is_quantized
 from furc.quantizer.optimize.plain_ops import clip_bounds
 from isa.errors import Loc, QuantizeError
 

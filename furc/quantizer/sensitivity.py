@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
 
 from furc.onnx.graph import Array, Float32, Graph, Node, make
 from furc.onnx.run import run_session, session
@@ -94,7 +93,7 @@ class _Surveyor:
             made = f"{name}/gain"
             wanted.append(made)
             copy.nodes.append(_summed_squares(copy, gradient, made, axes))
-            copy.set_info(helper.make_tensor_value_info(made, TensorProto.FLOAT, None))
+            copy.set_float(made, None)
         if not wanted:
             raise RunError("CannotRun", "no output depends on a tensor whose gradient can be told")
         copy.outputs = wanted

@@ -69,7 +69,7 @@ def _simulating(graph: Graph, scheme: Scheme, outputs: Sequence[str]) -> Graph:
     copy.changed()
     copy.remove_dead()
     for name in sorted(set(scheme.leader.values())):
-        copy.set_info(helper.make_tensor_value_info(f"{name}/scale", TensorProto.FLOAT, []))
+        copy.set_float(f"{name}/scale", [])
         copy.set_info(helper.make_tensor_value_info(f"{name}/zero", TensorProto.INT8, []))
         copy.inputs += [f"{name}/scale", f"{name}/zero"]
     return copy

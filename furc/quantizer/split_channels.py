@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
 
 from furc.onnx.graph import Graph, Node, make
 from furc.quantizer.channel_order import JOINS, Order, find_moved, is_depthwise, reorder, works_by_channel
@@ -178,7 +177,7 @@ def _sizes(graph: Graph, node: Node, channels: int, name: str) -> str:
 def _set_shape(graph: Graph, whole: str, part: str, channels: int) -> None:
     shape = graph.shape(whole)
     assert shape is not None, whole
-    graph.set_info(helper.make_tensor_value_info(part, TensorProto.FLOAT, [shape[0], channels, *shape[2:]]))
+    graph.set_float(part, [shape[0], channels, *shape[2:]])
 
 
 def sorted_by(magnitude: NDArray[np.float64], reorderable: bool) -> Order:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from furc.onnx.graph import Array, Graph
-from furc.onnx.run import first_line
 from furc.progress import Progress, silent
 from furc.quantizer.equalize import equalize
 from furc.quantizer.float_run import Feed
@@ -17,7 +16,7 @@ from furc.quantizer.operators import FIXED_RANGES
 from furc.quantizer.scheme import quantized_tensors
 from furc.quantizer.sensitivity import Channels, Float64, gains
 from furc.quantizer.weighted_calibration import seen_tensors
-from isa.errors import RunError
+from isa.errors import RunError, first_line
 
 PROBES = 4  # enough: a channel's gain is a mean over all its positions too
 SAMPLES = 8  # that extremes are told from, at most

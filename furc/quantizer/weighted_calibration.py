@@ -11,12 +11,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from furc.onnx.graph import Graph, activations
+from furc.onnx.moves import is_move
 from furc.progress import Progress
 from furc.quantizer.affine import Range
 from furc.quantizer.calibrator import Ranges
 from furc.quantizer.histogram import Float64, Histogram
 from furc.quantizer.method import CalibrationMethod
-from furc.quantizer.operators import CORRECTED, FIXED_RANGES, is_move
+from furc.quantizer.operators import CORRECTED, FIXED_RANGES
 from furc.quantizer.pointwise import Behind, behind
 from furc.quantizer.range_search import find_range
 from furc.quantizer.scheme import rounded_tensors

@@ -128,7 +128,6 @@ class Kernels:
 
     def run(self, inputs: Sequence[UInt8]) -> list[UInt8]:
         """The outputs, in their order. Raises ValueError where ONNX Runtime cannot."""
-        ort.step_aside(self._session)
         try:
             made: list[UInt8] = self._session.run(self._outputs, dict(zip(self._inputs, inputs, strict=True)))
         except Exception as error:  # ONNX Runtime's exceptions have no common base

@@ -49,7 +49,7 @@ class _Commands:
         for op in self.graph.ops:
             if isinstance(op, LowLevelConcat):
                 self._concat(op)
-            elif isinstance(op, LowLevelSlice) and isinstance(op.x.type.place, InDram):
+            elif isinstance(op, LowLevelSlice) and op.loads:
                 self.ops.append(Load(results=op.results, loc=op.loc, x=op.x, box=op.box))
             elif op.runs is Runs.HOST:
                 on_chip = [v for v in op.activations() if isinstance(v.type.place, InSram)]

@@ -82,9 +82,7 @@ class _Splitting:
     def _add(self, op: Op) -> None:
         """Append an op, in tiles where it does not fit."""
         in_dram = any(isinstance(r.type.place, InDram) for r in op.results)
-        load = isinstance(op, LowLevelSlice) and isinstance(
-            op.x.type.place, InDram
-        )  # or none: who is split reads boxes
+        load = isinstance(op, LowLevelSlice) and op.loads  # or none: who is split reads boxes
         if op.runs is Runs.HOST or in_dram or load or self.room.fits(op, self.aliases):
             self.ops.append(op)
         else:
@@ -147,8 +145,8 @@ class _Splitting:
         shape = op.result.type.shape4
         size = -(-shape[axis] // pieces)
         starts = range(0, shape[axis], size)
-        fit = found is not None
-        tiles = [self._tile(op, shape.box.cut(axis, at, min(size, shape[axis] - at)), at, fit) for at in starts]
+        fits = found is not None
+        tiles = [self._tile(op, shape.box.cut(axis, at, min(size, shape[axis] - at)), at, fits) for at in starts]
         op.result.type = op.result.type.at(InDram(LayoutKind.HCHCW))
         self.ops.append(LowLevelConcat(results=(op.result,), loc=op.loc, inputs=tuple(tiles), axis=axis, early=True))
 
@@ -156,7 +154,7 @@ class _Splitting:
         """Let the largest operand that lies in SRAM go through DRAM, for this op and those behind it; False where none
         does."""
         resident = set(self._resident(op))
-        made = [(at, value) for at, op in enumerate(self.ops) for value in op.results if value in resident]
+        made = [(at, value) for at, maker in enumerate(self.ops) for value in maker.results if value in resident]
         if not made:
             return False
         at, value = max(made, key=lambda each: self.room.of(each[1].type.shape4))

@@ -174,14 +174,19 @@ class LowLevelSlice(Op):
     def rules(self, level: Level) -> Iterator[str]:
         yield from alike((self.x,), self.result.type.quant)
         yield from leaves(self.x, self.box)
-        if level is not Level.LDFG and isinstance(self.x.type.place, InDram):
+        if level is not Level.LDFG and self.loads:
             yield f"a box of a DRAM tensor is loaded at {level}"
 
     def compute(self, read: Read, npu: NpuConfig) -> tuple[Array, ...]:
         return (boxed(read(self.x), self.box),)
 
     def alias(self) -> tuple[Value, Box] | None:
-        return None if isinstance(self.x.type.place, InDram) else (self.x, self.box)
+        return None if self.loads else (self.x, self.box)
+
+    @property
+    def loads(self) -> bool:
+        """Whether it brings a box of a DRAM tensor."""
+        return isinstance(self.x.type.place, InDram)
 
 
 def boxed(x: Array, box: Box) -> Array:

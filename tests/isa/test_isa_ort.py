@@ -47,14 +47,14 @@ def test_fewer_threads_than_cores_go_where_the_system_puts_them(two: ThreadPoolE
 
 def test_the_caller_may_run_everywhere_again(two: ThreadPoolExecutor) -> None:
     session = two.submit(ort.kernels, _model()).result()
-    two.submit(ort.step_aside, session).result()
+    two.submit(session.step_aside).result()
     assert two.submit(_cores).result() == _cores()
 
 
 def test_a_caller_that_may_use_no_other_core_stays(two: ThreadPoolExecutor) -> None:
     session = two.submit(ort.kernels, _model()).result()
     two.submit(os.sched_setaffinity, 0, session.pinned).result()
-    two.submit(ort.step_aside, session).result()
+    two.submit(session.step_aside).result()
     assert two.submit(os.sched_getaffinity, 0).result() == session.pinned
 
 
@@ -65,7 +65,7 @@ def test_the_caller_leaves_the_core_of_a_thread(two: ThreadPoolExecutor) -> None
         """That the caller is on, put to begin with on that of the session's thread, free to leave."""
         os.sched_setaffinity(0, session.pinned)
         os.sched_setaffinity(0, both)
-        ort.step_aside(session)
+        session.step_aside()
         return int(Path("/proc/thread-self/stat").read_text().rpartition(")")[2].split()[36])  # proc_pid_stat(5)
 
     assert two.submit(core).result() not in session.pinned

@@ -6,8 +6,6 @@ before: y = Conv1d(x, w)      after: y = Squeeze(Conv2d(Unsqueeze(x), w[:, :, No
 from __future__ import annotations
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper
 
 from furc.onnx.graph import Graph, Node, make, rewrite
 
@@ -43,9 +41,7 @@ def _widen(graph: Graph, node: Node) -> bool:
         conv,
         make("Squeeze", [result, axes], [node.output], f"{stem}/Squeeze"),
     ]
-    at = graph.nodes.index(node)
-    graph.nodes[at : at + 1] = new
-    graph.changed()
+    graph.replace(node, new)
     return True
 
 
@@ -60,6 +56,4 @@ def _widen_attributes(conv: Node, width: int) -> None:
 
 
 def _set_shape(graph: Graph, name: str, flat: tuple[int, ...] | None) -> None:
-    shape = None if flat is None else [*flat[:AXIS], 1, *flat[AXIS:]]
-    info: onnx.ValueInfoProto = helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-    graph.set_info(info)
+    graph.set_float(name, None if flat is None else [*flat[:AXIS], 1, *flat[AXIS:]])

@@ -14,12 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
 
 from furc.onnx.graph import Array, Graph, Node, make, rewrite
+from isa.operands import MAX_IMAGES
 
 LINEAR = ("Conv", "ConvTranspose", "Gemm")
-MOST_IMAGES = 32  # a Conv takes, see docs/operators.md
 Float64 = NDArray[np.float64]
 
 
@@ -170,7 +169,7 @@ def _batchnorm_to_conv(graph: Graph, node: Node) -> bool:
     channels = len(affine.factor)
     stem = node.name or node.output
     if rank == 2:
-        if ((graph.extents(node.inputs[0]) or (None,))[0] or 1) > MOST_IMAGES:
+        if ((graph.extents(node.inputs[0]) or (None,))[0] or 1) > MAX_IMAGES:
             return False  # tokens, not images
         _lift(graph, node, channels, stem)
         rank = 4
@@ -187,8 +186,7 @@ def _make_depthwise(graph: Graph, node: Node, data: str, affine: Affine, rank: i
         graph.add_constant(f"{stem}.bias", affine.offset.astype(np.float32)),
     )
     conv = make("Conv", [data, *names], [node.output], node.name, group=channels, kernel_shape=[1] * (rank - 2))
-    graph.nodes[graph.nodes.index(node)] = conv
-    graph.changed()
+    graph.replace(node, [conv])
 
 
 def _lift(graph: Graph, node: Node, channels: int, stem: str) -> None:
@@ -196,11 +194,9 @@ def _lift(graph: Graph, node: Node, channels: int, stem: str) -> None:
     wide, result = graph.fresh(f"{stem}.wide"), graph.fresh(f"{stem}.wide_result")
     extents = graph.extents(node.inputs[0])
     for name in (wide, result):
-        shape = [extents[0] if extents else None, channels, 1, 1]
-        graph.set_info(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+        graph.set_float(name, [extents[0] if extents else None, channels, 1, 1])
     to = graph.add_constant(f"{stem}.shape", np.array([0, channels, 1, 1], np.int64))
-    at = graph.nodes.index(node)
+    lift = make("Reshape", [node.inputs[0], to], [wide], f"{stem}/Reshape")
     lower = make("Flatten", [result], [node.output], f"{stem}/Flatten")
-    graph.nodes[at : at + 1] = [make("Reshape", [node.inputs[0], to], [wide], f"{stem}/Reshape"), node, lower]
     node.inputs[0], node.outputs = wide, [result]
-    graph.changed()
+    graph.replace(node, [lift, node, lower])

@@ -12,12 +12,11 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from onnx import TensorProto, helper
 
 from furc.onnx.graph import Graph, Node, make, rewrite
+from passes.dfg.legality import MAX_KERNEL
 
 ROWS = 2
-LARGEST = 1024  # extent of a kernel, see docs/operators.md
 
 
 def max_pools(graph: Graph) -> None:
@@ -31,7 +30,7 @@ def _global(graph: Graph, node: Node) -> bool:
     if node.op != "GlobalMaxPool" or shape is None or len(shape) not in (3, 4):
         return False
     kernel = [extent for extent in shape[ROWS:] if extent is not None]
-    if len(kernel) != len(shape) - ROWS or max(kernel) > LARGEST:
+    if len(kernel) != len(shape) - ROWS or max(kernel) > MAX_KERNEL:
         return False
     node.op = "MaxPool"
     node.set(kernel_shape=kernel)
@@ -53,7 +52,7 @@ def _reduced(graph: Graph, node: Node) -> bool:
     else:
         image = [extents[0], math.prod(extents[1:first]), math.prod(extents[first:behind]), math.prod(extents[behind:])]
         kernel = [image[ROWS], 1]
-    if max(kernel) > LARGEST or min(image[1:]) < 1:
+    if max(kernel) > MAX_KERNEL or min(image[1:]) < 1:
         return False
     stem = node.name or node.output
     pooled = [image[0], image[1], image[2] // kernel[0], image[3] // kernel[1]]
@@ -65,12 +64,10 @@ def _reduced(graph: Graph, node: Node) -> bool:
     y = node.output if result == pooled else graph.fresh(f"{stem}.max")
     new.append(make("MaxPool", [x], [y], node.name, kernel_shape=kernel))
     if y != node.output:
-        _set_shape(graph, y, pooled)
+        graph.set_float(y, _opened(pooled))
         to = graph.add_constant(f"{stem}.shape", np.array([0, *result[1:]], np.int64))
         new.append(make("Reshape", [y, to], [node.output], f"{stem}/Reshape"))
-    at = graph.nodes.index(node)
-    graph.nodes[at : at + 1] = new
-    graph.changed()
+    graph.replace(node, new)
     return True
 
 
@@ -84,10 +81,9 @@ def _reshaped(graph: Graph, new: list[Node], x: str, shape: Sequence[int], name:
     to = graph.add_constant(f"{name}.shape", np.array([0, *shape[1:]], np.int64))
     made = graph.fresh(name)
     new.append(make("Reshape", [x, to], [made], name))
-    _set_shape(graph, made, shape)
+    graph.set_float(made, _opened(shape))
     return made
 
 
-def _set_shape(graph: Graph, name: str, shape: Sequence[int]) -> None:
-    extents = [extent or None for extent in shape]
-    graph.set_info(helper.make_tensor_value_info(name, TensorProto.FLOAT, extents))
+def _opened(shape: Sequence[int]) -> list[int | None]:
+    return [extent or None for extent in shape]

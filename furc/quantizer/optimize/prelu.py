@@ -10,7 +10,6 @@ Leaves alone: slopes along other axes, and one slope for all channels, which is 
 from __future__ import annotations
 
 import numpy as np
-from onnx import TensorProto, helper
 
 from furc.onnx.graph import Graph, Node, make, rewrite
 
@@ -32,7 +31,7 @@ def _spell_out(graph: Graph, node: Node) -> bool:
 
     def made(name: str) -> str:
         fresh = graph.fresh(f"{stem}.{name}")
-        graph.set_info(helper.make_tensor_value_info(fresh, TensorProto.FLOAT, extents))
+        graph.set_float(fresh, extents)
         return fresh
 
     axes = len(extents) - 2
@@ -46,7 +45,5 @@ def _spell_out(graph: Graph, node: Node) -> bool:
         new = [make("Relu", [x], [above], f"{stem}/Relu"), make("Clip", [x, "", zero], [read], f"{stem}/Clip")]
         last = make("Add", [above, scaled], [node.output], node.name)
     conv = make("Conv", [read, weight], [scaled], f"{stem}/Conv", group=channels, kernel_shape=[1] * axes)
-    at = graph.nodes.index(node)
-    graph.nodes[at : at + 1] = [*new, conv, last]
-    graph.changed()
+    graph.replace(node, [*new, conv, last])
     return True
