@@ -29,7 +29,7 @@ from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.options import QuantizeOptions
 from furc.quantizer.qdq import check_not_quantized
 from furc.quantizer.scheme import choose_grids
-from furc.quantizer.split_plan import Channeled, SplitChoice, split_where_it_pays
+from furc.quantizer.split_plan import Channeled, SplitChoice, in_words, split_where_it_pays
 from furc.quantizer.split_price import LatencyPrice
 from furc.quantizer.surveyed import evened_out, surveyed, with_gains
 from furc.quantizer.warning import LintWarning
@@ -68,7 +68,8 @@ class Outcome(NamedTuple):
     def done(self) -> list[str]:
         """What was split, and how the method was chosen, in words."""
         chosen = [] if self.choice is None else [str(self.choice)]
-        return [*(str(replace(choice, model_ms=self.price.model_ms)) for choice in self.splits), *chosen]
+        splits = in_words(self.splits, self.price.model_ms) if self.splits else []
+        return [*splits, *chosen]
 
     def findings(self, otherwise: str = AUTO_MAY) -> list[LintWarning]:
         """Which layers still bring most noise, and what would help. otherwise: the advice where no option would."""

@@ -8,7 +8,7 @@ split, and a split must gain enough for every percent of the model's latency. Th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 
@@ -24,19 +24,20 @@ from furc.quantizer.split_channels import Chain, find_chains, sorted_by, split
 from furc.quantizer.split_price import LatencyPrice
 
 MOST_GROUPS = 4
-LEAST_GAIN_DB = 0.2  # of the model's noise: below it a split is not worth a line in the report
-GAIN_A_GROUP_DB = 0.2  # that a further group must bring
+LEAST_GAIN_DB = 0.05  # of the model's noise
+GAIN_A_GROUP_DB = 0.05  # that a further group must bring
 GAIN_A_PERCENT_DB = 0.25  # that a percent of latency must bring
 MULTIPLES = (4, 1)  # the NPU computes output channels in fours, so that other sizes leave lanes empty
-MOST_SPLITS = 8
+MOST_SPLITS = 40
+WORTH_A_LINE_DB = 0.2  # of its own in what users are told
 
 Channeled = dict[str, Channels]
 
 
 @dataclass(frozen=True, slots=True)
 class SplitChoice:
-    """One split. gain_db: by how much the model's predicted noise falls. added_ms: to its latency of model_ms, which
-    is 0 where nobody asked for it.
+    """One split. total, saved: the model's predicted noise before it, in parts of the outputs' power, and what it takes
+    off. added_ms: to the model's latency of model_ms, which is 0 where nobody asked for it.
 
     channels: the groups, in the tensor's old channel numbers.
     """
@@ -44,9 +45,19 @@ class SplitChoice:
     chain: Chain
     order: Order
     ends: tuple[int, ...]
-    gain_db: float
+    total: float
+    saved: float
     added_ms: float = 0.0
     model_ms: float = 0.0
+
+    @property
+    def gain_db(self) -> float:
+        """By how much the model's predicted noise falls."""
+        return decibel(self.total / max(self.total - self.saved, 1e-30))
+
+    def behind(self, saved: float) -> SplitChoice:
+        """The same where other splits have saved so much before."""
+        return replace(self, total=self.total - saved)
 
     @property
     def tensor(self) -> str:
@@ -62,8 +73,24 @@ class SplitChoice:
         return [self.order[start:end].tolist() for start, end in zip(starts, self.ends, strict=True)]
 
     def __str__(self) -> str:
-        percent = f"{100 * self.added_ms / self.model_ms:.1f}%" if self.model_ms else f"{self.added_ms:.3f} ms"
-        return f"splitting {self.node} into {len(self.ends)} groups: +{self.gain_db:.1f} dB, +{percent} latency"
+        cost = _latency(self.added_ms, self.model_ms)
+        return f"splitting {self.node} into {len(self.ends)} groups: +{self.gain_db:.1f} dB, {cost}"
+
+
+def in_words(choices: Sequence[SplitChoice], model_ms: float) -> list[str]:
+    """What was split: a line for each that matters, one for all others. model_ms: the model's latency."""
+    large = [choice for choice in choices if choice.gain_db >= WORTH_A_LINE_DB]
+    small = [choice for choice in choices if choice.gain_db < WORTH_A_LINE_DB]
+    lines = [str(replace(choice, model_ms=model_ms)) for choice in large]
+    if small:
+        gain, added = sum(choice.gain_db for choice in small), sum(choice.added_ms for choice in small)
+        chains = f"{len(small)}{' other' if large else ''} chain{'s' if len(small) > 1 else ''}"
+        lines.append(f"splitting {chains}: +{gain:.1f} dB, {_latency(added, model_ms)}")
+    return lines
+
+
+def _latency(added_ms: float, model_ms: float) -> str:
+    return f"+{100 * added_ms / model_ms:.1f}% latency" if model_ms else f"+{added_ms:.3f} ms latency"
 
 
 def split_where_it_pays(
@@ -71,25 +98,36 @@ def split_where_it_pays(
 ) -> tuple[list[SplitChoice], Channeled]:
     """Split chains of `graph` as long as that pays. The splits, and the channels of all tensors as they are then."""
     known, done = dict(tensors), list[SplitChoice]()
-    while len(done) < MOST_SPLITS:
-        choice = best_split(graph, known, price)
-        if choice is None:
-            break
-        known = apply_split(graph, known, choice)
-        done.append(choice)
+    while taken := _round(graph, known, price, MOST_SPLITS - len(done)):
+        done += taken
     return done, known
 
 
-def best_split(graph: Graph, tensors: Mapping[str, Channels], price: LatencyPrice | None = None) -> SplitChoice | None:
-    """The split that gains most among those that pay; None where none does."""
-    for choice in all_choices(graph, tensors):
-        if price is None:
-            return choice
-        cost = price(graph, choice.chain, choice.ends)
-        affordable = choice.gain_db / GAIN_A_PERCENT_DB / 100  # of the model's latency
-        if cost.added_ms <= affordable * cost.least_ms or cost.added_ms <= affordable * price.model_ms:
-            return replace(choice, added_ms=cost.added_ms)
-    return None
+def _round(graph: Graph, known: Channeled, price: LatencyPrice | None, most: int) -> list[SplitChoice]:
+    """Split what pays, what gains most first, but for what an earlier split of this round has touched. known: is
+    brought up to date."""
+    taken, touched, saved = list[SplitChoice](), set[str](), 0.0
+    for choice in all_choices(graph, known) if most > 0 else []:
+        if touched.intersection(node.output for node in choice.chain.nodes):
+            continue
+        now = choice.behind(saved)
+        found = now if price is None else _affordable(graph, now, price)
+        if found is None:
+            continue
+        touched |= apply_split(graph, known, found)
+        saved += found.saved
+        taken.append(found)
+        if len(taken) == most:
+            break
+    return taken
+
+
+def _affordable(graph: Graph, choice: SplitChoice, price: LatencyPrice) -> SplitChoice | None:
+    """With its price; None where it gains too little for it."""
+    cost = price(graph, choice.chain, choice.ends)
+    most = choice.gain_db / GAIN_A_PERCENT_DB / 100  # of the model's latency
+    pays = cost.added_ms <= most * cost.least_ms or cost.added_ms <= most * price.model_ms
+    return replace(choice, added_ms=cost.added_ms) if pays else None
 
 
 def all_choices(graph: Graph, tensors: Mapping[str, Channels]) -> list[SplitChoice]:
@@ -106,11 +144,11 @@ def priced(graph: Graph, choice: SplitChoice, price: LatencyPrice) -> SplitChoic
     return replace(choice, added_ms=price(graph, choice.chain, choice.ends).added_ms, model_ms=price.model_ms)
 
 
-def apply_split(graph: Graph, tensors: Mapping[str, Channels], choice: SplitChoice) -> Channeled:
-    """Split, and bring the channels of the tensors concerned into their new order and places."""
+def apply_split(graph: Graph, known: Channeled, choice: SplitChoice) -> set[str]:
+    """Split, and bring the channels of the tensors concerned into their new order and places. Which these are."""
     moved = find_moved(graph, choice.tensor)
-    known = dict(tensors)
-    for name, start in moved.tensors if moved is not None else ():
+    places_of = moved.tensors if moved is not None else ()
+    for name, start in places_of:
         if name in known:
             size = len(known[name].gain)
             places = np.arange(size)
@@ -125,7 +163,7 @@ def apply_split(graph: Graph, tensors: Mapping[str, Channels], choice: SplitChoi
             known[f"{node.output}/part{part}"] = known[node.output].taken(np.arange(start, end))
         if node.output not in choice.chain.ends:
             del known[node.output]
-    return known
+    return {name for name, _ in places_of} | {node.output for node in choice.chain.nodes}
 
 
 def _choices(graph: Graph, chain: Chain, spreads: Mapping[str, Spread], total: float) -> list[SplitChoice]:
@@ -146,8 +184,8 @@ def _choices(graph: Graph, chain: Chain, spreads: Mapping[str, Spread], total: f
         kept = None
         for groups in range(2, MOST_GROUPS + 1):
             ends, noise = best_partition(costs, groups, multiple)
-            gain = decibel(total / (total - now + noise))
-            if len(ends) == groups and gain >= max(best + GAIN_A_GROUP_DB, LEAST_GAIN_DB):
-                best, kept = gain, SplitChoice(chain, order, tuple(ends), gain)
+            choice = SplitChoice(chain, order, tuple(ends), total, now - noise)
+            if len(ends) == groups and choice.gain_db >= max(best + GAIN_A_GROUP_DB, LEAST_GAIN_DB):
+                best, kept = choice.gain_db, choice
         found += [kept] if kept is not None else []
     return found

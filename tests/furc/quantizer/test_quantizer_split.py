@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from quantizer_models import all_surveyed, images, model, node, normal, run, sqnr_db
 
 from furc.onnx.graph import Graph
-from furc.quantizer import CalibrationMethod, QuantizeOptions, quantize_model
+from furc.quantizer import CalibrationMethod, QuantizeOptions, quantize_model, split_price
 from furc.quantizer.affine import grid
 from furc.quantizer.channel_order import find_moved, reorder
 from furc.quantizer.operators import FIXED_RANGES
@@ -20,7 +20,7 @@ from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.partition import best_partition
 from furc.quantizer.scheme import choose_grids
 from furc.quantizer.split_channels import find_chains, split
-from furc.quantizer.split_plan import SplitChoice, apply_split, split_where_it_pays
+from furc.quantizer.split_plan import SplitChoice, apply_split, in_words, split_where_it_pays
 from furc.quantizer.split_price import LatencyPrice
 from furc.quantizer.weighted_calibration import single_ranges, weighted_ranges
 
@@ -154,6 +154,31 @@ def test_the_predictor_splits_the_chain_that_costs_most_and_nothing_where_channe
     assert all(choice.gain_db < 3 for choice in split_where_it_pays(alike, tensors)[0])
 
 
+def test_gains_of_one_round_add_up_and_small_splits_share_a_line() -> None:
+    chain = find_chains(optimize_graph(hard_silu()))[0]
+    choices = [SplitChoice(chain, np.arange(4), (2, 4), 1.0, saved, added_ms=0.01) for saved in (0.5, 0.01, 0.01)]
+    behind = choices[1].behind(0.5)
+    assert choices[0].gain_db == pytest.approx(3.01, abs=0.01) and behind.gain_db > choices[1].gain_db
+    assert in_words(choices, 2.0) == [
+        "splitting u_node into 2 groups: +3.0 dB, +0.5% latency", "splitting 2 other chains: +0.1 dB, +1.0% latency"
+    ]  # fmt: skip
+    assert in_words(choices[2:], 0.0) == ["splitting 1 chain: +0.0 dB, +0.010 ms latency"]
+
+
+def test_chains_of_one_form_are_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = optimize_graph(hard_silu())
+    price, chain, timed = LatencyPrice(graph), find_chains(graph)[0], list[Graph]()
+
+    def npu_ms(part: Graph) -> float:
+        timed.append(part)
+        return float(len(part.nodes))
+
+    monkeypatch.setattr(split_price, "npu_ms", npu_ms)
+    ends = (CHANNELS // 2, CHANNELS)
+    assert price(graph, chain, ends) == price(graph.copied(), chain, ends) and len(timed) == 2
+    assert price(graph, chain, (4, CHANNELS)).added_ms > 0 and len(timed) == 3
+
+
 def test_a_hard_depthwise_silu_network_comes_back_by_splitting() -> None:
     def db(**options: object) -> float:
         written = quantize_model(hard_silu(), images(16), QuantizeOptions(**options))  # type: ignore[arg-type]
@@ -177,7 +202,7 @@ def test_a_chain_that_ends_on_the_grid_of_its_operator_can_be_split(gate: str) -
     graph = optimize_graph(model(nodes, {"x": (1, 3, 12, 12)}, ["y"], constants))
     tensors = all_surveyed(graph, images(8))
     [chain] = [chain for chain in find_chains(graph) if chain.ends == ("g",)]
-    tensors = apply_split(graph, tensors, SplitChoice(chain, np.arange(CHANNELS), (CHANNELS // 2, CHANNELS), 1.0))
+    apply_split(graph, tensors, SplitChoice(chain, np.arange(CHANNELS), (CHANNELS // 2, CHANNELS), 1.0, 0.1))
     method = CalibrationMethod.MSE_ASYM
     for ranges in (weighted_ranges(graph, tensors), single_ranges(graph, tensors, method, 100)):
         scheme = choose_grids(graph, ranges)
