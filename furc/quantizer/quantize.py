@@ -20,6 +20,7 @@ from furc.quantizer.compensate import compensate
 from furc.quantizer.float_run import Feed
 from furc.quantizer.held import Kept, keep
 from furc.quantizer.judge import judge_for
+from furc.quantizer.keep_float import in_words as in_float
 from furc.quantizer.keep_float import keep_float
 from furc.quantizer.method import AUTO, WEIGHTED, CalibrationMethod, method_named
 from furc.quantizer.noise_lint import AUTO_MAY, noise_findings
@@ -66,10 +67,10 @@ class Outcome(NamedTuple):
     choice: Choice | None = None
 
     def done(self) -> list[str]:
-        """What was split, and how the method was chosen, in words."""
+        """What stays in float, what was split, and how the method was chosen, in words."""
         chosen = [] if self.choice is None else [str(self.choice)]
         splits = in_words(self.splits, self.price.model_ms) if self.splits else []
-        return [*splits, *chosen]
+        return [*in_float(self.graph), *splits, *chosen]
 
     def findings(self, otherwise: str = AUTO_MAY) -> list[LintWarning]:
         """Which layers still bring most noise, and what would help. otherwise: the advice where no option would."""

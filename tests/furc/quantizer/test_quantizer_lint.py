@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 from quantizer_models import images, model, node, normal, run
 from test_quantizer_split import hard_silu
 
+from furc.compiler import compile
 from furc.onnx.graph import Graph
+from furc.profiling.profile import profile
 from furc.quantizer import Observer, QuantizeOptions, lint, quantize_explained
+from furc.quantizer.keep_float import island
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.report import ranges_in
 from isa.errors import QuantizeError
@@ -85,3 +89,43 @@ def test_a_pattern_names_layers_and_an_unknown_layer_is_refused() -> None:
     with pytest.raises(QuantizeError) as caught:
         quantize_explained(hard_silu(), images(4), QuantizeOptions(keep_float=("u_nod",)))
     assert caught.value.name == "UnknownLayer" and "u_node" in str(caught.value.hint)
+
+
+def focus() -> onnx.ModelProto:
+    """Slices and a Concat in front of a stem, a movement behind the last layer."""
+    ends = {"even": np.array([0]), "odd": np.array([1]), "far": np.array([999]), "axis": np.array([2]),
+            "two": np.array([2])}  # fmt: skip
+    constants = {"w1": normal(1, 8, 6, 3, 3), "w2": normal(2, 8, 8, 3, 3), "w3": normal(3, 4, 8, 1, 1)}
+    nodes = [
+        node("Slice", ["x", "even", "far", "axis", "two"], "upper"),
+        node("Slice", ["x", "odd", "far", "axis", "two"], "lower"),
+        node("Concat", ["upper", "lower"], "both", axis=1),
+        node("Conv", ["both", "w1"], "stem"), node("Relu", ["stem"], "a"),
+        node("Conv", ["a", "w2"], "b"), node("Relu", ["b"], "c"),
+        node("Conv", ["c", "w3"], "head"), node("Transpose", ["head"], "y", perm=[0, 2, 3, 1]),
+    ]  # fmt: skip
+    return model(nodes, {"x": (1, 3, 32, 32)}, ["y"], constants | ends)
+
+
+FOCUS_IMAGES = [{"x": np.random.default_rng(seed).random((1, 3, 32, 32), np.float32)} for seed in range(4)]
+
+
+def test_what_only_moves_data_between_float_layers_and_the_ends_of_the_model_is_not_rounded() -> None:
+    of_stem = quantize_explained(focus(), FOCUS_IMAGES, QuantizeOptions(keep_float=("stem_node",))).model
+    assert set(ranges_in(of_stem)) == {"a", "c", "y", "head"}
+    of_head = quantize_explained(focus(), FOCUS_IMAGES, QuantizeOptions(keep_float=("head_node",))).model
+    assert set(ranges_in(of_head)) == {"x", "upper", "lower", "both", "a", "c"}
+    of_middle = quantize_explained(focus(), FOCUS_IMAGES, QuantizeOptions(keep_float=("b_node",))).model
+    assert {"x", "both", "head", "y"} <= set(ranges_in(of_middle))
+
+
+@pytest.mark.parametrize(("kept", "between"), [("stem_node", False), ("b_node", True), ("head_node", False)])
+def test_the_price_of_a_layer_in_float_is_what_a_profile_says(kept: str, between: bool) -> None:
+    graph = optimize_graph(focus())
+    promised = island(graph, [next(n for n in graph.nodes if n.name == kept)], {})
+    outcomes = [quantize_explained(focus(), FOCUS_IMAGES, QuantizeOptions(keep_float=of)) for of in ((), (kept,))]
+    config = {"max_npu_segments": "auto"} if between else None
+    before, after = (profile(compile(outcome.model, compiler_config=config)).host_ms for outcome in outcomes)
+    assert promised.host_ms == pytest.approx(after - before, rel=0.02)
+    told = [" in the middle of the model: without -c max_npu_segments=auto " in line for line in outcomes[1].done()]
+    assert told == [between] == [" and furc compile -c max_npu_segments=auto: " in str(promised)]
