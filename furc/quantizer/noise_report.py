@@ -78,7 +78,7 @@ def noise_report(model: Source, samples: object, options: QuantizeOptions | None
     tensors = {name: of for name, of in found.items() if of.gain.any()}
     if not tensors:
         return NoiseReport((), (), reasons[0] if reasons else "gradients need opset 13")
-    layers = costly_layers(graph, tensors, LatencyPrice(graph), least_db=-math.inf)
+    layers = costly_layers(graph, tensors, LatencyPrice(graph, options.input_dtype), least_db=-math.inf)
     return NoiseReport(noise_by_tensor(graph, tensors), tuple(layers))
 
 

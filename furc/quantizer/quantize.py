@@ -69,7 +69,7 @@ class Outcome(NamedTuple):
     def done(self) -> list[str]:
         """What stays in float, what was split, and how the method was chosen, in words."""
         chosen = [] if self.choice is None else [str(self.choice)]
-        splits = in_words(self.splits, self.price.model_ms) if self.splits else []
+        splits = in_words(self.splits, self.price.model) if self.splits else []
         return [*in_float(self.graph), *splits, *chosen]
 
     def findings(self, otherwise: str = AUTO_MAY) -> list[LintWarning]:
@@ -96,7 +96,7 @@ def _quantized(model: Source, data: object, options: QuantizeOptions, progress: 
     one_pass, opened = options.method in (WEIGHTED, AUTO), graph
     if one_pass:
         graph = at_extents_of(opened, kept.samples)
-    price = LatencyPrice(graph)
+    price = LatencyPrice(graph, options.input_dtype)
     tensors = _seen(graph, opened, kept, options, say, total) if one_pass else _surveyed(graph, kept, options, say)
     splits = list[SplitChoice]()
     if options.split:

@@ -21,7 +21,8 @@ from furc.quantizer.partition import best_partition
 from furc.quantizer.scheme import rounded_tensors
 from furc.quantizer.sensitivity import Channels
 from furc.quantizer.split_channels import Chain, find_chains, sorted_by, split
-from furc.quantizer.split_price import LatencyPrice
+from furc.quantizer.split_price import Latency, LatencyPrice
+from isa.errors import counted
 
 MOST_GROUPS = 4
 LEAST_GAIN_DB = 0.05  # of the model's noise
@@ -30,6 +31,7 @@ GAIN_A_PERCENT_DB = 0.25  # that a percent of latency must bring
 MULTIPLES = (4, 1)  # the NPU computes output channels in fours, so that other sizes leave lanes empty
 MOST_SPLITS = 40
 WORTH_A_LINE_DB = 0.2  # of its own in what users are told
+LEAST_PERCENT = 0.1  # of latency that one digit tells
 
 Channeled = dict[str, Channels]
 
@@ -74,23 +76,29 @@ class SplitChoice:
 
     def __str__(self) -> str:
         cost = _latency(self.added_ms, self.model_ms)
-        return f"splitting {self.node} into {len(self.ends)} groups: +{self.gain_db:.1f} dB, {cost}"
+        return f"splitting {self.node} into {len(self.ends)} groups: +{self.gain_db:.1f} dB predicted, {cost}"
 
 
-def in_words(choices: Sequence[SplitChoice], model_ms: float) -> list[str]:
-    """What was split: a line for each that matters, one for all others. model_ms: the model's latency."""
+def in_words(choices: Sequence[SplitChoice], model: Latency) -> list[str]:
+    """What was split: a line for each that matters, one for all others, and one for all. model: before the splits."""
     large = [choice for choice in choices if choice.gain_db >= WORTH_A_LINE_DB]
     small = [choice for choice in choices if choice.gain_db < WORTH_A_LINE_DB]
-    lines = [str(replace(choice, model_ms=model_ms)) for choice in large]
+    lines = [str(replace(choice, model_ms=model.ms)) for choice in large]
     if small:
-        gain, added = sum(choice.gain_db for choice in small), sum(choice.added_ms for choice in small)
-        chains = f"{len(small)}{' other' if large else ''} chain{'s' if len(small) > 1 else ''}"
-        lines.append(f"splitting {chains}: +{gain:.1f} dB, {_latency(added, model_ms)}")
+        gain, added = (sum(values) for values in zip(*((c.gain_db, c.added_ms) for c in small), strict=True))
+        chains = counted(len(small), "other chain" if large else "chain")
+        lines.append(f"splitting {chains}: +{gain:.1f} dB predicted, {_latency(added, model.ms)}")
+    if model.ms:
+        added = sum(choice.added_ms for choice in choices)
+        (before, after), (npu, npu_after) = ((ms, ms + added) for ms in model)
+        lines.append(f"latency with splits {before:.2f} -> {after:.2f} ms, of it NPU {npu:.2f} -> {npu_after:.2f} ms")
     return lines
 
 
 def _latency(added_ms: float, model_ms: float) -> str:
-    return f"+{100 * added_ms / model_ms:.1f}% latency" if model_ms else f"+{added_ms:.3f} ms latency"
+    percent = 100 * added_ms / model_ms if model_ms else 0.0
+    digits = 1 if percent >= LEAST_PERCENT or not added_ms else 2
+    return f"+{percent:.{digits}f}% latency" if model_ms else f"+{added_ms:.3f} ms latency"
 
 
 def split_where_it_pays(

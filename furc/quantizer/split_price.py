@@ -14,13 +14,14 @@ from furc.onnx.graph import Graph
 from furc.quantizer.qdq import write_qdq
 from furc.quantizer.scheme import any_ranges, choose_grids
 from furc.quantizer.split_channels import Chain, divide
+from furc.quantizer.with_ranges import written
 from isa.errors import FurcError
 from isa.npu import NS_PER_MS, target
 from passes.ir.lir import Program
 from passes.pipeline import lower
 from passes.plan import program_cycles
 
-CONFIG = {"use_program_loading": True}
+IN_SEGMENTS = {"use_program_loading": True}
 
 
 class Cost(NamedTuple):
@@ -30,21 +31,29 @@ class Cost(NamedTuple):
     least_ms: float
 
 
+class Latency(NamedTuple):
+    """Of a model as `furc profile` tells it, with the host's part, and that of the NPU alone. 0 where nobody knows."""
+
+    ms: float = 0.0
+    npu_ms: float = 0.0
+
+
 class LatencyPrice:
     """Prices splits of one model. What the compiler refuses has no price that is known: 0.
 
     The whole model is compiled once, and only when somebody asks for its latency: that costs more than all chains.
+    input_dtype: what the model will take. The host needs 25 ms for YOLOX-Nano's floats, and nothing for bytes.
     """
 
-    def __init__(self, graph: Graph) -> None:
-        self._graph, self._known = graph.copied(), dict[Hashable, float]()
+    def __init__(self, graph: Graph, input_dtype: str = "float32") -> None:
+        self._graph, self._input_dtype, self._known = graph.copied(), input_dtype, dict[Hashable, float]()
 
     def __call__(self, graph: Graph, chain: Chain, ends: Sequence[int]) -> Cost:
         """Of a chain, split into groups that end before these channels."""
         try:
             before = self._chain_ms(graph, chain, ())
             after = self._chain_ms(graph, chain, tuple(ends))
-            return Cost(max(0.0, after - before), max(before, _edge_ms(self._graph)))
+            return Cost(max(0.0, after - before), max(before, self._edge_ms))
         except FurcError:
             return Cost(0.0, 0.0)
 
@@ -55,45 +64,54 @@ class LatencyPrice:
             self._known[form] = npu_ms(_alone(graph, chain, ends))
         return self._known[form]
 
-    @cached_property
+    @property
     def model_ms(self) -> float:
-        """Of the model before any split; 0 where it does not compile."""
-        try:
-            return latency_ms(self._graph)
-        except FurcError:
-            return 0.0
+        """Latency of the model before any split; 0 where it does not compile."""
+        return self.model.ms
 
+    @cached_property
+    def model(self) -> Latency:
+        """Of the model before any split."""
+        from furc.compiler import compile  # here: the compiler's frontend writes QDQ models with this package
+        from furc.profiling.profile import profile
 
-def latency_ms(graph: Graph) -> float:
-    """Modelled latency of a float graph once it is quantized. Raises FurcError where it does not compile."""
-    from furc.compiler import compile  # here: the compiler's frontend writes QDQ models with this package
-    from furc.profiling.profile import profile
+        for config in ({}, IN_SEGMENTS):  # as `furc compile` does by itself; in segments where that does not fit
+            try:
+                found = profile(compile(self._written, compiler_config=config))
+            except FurcError:
+                continue
+            return Latency(float(found.latency_ms), float(found.npu_ms))
+        return Latency()
 
-    return float(profile(compile(_quantized(graph), compiler_config=CONFIG)).latency_ms)
+    @cached_property
+    def _edge_ms(self) -> float:
+        """What the host needs to quantize the model's inputs and to turn its outputs into floats: a part of its
+        latency."""
+        graph, npu = Graph(self._written), target(DEFAULT_TARGET)
+        read = [n.inputs[0] for n in graph.nodes if n.op == "QuantizeLinear" and n.inputs[0] in graph.inputs]
+        made = [n.output for n in graph.nodes if n.op == "DequantizeLinear" and n.output in graph.outputs]
+        sizes = (sum(math.prod(graph.shape(name) or (0,)) for name in names) for names in (read, made))
+        each = (npu.host_quantize_ns_per_element, npu.host_dequantize_ns_per_element)
+        return sum(size * ns for size, ns in zip(sizes, each, strict=True)) / NS_PER_MS
+
+    @cached_property
+    def _written(self) -> onnx.ModelProto:
+        """The model as it will be, on any grids. Raises FurcError."""
+        return written(self._graph, any_ranges(self._graph), "qdq", self._input_dtype)
 
 
 def npu_ms(graph: Graph) -> float:
-    """As `latency_ms`, without the host, by the first of the compiler's plans and short of a binary: in half the time.
-    A difference of two is what it is good for."""
+    """NPU time of a float graph once it is quantized, by the first of the compiler's plans and short of a binary: in
+    half the time. A difference of two is what it is good for. Raises FurcError where it does not compile."""
     from furc.compiler import compile_options  # here: see above
     from furc.frontend.onnx.importer import import_model
     from furc.frontend.onnx.model import own_model
     from furc.frontend.onnx.placing import Placing
 
-    options = compile_options(DEFAULT_TARGET, 1, CONFIG)
+    options = compile_options(DEFAULT_TARGET, 1, IN_SEGMENTS)
     program = lower(import_model(own_model(_quantized(graph)), Placing(options.npu, 1)), options)
     assert isinstance(program, Program)
     return options.npu.milliseconds(program_cycles(program, options))
-
-
-def _edge_ms(graph: Graph) -> float:
-    """What the host needs to quantize the model's inputs and to turn its outputs into floats: a part of its latency."""
-    npu = target(DEFAULT_TARGET)
-    read, made = (
-        sum(math.prod(graph.shape(name) or (0,)) for name in names if graph.is_float(name))
-        for names in (graph.inputs, graph.outputs)
-    )
-    return (read * npu.host_quantize_ns_per_element + made * npu.host_dequantize_ns_per_element) / NS_PER_MS
 
 
 def _quantized(graph: Graph) -> onnx.ModelProto:

@@ -11,17 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from quantizer_models import all_surveyed, images, model, node, normal, run, sqnr_db
 
+from furc.compiler import compile
 from furc.onnx.graph import Graph
-from furc.quantizer import CalibrationMethod, QuantizeOptions, quantize_model, split_price
+from furc.profiling.profile import Profile, profile
+from furc.quantizer import CalibrationMethod, QuantizeOptions, quantize_explained, quantize_model, split_price
 from furc.quantizer.affine import grid
 from furc.quantizer.channel_order import find_moved, reorder
 from furc.quantizer.operators import FIXED_RANGES
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.partition import best_partition
+from furc.quantizer.quantize import Outcome
 from furc.quantizer.scheme import choose_grids
 from furc.quantizer.split_channels import find_chains, split
 from furc.quantizer.split_plan import SplitChoice, apply_split, in_words, split_where_it_pays
-from furc.quantizer.split_price import LatencyPrice
+from furc.quantizer.split_price import Latency, LatencyPrice
 from furc.quantizer.weighted_calibration import single_ranges, weighted_ranges
 
 CHANNELS = 16
@@ -159,10 +162,31 @@ def test_gains_of_one_round_add_up_and_small_splits_share_a_line() -> None:
     choices = [SplitChoice(chain, np.arange(4), (2, 4), 1.0, saved, added_ms=0.01) for saved in (0.5, 0.01, 0.01)]
     behind = choices[1].behind(0.5)
     assert choices[0].gain_db == pytest.approx(3.01, abs=0.01) and behind.gain_db > choices[1].gain_db
-    assert in_words(choices, 2.0) == [
-        "splitting u_node into 2 groups: +3.0 dB, +0.5% latency", "splitting 2 other chains: +0.1 dB, +1.0% latency"
-    ]  # fmt: skip
-    assert in_words(choices[2:], 0.0) == ["splitting 1 chain: +0.0 dB, +0.010 ms latency"]
+    assert in_words(choices, Latency(2.0, 0.5)) == [
+        "splitting u_node into 2 groups: +3.0 dB predicted, +0.5% latency",
+        "splitting 2 other chains: +0.1 dB predicted, +1.0% latency",
+        "latency with splits 2.00 -> 2.03 ms, of it NPU 0.50 -> 0.53 ms",
+    ]
+    assert in_words(choices[2:], Latency()) == ["splitting 1 chain: +0.0 dB predicted, +0.010 ms latency"]
+
+
+def test_splits_are_priced_by_the_latency_that_a_profile_shows() -> None:
+    def done(**options: object) -> tuple[Outcome, Profile]:
+        outcome = quantize_explained(hard_silu(10000.0), images(8), QuantizeOptions(**options))  # type: ignore[arg-type]
+        return outcome, profile(compile(outcome.model))
+
+    (of_float, _), (_, plain) = done(), done(split=False)
+    (of_bytes, _), (_, plain_bytes) = done(input_dtype="uint8"), done(input_dtype="uint8", split=False)
+    assert of_float.price.model == pytest.approx((plain.latency_ms, plain.npu_ms))
+    assert of_bytes.price.model == pytest.approx((plain_bytes.latency_ms, plain_bytes.npu_ms))
+    assert of_bytes.price.model_ms < of_float.price.model_ms / 2
+    assert of_float.done()[-1].startswith(f"latency with splits {plain.latency_ms:.2f} -> ")
+
+
+def test_small_shares_of_the_latency_have_two_digits() -> None:
+    chain = find_chains(optimize_graph(hard_silu()))[0]
+    choice = SplitChoice(chain, np.arange(4), (2, 4), 1.0, 0.5, added_ms=0.0005)
+    assert in_words([choice], Latency(2.0, 0.5))[0].endswith(", +0.03% latency")
 
 
 def test_chains_of_one_form_are_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
