@@ -31,16 +31,29 @@ SEGMENTS = "-c max_npu_segments=auto"
 
 class Island(NamedTuple):
     """What keeping layers in float would bring. gain_db: off the predicted noise. host_ms: what the host needs more;
-    less than 0 where it need not quantize the model's input any more. between: see `is_between`."""
+    less than 0 where it need not quantize the model's input any more. between: see `is_between`. at_input: whether they
+    read an input of the model, which then stays in float."""
 
     layers: tuple[str, ...]
     gain_db: float
     host_ms: float
     between: bool
+    at_input: bool
 
     def __str__(self) -> str:
         options = f"--keep-float {','.join(self.layers)}" + (f" and furc compile {SEGMENTS}" if self.between else "")
         return f"{options}: +{self.gain_db:.1f} dB predicted, about {self.host_ms:+.1f} ms on the host"
+
+
+def check_inputs(graph: Graph, dtype: str) -> None:
+    """Raises QuantizeError[NotQuantized] where inputs are to be of integers and layers in float read them."""
+    for name in graph.inputs if dtype != "float32" else ():
+        for node in graph.readers(name):
+            if graph.stays_float(node):
+                raise QuantizeError(
+                    "NotQuantized", f"input '{name}' cannot be {dtype}: '{node.name}', which stays in float, reads it",
+                    at=node.loc, hint="quantize that layer, or leave the inputs in float32",
+                )  # fmt: skip
 
 
 def in_words(graph: Graph) -> list[str]:
@@ -90,14 +103,18 @@ def keep_float(graph: Graph, layers: Sequence[str]) -> list[Node]:
     return kept
 
 
-def island(graph: Graph, layers: Collection[Node], spreads: Mapping[str, Spread]) -> Island:
-    """The prediction: tensors that only these layers make and read bring no noise."""
+def island(
+    graph: Graph, layers: Collection[Node], spreads: Mapping[str, Spread], names: Collection[str] = ()
+) -> Island:
+    """The prediction: tensors that only these layers make and read bring no noise. names: what users call the layers,
+    where these are parts of those."""
     inside = {id(kept) for kept in _kept_with(graph, layers)}
     total = sum(spread.noise() for spread in spreads.values())
     gone = sum(spread.noise() for name, spread in spreads.items() if _stays_within(graph, name, inside))
-    names = tuple(node.name or node.output for node in layers)
+    names = tuple(names or (node.name or node.output for node in layers))
     gain, cost = decibel(total / max(total - gone, 1e-30)), _host_ns(graph, inside) / NS_PER_MS
-    return Island(names, gain, cost, is_between(graph, inside))
+    at_input = any(id(reader) in inside for name in graph.inputs for reader in graph.readers(name))
+    return Island(names, gain, cost, is_between(graph, inside), at_input)
 
 
 def _stays_within(graph: Graph, name: str, inside: Collection[int]) -> bool:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from furc.onnx.graph import Graph, Node
-from furc.quantizer.keep_float import island
+from furc.quantizer.keep_float import Island, island
 from furc.quantizer.noise_model import Spread, activation_noise, decibel
 from furc.quantizer.scheme import rounded_tensors
 from furc.quantizer.sensitivity import Channels
-from furc.quantizer.split_plan import SplitChoice, all_choices, priced
+from furc.quantizer.split_plan import SplitChoice, all_choices, priced, whole
 from furc.quantizer.split_price import LatencyPrice
 from furc.quantizer.warning import LintWarning
 from isa.errors import NOWHERE, Loc
@@ -42,18 +42,24 @@ class Costly:
 
     def finding(self, otherwise: str) -> LintWarning:
         """As a warning. otherwise: the advice where no option is known to help."""
+        share = f"{100 * self.share:.0f}%" if self.share >= 0.01 else "less than 1%"
         message = (
-            f"{self.layer}: rounding '{self.tensor}' to steps of {self.step:.2g} costs {100 * self.share:.0f}% of the "
+            f"{self.layer}: rounding '{self.tensor}' to steps of {self.step:.2g} costs {share} of the "
             f"predicted output noise ({self.db:.1f} dB): {self.channels}"
         )
         return LintWarning("OutputNoise", self.tensor, message, "; ".join(self.remedies) or otherwise, self.at)
 
 
 def noise_findings(
-    graph: Graph, tensors: Mapping[str, Channels], price: LatencyPrice | None = None, otherwise: str = AUTO_MAY
+    graph: Graph,
+    tensors: Mapping[str, Channels],
+    price: LatencyPrice | None = None,
+    otherwise: str = AUTO_MAY,
+    splits: Sequence[SplitChoice] | None = None,
 ) -> list[LintWarning]:
-    """Warnings of the layers whose grids cost most, the worst first. tensors: see `survey`."""
-    return [layer.finding(otherwise) for layer in costly_layers(graph, tensors, price)]
+    """Warnings of the layers whose grids cost most, the worst first. tensors: see `survey`. splits: those that were
+    made; None where nobody asked for any, so that they may help."""
+    return [layer.finding(otherwise) for layer in costly_layers(graph, tensors, price, splits=splits)]
 
 
 def costly_layers(
@@ -61,9 +67,10 @@ def costly_layers(
     tensors: Mapping[str, Channels],
     price: LatencyPrice | None = None,
     least_db: float = CONSEQUENTIAL_DB,
+    splits: Sequence[SplitChoice] | None = None,
 ) -> list[Costly]:
     """The layers whose grids cost most, the worst first. tensors: see `survey`. least_db: what costs less is left out,
-    by default what deserves no warning."""
+    by default what deserves no warning. splits: see `noise_findings`."""
     rounded = rounded_tensors(graph)
     spreads = activation_noise(graph, {name: c for name, c in tensors.items() if name in rounded})
     costly: dict[int, list[str]] = {}
@@ -72,8 +79,10 @@ def costly_layers(
             costly.setdefault(id(_layer_of(graph, name)), []).append(name)
     if not costly:
         return []
-    choices = all_choices(graph, tensors)
-    return [_costly(graph, names, spreads, choices, price) for names in list(costly.values())[:MOST_LINES]]
+    remedies = _Remedies(
+        graph, spreads, all_choices(graph, tensors) if splits is None else [], price, whole(splits or ())
+    )
+    return [_costly(graph, names, spreads, remedies) for names in list(costly.values())[:MOST_LINES]]
 
 
 def label_of(graph: Graph, name: str) -> str:
@@ -101,15 +110,14 @@ def _costly(
     graph: Graph,
     names: list[str],
     spreads: Mapping[str, Spread],
-    choices: Iterable[SplitChoice],
-    price: LatencyPrice | None,
+    remedies: _Remedies,
 ) -> Costly:
     spread, layer = spreads[names[0]], _layer_of(graph, names[0])
     total = sum(s.noise() for s in spreads.values())
     mine = sum(spreads[name].noise() for name in names)
     return Costly(
         label_of(graph, names[0]), names[0], spread.step(), mine / total, decibel(mine), _channels(spread),
-        tuple(_help(graph, layer, names, spreads, choices, price)), layer.loc if layer is not None else NOWHERE,
+        tuple(remedies.of(layer, names)), layer.loc if layer is not None else NOWHERE,
     )  # fmt: skip
 
 
@@ -129,23 +137,37 @@ def _list(channels: NDArray[np.intp]) -> str:
     return f"{shown}, ... ({channels.size})" if channels.size > MOST_CHANNELS else shown
 
 
-def _help(
-    graph: Graph,
-    layer: Node | None,
-    names: list[str],
-    spreads: Mapping[str, Spread],
-    choices: Iterable[SplitChoice],
-    price: LatencyPrice | None,
-) -> list[str]:
-    """What the options would bring, nothing where none is known to help."""
-    found = []
-    for choice in choices:
-        if choice.chain.head is layer and set(names) & set(choice.chain.inner()):
-            found.append(f"--split: {choice if price is None else priced(graph, choice, price)}")
-            break
-    if layer is not None:
-        readers = [r for name in names for r in graph.readers(name) if r.op in ("Conv", "ConvTranspose", "Gemm")]
-        if readers:
-            unique = list({id(node): node for node in (layer, *readers)}.values())
-            found.append(str(island(graph, unique, spreads)))
-    return found
+@dataclass(frozen=True, slots=True)
+class _Remedies:
+    """What the options would bring. choices: splits that may still be made, what gains most first. whole: the names
+    that layers had before they were split, by those of their parts."""
+
+    graph: Graph
+    spreads: Mapping[str, Spread]
+    choices: Sequence[SplitChoice]
+    price: LatencyPrice | None
+    whole: Mapping[str, str]
+
+    def of(self, layer: Node | None, names: Sequence[str]) -> list[str]:
+        """For a layer and its costly tensors; nothing where no option is known to help."""
+        found = []
+        for choice in self.choices:
+            if choice.chain.head is layer and set(names) & set(choice.chain.inner()):
+                price = self.price
+                found.append(f"--split: {choice if price is None else priced(self.graph, choice, price)}")
+                break
+        readers = [r for name in names for r in self.graph.readers(name) if r.op in ("Conv", "ConvTranspose", "Gemm")]
+        if layer is not None and readers:
+            kept = list(dict.fromkeys(self._name(node) for node in (layer, *readers)))
+            parts = [node for node in self.graph.nodes if self._name(node) in kept]
+            found += self._in_float(island(self.graph, parts, self.spreads, kept))
+        return found
+
+    def _in_float(self, promised: Island) -> list[str]:
+        """Nothing where the layers are to read an input of integers."""
+        integers = self.price is not None and self.price.input_dtype != "float32"
+        return [] if promised.at_input and integers else [str(promised)]
+
+    def _name(self, node: Node) -> str:
+        name = node.name or node.output
+        return self.whole.get(name, name)

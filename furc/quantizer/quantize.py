@@ -20,8 +20,8 @@ from furc.quantizer.compensate import compensate
 from furc.quantizer.float_run import Feed
 from furc.quantizer.held import Kept, keep
 from furc.quantizer.judge import judge_for
+from furc.quantizer.keep_float import check_inputs, keep_float
 from furc.quantizer.keep_float import in_words as in_float
-from furc.quantizer.keep_float import keep_float
 from furc.quantizer.method import AUTO, WEIGHTED, CalibrationMethod, method_named
 from furc.quantizer.noise_lint import AUTO_MAY, noise_findings
 from furc.quantizer.one_pass import pass_over
@@ -56,7 +56,7 @@ def quantize_model(
 class Outcome(NamedTuple):
     """splits: what is computed in groups. graph, tensors: the float model as it was quantized, and its channels.
 
-    price: of splits. choice: of the method, by "auto".
+    price: of splits. options: that were asked for. choice: of the method, by "auto".
     """
 
     model: onnx.ModelProto
@@ -64,6 +64,7 @@ class Outcome(NamedTuple):
     graph: Graph
     tensors: Channeled
     price: LatencyPrice
+    options: QuantizeOptions
     choice: Choice | None = None
 
     def done(self) -> list[str]:
@@ -74,7 +75,8 @@ class Outcome(NamedTuple):
 
     def findings(self, otherwise: str = AUTO_MAY) -> list[LintWarning]:
         """Which layers still bring most noise, and what would help. otherwise: the advice where no option would."""
-        return noise_findings(self.graph, self.tensors, self.price, otherwise)
+        splits = self.splits if self.options.split else None
+        return noise_findings(self.graph, self.tensors, self.price, otherwise, splits)
 
 
 def quantize_explained(
@@ -91,6 +93,7 @@ def _quantized(model: Source, data: object, options: QuantizeOptions, progress: 
     graph = optimize_graph(model, options.input_shapes, options.opset)
     check_not_quantized(graph)
     keep_float(graph, options.keep_float)
+    check_inputs(graph, options.input_dtype)
     kept = keep(feeds(taken_by(graph), data))
     total = len(data) if hasattr(data, "__len__") else None
     one_pass, opened = options.method in (WEIGHTED, AUTO), graph
@@ -119,7 +122,7 @@ def _quantized(model: Source, data: object, options: QuantizeOptions, progress: 
     result = written(graph, ranges, options.form, options.input_dtype)
     if graph is not opened:
         result = opened_again(result, opened)
-    return Outcome(result, splits, explained, known, price, choice)
+    return Outcome(result, splits, explained, known, price, options, choice)
 
 
 def _seen(

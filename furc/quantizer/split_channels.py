@@ -64,6 +64,11 @@ def split(graph: Graph, chain: Chain, order: Order, ends: Ends) -> None:
     divide(graph, chain, ends)
 
 
+def part_of(name: str, part: int) -> str:
+    """What a group of the channels of a node, or of a tensor, is called."""
+    return f"{name}/part{part}"
+
+
 def divide(graph: Graph, chain: Chain, ends: Ends) -> None:
     """Rewrite the chain in groups of channels that are neighbours already."""
     new = list[Node]()
@@ -71,7 +76,7 @@ def divide(graph: Graph, chain: Chain, ends: Ends) -> None:
     for part, (start, end) in enumerate(zip(starts, ends, strict=True)):
         new += _part(graph, chain, part, start, end)
     for name in chain.ends:
-        parts = [f"{name}/part{part}" for part in range(len(ends))]
+        parts = [part_of(name, part) for part in range(len(ends))]
         new.append(make("Concat", parts, [name], f"{name}/join", axis=1))
     gone = {id(node) for node in chain.nodes}
     first = next(i for i, node in enumerate(graph.nodes) if id(node) in gone)
@@ -145,20 +150,20 @@ def _chain(graph: Graph, nodes: Sequence[Node]) -> Chain:
 
 def _part(graph: Graph, chain: Chain, part: int, start: int, end: int) -> list[Node]:
     """The chain for the channels from start to end."""
-    made = {node.output: f"{node.output}/part{part}" for node in chain.nodes}
+    made = {node.output: part_of(node.output, part) for node in chain.nodes}
     nodes = []
     for node in chain.nodes:
         copy = Node(node.op, [made.get(name, name) for name in node.inputs], [made[node.output]],
-                    f"{node.name or node.output}/part{part}", node.domain, dict(node.attributes))  # fmt: skip
+                    part_of(node.name or node.output, part), node.domain, dict(node.attributes))  # fmt: skip
         if node.op == "Conv":
             for index in (1, 2):
                 if node.input(index):
                     rows = np.ascontiguousarray(graph.constants[node.inputs[index]][start:end])
-                    copy.inputs[index] = graph.add_constant(f"{node.inputs[index]}/part{part}", rows)
+                    copy.inputs[index] = graph.add_constant(part_of(node.inputs[index], part), rows)
             if node is not chain.head:
                 copy.set(group=end - start)
         if node.op == "Resize" and node.input(3):
-            copy.inputs[3] = _sizes(graph, node, end - start, f"{node.inputs[3]}/part{part}")
+            copy.inputs[3] = _sizes(graph, node, end - start, part_of(node.inputs[3], part))
         nodes.append(copy)
         _set_shape(graph, node.output, copy.output, end - start)
     return nodes

@@ -20,7 +20,7 @@ from furc.quantizer.noise_model import Spread, activation_noise, decibel
 from furc.quantizer.partition import best_partition
 from furc.quantizer.scheme import rounded_tensors
 from furc.quantizer.sensitivity import Channels
-from furc.quantizer.split_channels import Chain, find_chains, sorted_by, split
+from furc.quantizer.split_channels import Chain, find_chains, part_of, sorted_by, split
 from furc.quantizer.split_price import Latency, LatencyPrice
 from isa.errors import counted
 
@@ -77,6 +77,16 @@ class SplitChoice:
     def __str__(self) -> str:
         cost = _latency(self.added_ms, self.model_ms)
         return f"splitting {self.node} into {len(self.ends)} groups: +{self.gain_db:.1f} dB predicted, {cost}"
+
+
+def whole(choices: Sequence[SplitChoice]) -> dict[str, str]:
+    """The names that layers had before these splits, by the names of their parts, and of the parts of those."""
+    found = dict[str, str]()
+    for choice in choices:
+        for node in choice.chain.nodes:
+            name = node.name or node.output
+            found |= {part_of(name, place): found.get(name, name) for place in range(len(choice.ends))}
+    return found
 
 
 def in_words(choices: Sequence[SplitChoice], model: Latency) -> list[str]:
@@ -168,7 +178,7 @@ def apply_split(graph: Graph, known: Channeled, choice: SplitChoice) -> set[str]
         if node.output not in known:
             continue
         for part, (start, end) in enumerate(zip(starts, choice.ends, strict=True)):
-            known[f"{node.output}/part{part}"] = known[node.output].taken(np.arange(start, end))
+            known[part_of(node.output, part)] = known[node.output].taken(np.arange(start, end))
         if node.output not in choice.chain.ends:
             del known[node.output]
     return {name for name, _ in places_of} | {node.output for node in choice.chain.nodes}

@@ -46,7 +46,7 @@ class LatencyPrice:
     """
 
     def __init__(self, graph: Graph, input_dtype: str = "float32") -> None:
-        self._graph, self._input_dtype, self._known = graph.copied(), input_dtype, dict[Hashable, float]()
+        self._graph, self.input_dtype, self._known = graph.copied(), input_dtype, dict[Hashable, float]()
 
     def __call__(self, graph: Graph, chain: Chain, ends: Sequence[int]) -> Cost:
         """Of a chain, split into groups that end before these channels."""
@@ -97,7 +97,7 @@ class LatencyPrice:
     @cached_property
     def _written(self) -> onnx.ModelProto:
         """The model as it will be, on any grids. Raises FurcError."""
-        return written(self._graph, any_ranges(self._graph), "qdq", self._input_dtype)
+        return written(self._graph, any_ranges(self._graph), "qdq", self.input_dtype)
 
 
 def npu_ms(graph: Graph) -> float:

@@ -33,9 +33,12 @@ def grouped(found: Sequence[LintWarning]) -> list[str]:
 
 
 def _together(alike: Sequence[LintWarning]) -> str:
-    first, *others = alike
-    lines = [f"warning[{first.name}]: {first.message}"]
-    lines += [f"  also: {other.message}" for other in others[: SHOWN - 1]]
+    """One hint where it is that of all; otherwise each with its own."""
+    shown, own = alike[:SHOWN], any(other.hint != alike[0].hint for other in alike)
+    lines = list[str]()
+    for place, warning in enumerate(shown):
+        lines.append(f"  also: {warning.message}" if place else f"warning[{warning.name}]: {warning.message}")
+        lines += [f"  hint: {warning.hint}"] if own else []
     if len(alike) > SHOWN:
         lines.append(f"  also: {len(alike) - SHOWN} more, the last of them '{alike[-1].tensor}'")
-    return "\n".join([*lines, f"  hint: {first.hint}"])
+    return "\n".join(lines if own else [*lines, f"  hint: {alike[0].hint}"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -11,8 +14,9 @@ from test_quantizer_split import hard_silu
 from furc.compiler import compile
 from furc.onnx.graph import Graph
 from furc.profiling.profile import profile
-from furc.quantizer import Observer, QuantizeOptions, lint, quantize_explained
+from furc.quantizer import LintWarning, Observer, QuantizeOptions, grouped, lint, quantize_explained
 from furc.quantizer.keep_float import island
+from furc.quantizer.noise_lint import costly_layers
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.report import ranges_in
 from isa.errors import QuantizeError
@@ -129,3 +133,36 @@ def test_the_price_of_a_layer_in_float_is_what_a_profile_says(kept: str, between
     assert promised.host_ms == pytest.approx(after - before, rel=0.02)
     told = [" in the middle of the model: without -c max_npu_segments=auto " in line for line in outcomes[1].done()]
     assert told == [between] == [" and furc compile -c max_npu_segments=auto: " in str(promised)]
+
+
+def test_each_finding_has_its_own_hint_where_they_differ() -> None:
+    def finding(name: str, hint: str) -> LintWarning:
+        return LintWarning("OutputNoise", name, f"{name} costs", hint)
+
+    differ = grouped([finding("a", "do this"), finding("b", "do that"), finding("c", "no"), finding("d", "nor this")])
+    assert differ == [
+        "warning[OutputNoise]: a costs\n  hint: do this\n  also: b costs\n  hint: do that\n  also: c costs\n"
+        "  hint: no\n  also: 1 more, the last of them 'd'"
+    ]
+    alike = grouped([finding("a", "do this"), finding("b", "do this")])
+    assert alike == ["warning[OutputNoise]: a costs\n  also: b costs\n  hint: do this"]
+
+
+def test_after_splits_no_split_is_advised_and_layers_have_the_names_that_keep_float_knows() -> None:
+    outcome = quantize_explained(hard_silu(), images(8), QuantizeOptions())
+    assert any("/part" in node.name for node in outcome.graph.nodes)
+    found = costly_layers(outcome.graph, outcome.tensors, outcome.price, -math.inf, outcome.splits)
+    remedies = [remedy for layer in found for remedy in layer.remedies]
+    assert any(remedy.startswith("--keep-float u_node,d_node: +") for remedy in remedies)
+    assert all(remedy.startswith("--keep-float ") and "/part" not in remedy for remedy in remedies)
+
+
+def test_a_layer_in_float_that_reads_bytes_is_refused_and_not_advised() -> None:
+    options = QuantizeOptions(split=False, input_dtype="uint8")
+    with pytest.raises(QuantizeError) as caught:
+        quantize_explained(focus(), FOCUS_IMAGES, replace(options, keep_float=("stem_node",)))
+    assert caught.value.name == "NotQuantized" and "input 'x' cannot be uint8: 'upper_node', " in caught.value.message
+    outcome = quantize_explained(focus(), FOCUS_IMAGES, options)
+    found = costly_layers(outcome.graph, outcome.tensors, outcome.price, -math.inf)
+    remedies = [remedy for layer in found for remedy in layer.remedies if "--keep-float" in remedy]
+    assert remedies and not any("stem_node" in remedy for remedy in remedies)
