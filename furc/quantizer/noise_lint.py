@@ -13,7 +13,7 @@ from furc.quantizer.keep_float import Island, island
 from furc.quantizer.noise_model import Spread, activation_noise, decibel
 from furc.quantizer.scheme import rounded_tensors
 from furc.quantizer.sensitivity import Channels
-from furc.quantizer.split_plan import SplitChoice, all_choices, priced, whole
+from furc.quantizer.split_plan import LEAST_GAIN_DB, SplitChoice, all_choices, priced, whole
 from furc.quantizer.split_price import LatencyPrice
 from furc.quantizer.warning import LintWarning
 from isa.errors import NOWHERE, Loc
@@ -164,9 +164,10 @@ class _Remedies:
         return found
 
     def _in_float(self, promised: Island) -> list[str]:
-        """Nothing where the layers are to read an input of integers."""
+        """Nothing where it would bring nothing, or the layers are to read an input of integers."""
         integers = self.price is not None and self.price.input_dtype != "float32"
-        return [] if promised.at_input and integers else [str(promised)]
+        refused = promised.at_input and integers
+        return [] if refused or promised.gain_db < LEAST_GAIN_DB else [str(promised)]
 
     def _name(self, node: Node) -> str:
         name = node.name or node.output

@@ -23,7 +23,7 @@ from furc.quantizer.method import CalibrationMethod
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.options import QuantizeOptions
 from furc.quantizer.qdq import check_not_quantized, write_qdq
-from furc.quantizer.quantize import quantize_model
+from furc.quantizer.quantize import quantize_explained
 from furc.quantizer.scheme import choose_grids
 from furc.quantizer.sqnr import Noise, mean_ratio
 from furc.quantizer.surveyed import surveyed
@@ -77,7 +77,8 @@ class MethodRow:
 def layer_sqnr(graph: Graph, quantized: onnx.ModelProto, samples: Iterable[Feed]) -> list[LayerSqnr]:
     """SQNR of every quantized tensor, the worst first. quantized: what `write_qdq` made of `graph`.
 
-    Where weights were equalized, `graph` must be the equalized one: the layers inside have other scales.
+    Where weights were equalized or channels split, `graph` must be what became of it (`Outcome.graph`): the layers
+    inside have other scales and another order of channels.
     """
     stored = {o: n.input[0] for n in quantized.graph.node if n.op_type == "DequantizeLinear" for o in n.output}
     pairs = {name: _seen_as(name, stored) for name in _quantized_names(graph, stored)}
@@ -126,15 +127,15 @@ def compare_methods(
     graph = optimize_graph(model, base.input_shapes, base.opset)
     check_not_quantized(graph)
     exact_run = RunModel(graph)
-    if base.equalize:  # once for all methods; layers are then compared with the float layers as they became
+    if base.equalize:  # once for all methods
         surveyed(graph, keep(feeds(taken_by(graph), calibration)).samples, base.task, progress or silent, even=True)
         base = replace(base, equalize=False)
     exact = [exact_run(feed) for feed in evaluation]
     rows = []
     for done, method in enumerate(methods):
         start = time.perf_counter()
-        quantized = quantize_model(graph.model(), calibration, replace(base, method=method, form="qdq"))
-        seconds = time.perf_counter() - start
+        outcome = quantize_explained(graph.model(), calibration, replace(base, method=method, form="qdq"))
+        quantized, seconds = outcome.model, time.perf_counter() - start
         runner = run(quantized)
         rows.append(
             MethodRow(
@@ -143,7 +144,9 @@ def compare_methods(
                 **_closeness(exact, [runner(dict(feed)) for feed in evaluation]),
                 bytes=quantized.ByteSize(),
                 seconds=seconds,
-                layers=tuple(layer_sqnr(graph, quantized, evaluation[:4])) if base.input_dtype == "float32" else (),
+                layers=tuple(layer_sqnr(outcome.graph, quantized, evaluation[:4]))
+                if base.input_dtype == "float32"
+                else (),
             )
         )
         if progress is not None:

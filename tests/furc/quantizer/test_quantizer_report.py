@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from quantizer_models import images, model, node, normal, residual
+from test_quantizer_split import hard_silu
 
 from furc.data.images import preprocess_image
 from furc.data.samples import SampleSource, read_samples
@@ -209,6 +210,12 @@ def test_layers_of_an_equalized_model_are_compared_with_the_equalized_float_laye
     samples = [{"images": image[None]} for image in digits.calibration_images()[:24]]
     [row] = compare_methods(digits.model(), samples[4:], samples[:4], methods=["MSE_ASYM"])
     assert row.layers[0].db > 15
+
+
+def test_layers_whose_channels_were_split_are_compared_in_their_new_order() -> None:
+    (row,) = compare_methods(hard_silu(), images(8), images(2), methods=["weighted"])
+    layers = {layer.tensor: layer.db for layer in row.layers}
+    assert "a/part0" in layers and min(layers[name] for name in ("e", "f", "g", "y")) > 20
 
 
 def test_ranges_are_read_back_from_the_quantized_model() -> None:
