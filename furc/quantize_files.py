@@ -48,12 +48,13 @@ HELD_OUT = 8  # samples that methods are judged on, at most a quarter
 class Quantized:
     """An INT8 model, how many samples it was calibrated on, and what looks wrong with them and with it.
 
-    done: what was done to the model beyond rounding, in words. uncompilable: why a compile will refuse the model; None
-    where it reads it.
+    method: that gave the ranges, the chosen one of "auto". done: what was done to the model beyond rounding, in words.
+    uncompilable: why a compile will refuse the model; None where it reads it.
     """
 
     model: onnx.ModelProto
     samples: int
+    method: str
     done: tuple[str, ...]
     warnings: tuple[LintWarning, ...]
     uncompilable: FurcError | None
@@ -109,6 +110,7 @@ def quantize_file(
     return Quantized(
         model=outcome.model,
         samples=len(samples),
+        method=options.method if outcome.choice is None else outcome.choice.method,
         done=tuple(outcome.done()),
         warnings=tuple(warnings),
         uncompilable=uncompilable,

@@ -61,10 +61,13 @@ class Choice:
 
     def __str__(self) -> str:
         budget, cost = self.budget, self.budget.default + len(self.trials) * self.budget.trial(self.held)
-        spent = f"about {cost:.0f} of {budget.inferences:g} float inferences a sample"
         if not self.trials:
             enough = math.ceil(budget.default + FEWEST * budget.trial(self.held))
-            return f"auto: {WEIGHTED} untried, it takes {spent} by itself; --budget {enough} tries {FEWEST} methods"
+            alone = f"{WEIGHTED} alone takes about {cost:.0f} float inferences a sample"
+            return (
+                f"auto: no method tried in a budget of {budget.inferences:g}, {alone}; --budget {enough} tries {FEWEST}"
+            )
+        spent = f"about {cost:.0f} of {budget.inferences:g} float inferences a sample"
         errors = ", ".join(f"{t.method} {sqnr_db(t.error):.1f} dB" for t in self.trials)
         return f"auto: {self.method}, by {counted(self.held, 'sample')} held back: {errors}; {spent}"
 

@@ -83,7 +83,8 @@ def is_between(graph: Graph, inside: Collection[int]) -> bool:
 
 
 def keep_float(graph: Graph, layers: Sequence[str]) -> list[Node]:
-    """Note that these layers stay in float. The nodes they are. Raises QuantizeError[UnknownLayer]."""
+    """Note that these layers stay in float. The nodes they are. Raises QuantizeError[UnknownLayer, NothingToQuantize]
+    where no such layer is there, or no other."""
     named = {node.name or node.output: node for node in graph.nodes}
     chosen = dict[int, Node]()
     for layer in layers:
@@ -99,7 +100,13 @@ def keep_float(graph: Graph, layers: Sequence[str]) -> list[Node]:
     for node in kept:
         node.name = node.name or node.output
     if kept:
+        were_some = any(is_quantized(graph, node) for node in graph.nodes)
         graph.set_metadata(KEEP_FLOAT, "\n".join(node.name for node in kept))
+        if were_some and not any(is_quantized(graph, node) for node in graph.nodes):
+            raise QuantizeError(
+                "NothingToQuantize", f"keep_float leaves no layer to quantize: {', '.join(layers)}",
+                hint="name fewer layers, or run the float model on the host as it is",
+            )  # fmt: skip
     return kept
 
 

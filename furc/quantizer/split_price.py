@@ -10,7 +10,7 @@ from typing import NamedTuple
 import onnx
 
 from furc.machine import DEFAULT_TARGET
-from furc.onnx.graph import Graph
+from furc.onnx.graph import KEEP_FLOAT, Graph
 from furc.quantizer.qdq import write_qdq
 from furc.quantizer.scheme import any_ranges, choose_grids
 from furc.quantizer.split_channels import Chain, divide
@@ -21,7 +21,8 @@ from passes.ir.lir import Program
 from passes.pipeline import lower
 from passes.plan import program_cycles
 
-IN_SEGMENTS = {"use_program_loading": True}
+IN_SEGMENTS: dict[str, object] = {"use_program_loading": True}
+IN_PARTS: dict[str, object] = {"max_npu_segments": "auto"}  # as users are told to compile, see keep_float.py
 
 
 class Cost(NamedTuple):
@@ -75,9 +76,10 @@ class LatencyPrice:
         from furc.compiler import compile  # here: the compiler's frontend writes QDQ models with this package
         from furc.profiling.profile import profile
 
+        base = IN_PARTS if KEEP_FLOAT in self._graph.metadata else {}
         for config in ({}, IN_SEGMENTS):  # as `furc compile` does by itself; in segments where that does not fit
             try:
-                found = profile(compile(self._written, compiler_config=config))
+                found = profile(compile(self._written, compiler_config=base | config))
             except FurcError:
                 continue
             return Latency(float(found.latency_ms), float(found.npu_ms))

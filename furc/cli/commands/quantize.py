@@ -50,7 +50,7 @@ from isa.errors import QuantizeError, counted
 @click.option("--opset", type=click.IntRange(10, 21), default=13, help="ONNX operator set of the result.")
 @input_shape_option
 @open_batch_option
-@click.option("--strict", is_flag=True, help="Write nothing where there are warnings about the data.")
+@click.option("--strict", is_flag=True, help="Write nothing where there are warnings.")
 @force_option
 def command(
     data: SampleSource,
@@ -101,7 +101,7 @@ def command(
         say(str(quantized.uncompilable).replace("error[", "warning[furc compile will say "), err=True)
     outputs.add(output, quantized.model.SerializeToString(deterministic=True), MODEL)
     outputs.write()
-    say(f"Quantized with {method.upper()} on {counted(quantized.samples, 'sample')}", err=True)
+    say(f"Quantized with {quantized.method.upper()} on {counted(quantized.samples, 'sample')}", err=True)
     saved(output)
 
 
@@ -112,6 +112,6 @@ def _warn(found: Sequence[LintWarning], strict: bool) -> None:
     if found and strict:
         raise QuantizeError(
             "SuspectData",
-            f"--strict, and {len(found)} of what looks wrong with the calibration data",
+            f"--strict, and {counted(len(found), 'warning')}: nothing is written",
             hint="; ".join(dict.fromkeys(warning.hint for warning in found)),
         )

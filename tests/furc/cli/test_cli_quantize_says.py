@@ -13,7 +13,7 @@ from click.testing import Result
 from onnx import TensorProto, helper, numpy_helper
 
 from furc.quantize_files import advice
-from furc.quantizer import QuantizeOptions
+from furc.quantizer import CalibrationMethod, QuantizeOptions
 from furc.quantizer.warning import LintWarning, grouped
 
 Furc = Callable[..., Result]
@@ -26,6 +26,13 @@ def test_every_phase_is_announced(furc: Furc, models: Path) -> None:
               "Quantized with WEIGHTED on 16 samples"]  # fmt: skip
     positions = [said.find(phase) for phase in phases]
     assert positions == sorted(positions) and min(positions) >= 0, said
+
+
+@pytest.mark.parametrize(("budget", "told"), [(0, ("WEIGHTED",)), (1e9, ("WEIGHTED", *CalibrationMethod))])
+def test_the_method_that_auto_chose_is_named(furc: Furc, models: Path, budget: float, told: tuple[str, ...]) -> None:
+    words = ("--calibration-data", models / "images.npz", "--method", "auto", "--budget", budget)
+    said = furc("quantize", models / "float.onnx", "-o", "q.onnx", *words).stderr
+    assert any(f"Quantized with {method} on 16 samples" in said for method in told)
 
 
 def test_findings_of_one_kind_are_one_warning() -> None:

@@ -157,6 +157,12 @@ def test_after_splits_no_split_is_advised_and_layers_have_the_names_that_keep_fl
     assert all(remedy.startswith("--keep-float ") and "/part" not in remedy for remedy in remedies)
 
 
+def test_a_pattern_that_leaves_nothing_to_quantize_is_refused_by_its_name() -> None:
+    with pytest.raises(QuantizeError) as caught:
+        quantize_explained(hard_silu(), [], QuantizeOptions(keep_float=("*",)))
+    assert caught.value.name == "NothingToQuantize" and caught.value.message.endswith("no layer to quantize: *")
+
+
 def test_a_layer_in_float_that_reads_bytes_is_refused_and_not_advised() -> None:
     options = QuantizeOptions(split=False, input_dtype="uint8")
     with pytest.raises(QuantizeError) as caught:
