@@ -61,7 +61,8 @@ class Quantized:
 
 
 class Comparison(NamedTuple):
-    """A row for each method; the samples they were calibrated on, and those they were judged on."""
+    """A row for each method; the samples they were calibrated on, and those they were judged on: the same list where
+    there is one sample alone."""
 
     rows: list[MethodRow]
     seen: list[Sample]
@@ -156,7 +157,7 @@ def compare_methods_on(
         model = read_float_model(path)
         samples = read_samples(model, data, shapes)
         held = max(1, min(HELD_OUT, len(samples) // 4))
-        seen, unseen = samples[held:] or samples, samples[:held]
+        seen, unseen = (samples[held:], samples[:held]) if len(samples) > held else (samples, samples)
         rows = compare_methods(
             model,
             seen,

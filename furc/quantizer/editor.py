@@ -103,7 +103,7 @@ class ModelEditor:
         if any(node.op == "QuantizeLinear" for node in graph.nodes):
             apply_retype(graph, retype)
         else:
-            _note(graph, retype)
+            note_retype(graph, retype)
         self.model.CopyFrom(graph.model())
 
 
@@ -153,7 +153,8 @@ def retype_inputs(graph: Graph, dtype: str) -> None:
             apply_retype(graph, Retype(name, TensorType(dtype), None))
 
 
-def _note(graph: Graph, retype: Retype) -> None:
+def note_retype(graph: Graph, retype: Retype) -> None:
+    """In a float model's metadata, for `quantize` and for a compile to carry out."""
     kept = [r for r in noted_retypes(graph) if r.tensor != retype.tensor]
     graph.set_metadata(NOTES_KEY, json.dumps([list(r) for r in (*kept, retype)]))
 

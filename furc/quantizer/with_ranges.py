@@ -10,7 +10,7 @@ from furc.onnx.files import Source, in_file
 from furc.onnx.graph import Graph
 from furc.quantizer.affine import Range
 from furc.quantizer.calibrated import calibrated_ranges, write_calibrated
-from furc.quantizer.editor import apply_retype, noted_retypes, retype_inputs
+from furc.quantizer.editor import Retype, TensorType, apply_retype, note_retype, noted_retypes, retype_inputs
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.options import Form
 from furc.quantizer.qdq import check_not_quantized, write_qdq
@@ -33,10 +33,15 @@ def quantize(model: Source, tensor_name_to_range: Mapping[str, Range] | None = N
 
 
 def written(graph: Graph, ranges: Mapping[str, Range], form: Form, input_dtype: str = "float32") -> onnx.ModelProto:
-    """An optimized float model with these ranges. Raises QuantizeError[MissingRange, BadRange, NothingToQuantize]."""
+    """An optimized float model with these ranges. input_dtype: of the inputs that are quantized; in the calibrated form
+    a note of that, which a compile carries out. Raises QuantizeError[MissingRange, BadRange, NothingToQuantize]."""
     scheme = choose_grids(graph, ranges)  # also for the calibrated form: it refuses ranges that could not be used
     if form == "calibrated":
-        return write_calibrated(graph, ranges)
+        noted = graph.copied()
+        for name in graph.inputs if input_dtype != "float32" else ():
+            if name in scheme.grids:
+                note_retype(noted, Retype(name, TensorType(input_dtype), None))
+        return write_calibrated(noted, ranges)
     made = Graph(write_qdq(graph, scheme))
     if not any(node.op == "QuantizeLinear" for node in made.nodes):
         raise QuantizeError(

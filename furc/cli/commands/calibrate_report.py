@@ -60,8 +60,8 @@ def _table(comparison: Comparison) -> Table:
     words = ("output SQNR dB", "agreement %", "worst layer dB", "KiB", "s")
     columns = (Column("method"), *(Column(word, right=True) for word in words))
     seen, held = len(comparison.seen), len(comparison.held_out)
-    judged = f"judged on {counted(held, 'other')}: the simulated NPU against the float model"
-    title = f"Calibrated on {counted(seen, 'sample')}, {judged}"
+    judged = "judged on the same" if comparison.seen is comparison.held_out else f"judged on {counted(held, 'other')}"
+    title = f"Calibrated on {counted(seen, 'sample')}, {judged}: the simulated NPU against the float model"
     return Table(title=title, columns=columns, rows=tuple(_row(row) for row in comparison.rows))
 
 

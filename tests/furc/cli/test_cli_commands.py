@@ -75,6 +75,17 @@ class TestQuantize:
         assert "QuantizeLinear" not in {node.op_type for node in model.graph.node}
         assert "FurisoaAI.CalibrationResult" in {entry.key for entry in model.metadata_props}
 
+    def test_the_calibrated_form_takes_bytes_where_it_is_asked_to(self, furc: Furc, models: Path) -> None:
+        words = ("-o", "c.onnx", "--random", 4, "--format", "calibrated", "--input-type", "uint8")
+        furc("quantize", models / "float.onnx", *words)
+        furc("compile", "c.onnx", "-o", "c.enf")
+        assert "uint8" in furc("info", "c.enf").stdout
+
+    def test_one_sample_is_no_other(self, furc: Furc, models: Path) -> None:
+        words = ("calibrate-report", models / "float.onnx", "--method", "weighted", "--random")
+        assert furc(*words, 1).stdout.startswith("Calibrated on 1 sample, judged on the same: the simulated NPU ")
+        assert furc(*words, 2).stdout.startswith("Calibrated on 1 sample, judged on 1 other: the simulated NPU ")
+
     @pytest.mark.parametrize(
         ("option", "error"),
         [
