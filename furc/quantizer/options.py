@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from furc.quantizer.judge import Task
 from furc.quantizer.method import AUTO, WEIGHTED, method_named
@@ -44,3 +44,15 @@ class QuantizeOptions:
             method_named(self.method)
         if not 0 < self.percentage <= 100:
             raise QuantizeError("BadPercentage", f"percentage is {self.percentage}, it must be above 0 and at most 100")
+        _one_of("task", self.task, tuple(Task))
+        _one_of("form", self.form, get_args(Form))
+        _one_of("input_dtype", self.input_dtype, get_args(InputDtype))
+        if isinstance(self.keep_float, str):
+            what = f"keep_float is the text '{self.keep_float}', not a tuple of names"
+            raise QuantizeError("BadOption", what, hint="write keep_float=(NAME, ...), with the comma")
+
+
+def _one_of(option: str, value: str, known: Sequence[str]) -> None:
+    """Raises QuantizeError[BadOption]."""
+    if value not in known:
+        raise QuantizeError("BadOption", f"{option} is '{value}'", hint=f"one of {', '.join(known)}")

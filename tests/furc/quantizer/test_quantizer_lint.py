@@ -172,3 +172,18 @@ def test_a_layer_in_float_that_reads_bytes_is_refused_and_not_advised() -> None:
     found = costly_layers(outcome.graph, outcome.tensors, outcome.price, -math.inf)
     remedies = [remedy for layer in found for remedy in layer.remedies if "--keep-float" in remedy]
     assert remedies and not any("stem_node" in remedy for remedy in remedies)
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ({"task": "detection"}, "task is 'detection'"),
+        ({"form": "QDQ"}, "form is 'QDQ'"),
+        ({"input_dtype": "uint16"}, "input_dtype is 'uint16'"),
+        ({"keep_float": "/head/*"}, "keep_float is the text '/head/*', not a tuple of names"),
+    ],
+)
+def test_an_option_that_is_none_is_refused_before_any_work(option: dict[str, str], told: str) -> None:
+    with pytest.raises(QuantizeError) as caught:
+        QuantizeOptions(**option)  # type: ignore[arg-type]
+    assert (caught.value.name, caught.value.message) == ("BadOption", told) and caught.value.hint
