@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypedDict
 
 import numpy as np
 import onnx
@@ -62,13 +63,14 @@ class MethodRow:
     """One row of a comparison. accuracy: percent, None without labels. bytes: of the quantized model.
 
     output_db: SQNR of the outputs against the float model, averaged as noise. agreement: share of samples whose first
-    output has its largest entry where the float model has it, in percent. seconds: to calibrate and quantize.
+    output has its largest entry where the float model has it, in percent; None where it is no row of classes. seconds:
+    to calibrate and quantize.
     """
 
     method: str
     accuracy: float | None
     output_db: float
-    agreement: float
+    agreement: float | None
     bytes: int
     seconds: float
     layers: tuple[LayerSqnr, ...] = ()
@@ -172,16 +174,22 @@ def quantized_with(observer: Observer, ranges: Ranges) -> onnx.ModelProto:
     return write_qdq(observer.graph, choose_grids(observer.graph, ranges))
 
 
-def _closeness(exact: Sequence[Mapping[str, Array]], found: Sequence[Mapping[str, Array]]) -> dict[str, float]:
+class _Closeness(TypedDict):
+    output_db: float
+    agreement: float | None
+
+
+def _closeness(exact: Sequence[Mapping[str, Array]], found: Sequence[Mapping[str, Array]]) -> _Closeness:
     noises: dict[str, Noise] = {}
-    same = 0
+    same, classes = 0, True
     for wanted, got in zip(exact, found, strict=True):
         for name, values in wanted.items():
             noises.setdefault(name, Noise()).add(values, got[name])
         first = next(iter(wanted))
+        classes = classes and wanted[first].size == wanted[first].shape[1 if wanted[first].ndim > 1 else 0]
         same += int(np.argmax(wanted[first]) == np.argmax(got[first]))
     overall = Noise(1.0, mean_ratio(noises))
-    return {"output_db": overall.db, "agreement": 100 * same / max(len(exact), 1)}
+    return {"output_db": overall.db, "agreement": 100 * same / max(len(exact), 1) if classes else None}
 
 
 def _quantized_names(graph: Graph, stored: Mapping[str, str]) -> list[str]:

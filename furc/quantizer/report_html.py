@@ -70,7 +70,8 @@ def _table(rows: Sequence[MethodRow], best: MethodRow | None) -> str:
     for row in rows:
         accuracy = "" if row.accuracy is None else f"{row.accuracy:.2f}"
         worst = f"{min(layer.db for layer in row.layers):.1f}" if row.layers else ""
-        cells = [row.method, *([accuracy] if labels else []), f"{row.output_db:.2f}", f"{row.agreement:.1f}", worst]
+        agreement = "" if row.agreement is None else f"{row.agreement:.1f}"
+        cells = [row.method, *([accuracy] if labels else []), f"{row.output_db:.2f}", agreement, worst]
         cells += [f"{row.bytes / 1024:.0f}", f"{row.seconds:.1f}"]
         mark = ' class="best"' if row is best else ""
         body += f"<tr{mark}>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"

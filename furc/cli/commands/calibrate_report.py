@@ -68,4 +68,5 @@ def _table(comparison: Comparison) -> Table:
 def _row(row: MethodRow) -> tuple[str, ...]:
     worst = f"{min(layer.db for layer in row.layers):.1f}" if row.layers else ""
     size, seconds = f"{row.bytes / 1024:.0f}", f"{row.seconds:.1f}"
-    return (row.method, f"{row.output_db:.2f}", f"{row.agreement:.1f}", worst, size, seconds)
+    agreement = "" if row.agreement is None else f"{row.agreement:.1f}"
+    return (row.method, f"{row.output_db:.2f}", agreement, worst, size, seconds)

@@ -218,6 +218,13 @@ def test_layers_whose_channels_were_split_are_compared_in_their_new_order() -> N
     assert "a/part0" in layers and min(layers[name] for name in ("e", "f", "g", "y")) > 20
 
 
+def test_outputs_that_are_maps_have_no_agreement() -> None:
+    (row,) = compare_methods(hard_silu(), images(4), images(2), methods=["MIN_MAX_ASYM"])
+    assert row.agreement is None and "<td>MIN_MAX_ASYM</td>" in report_html("maps", [row])
+    (row,) = compare_methods(residual(), images(4), images(2), methods=["MIN_MAX_ASYM"])
+    assert row.agreement == 100
+
+
 def test_ranges_are_read_back_from_the_quantized_model() -> None:
     samples = [{"images": image[None]} for image in digits.calibration_images()[:8]]
     found = ranges_in(quantize_model(digits.model(), samples, QuantizeOptions(method="MIN_MAX_ASYM")))
