@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,15 +73,15 @@ def costly_layers(
     by default what deserves no warning. splits: see `noise_findings`."""
     rounded = rounded_tensors(graph)
     spreads = activation_noise(graph, {name: c for name, c in tensors.items() if name in rounded})
-    costly: dict[int, list[str]] = {}
+    parts, costly = whole(splits or ()), dict[Hashable, list[str]]()
     for name in sorted(spreads, key=lambda name: -spreads[name].noise()):
         if decibel(spreads[name].noise()) > least_db:
-            costly.setdefault(id(_layer_of(graph, name)), []).append(name)
+            layer = parts.get(label_of(graph, name), id(_layer_of(graph, name)))
+            costly.setdefault(layer, []).append(name)
     if not costly:
         return []
-    remedies = _Remedies(
-        graph, spreads, all_choices(graph, tensors) if splits is None else [], price, whole(splits or ())
-    )
+    choices = all_choices(graph, tensors) if splits is None else []
+    remedies = _Remedies(graph, spreads, choices, price, parts)
     return [_costly(graph, names, spreads, remedies) for names in list(costly.values())[:MOST_LINES]]
 
 
@@ -116,7 +116,7 @@ def _costly(
     total = sum(s.noise() for s in spreads.values())
     mine = sum(spreads[name].noise() for name in names)
     return Costly(
-        label_of(graph, names[0]), names[0], spread.step(), mine / total, decibel(mine), _channels(spread),
+        remedies.label(names[0]), names[0], spread.step(), mine / total, decibel(mine), _channels(spread),
         tuple(remedies.of(layer, names)), layer.loc if layer is not None else NOWHERE,
     )  # fmt: skip
 
@@ -162,6 +162,11 @@ class _Remedies:
             parts = [node for node in self.graph.nodes if self._name(node) in kept]
             found += self._in_float(island(self.graph, parts, self.spreads, kept))
         return found
+
+    def label(self, tensor: str) -> str:
+        """The layer that a tensor belongs to, as the user calls it."""
+        name = label_of(self.graph, tensor)
+        return self.whole.get(name, name)
 
     def _in_float(self, promised: Island) -> list[str]:
         """Nothing where it would bring nothing, or the layers are to read an input of integers."""

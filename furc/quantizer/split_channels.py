@@ -35,6 +35,14 @@ class Chain:
     def head(self) -> Node:
         return self.nodes[0]
 
+    def layer_of(self, tensor: str) -> Node:
+        """The Conv that a tensor of the chain comes from."""
+        made = {node.output: node for node in self.nodes}
+        node = made[tensor]
+        while node.op != "Conv":
+            node = next(made[name] for name in node.inputs if name in made)
+        return node
+
     def inner(self) -> list[str]:
         """The tensors that get grids of their own."""
         return [node.output for node in self.nodes if node.output not in self.ends]
@@ -69,6 +77,11 @@ def part_of(name: str, part: int) -> str:
     return f"{name}/part{part}"
 
 
+def join_of(tensor: str) -> str:
+    """What the node is called that joins the groups of a tensor."""
+    return f"{tensor}/join"
+
+
 def divide(graph: Graph, chain: Chain, ends: Ends) -> None:
     """Rewrite the chain in groups of channels that are neighbours already."""
     new = list[Node]()
@@ -77,7 +90,7 @@ def divide(graph: Graph, chain: Chain, ends: Ends) -> None:
         new += _part(graph, chain, part, start, end)
     for name in chain.ends:
         parts = [part_of(name, part) for part in range(len(ends))]
-        new.append(make("Concat", parts, [name], f"{name}/join", axis=1))
+        new.append(make("Concat", parts, [name], join_of(name), axis=1))
     gone = {id(node) for node in chain.nodes}
     first = next(i for i, node in enumerate(graph.nodes) if id(node) in gone)
     rest = [node for node in graph.nodes if id(node) not in gone]

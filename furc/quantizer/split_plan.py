@@ -20,7 +20,7 @@ from furc.quantizer.noise_model import Spread, activation_noise, decibel
 from furc.quantizer.partition import best_partition
 from furc.quantizer.scheme import rounded_tensors
 from furc.quantizer.sensitivity import Channels
-from furc.quantizer.split_channels import Chain, find_chains, part_of, sorted_by, split
+from furc.quantizer.split_channels import Chain, find_chains, join_of, part_of, sorted_by, split
 from furc.quantizer.split_price import Latency, LatencyPrice
 from isa.errors import counted
 
@@ -80,12 +80,17 @@ class SplitChoice:
 
 
 def whole(choices: Sequence[SplitChoice]) -> dict[str, str]:
-    """The names that layers had before these splits, by the names of their parts, and of the parts of those."""
+    """The names that layers had before these splits, by the names of their parts, of the parts of those, and of what
+    joins them."""
     found = dict[str, str]()
     for choice in choices:
         for node in choice.chain.nodes:
             name = node.name or node.output
             found |= {part_of(name, place): found.get(name, name) for place in range(len(choice.ends))}
+        for tensor in choice.chain.ends:
+            layer = choice.chain.layer_of(tensor)
+            name = layer.name or layer.output
+            found[join_of(tensor)] = found.get(name, name)
     return found
 
 

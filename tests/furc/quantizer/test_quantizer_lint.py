@@ -154,7 +154,11 @@ def test_after_splits_no_split_is_advised_and_layers_have_the_names_that_keep_fl
     found = costly_layers(outcome.graph, outcome.tensors, outcome.price, -math.inf, outcome.splits)
     remedies = [remedy for layer in found for remedy in layer.remedies]
     assert any(remedy.startswith("--keep-float u_node,d_node: +") for remedy in remedies)
-    assert all(remedy.startswith("--keep-float ") and "/part" not in remedy for remedy in remedies)
+    assert all(remedy.startswith("--keep-float ") for remedy in remedies)
+    assert not any("/part" in text or "/join" in text for layer in found for text in (layer.layer, *layer.remedies))
+    (joined,) = [layer for layer in found if layer.layer == "d_node"]
+    assert len({layer.layer for layer in found}) == len(found)
+    assert any("--keep-float d_node,f_node" in remedy for remedy in joined.remedies)
 
 
 def test_a_pattern_that_leaves_nothing_to_quantize_is_refused_by_its_name() -> None:
