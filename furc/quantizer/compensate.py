@@ -8,8 +8,10 @@ results y' nearest to the float model's y,
     min over D, b:  mean |y - y' - D x - b|^2 + lambda |D|^2
 
 with x what the layer reads in the float model. (With what it reads on the grids in its place the error would be less
-by the square, and all values would shrink, most the rare and large ones that a detector lives on.) All neighbours in a
-kernel change alike. Layers are corrected one after the other, each behind corrected ones.
+by the square, and all values would shrink, most the rare and large ones that a detector lives on.) But what is told
+from the float model makes noise larger together with what is missing, layer after layer; so the more of its results a
+layer misses, the nearer x is to what it reads on the grids, and from a tenth of their power on it is that. All
+neighbours in a kernel change alike. Layers are corrected one after the other, each behind corrected ones.
 
 lambda keeps D from what few places say by chance: to directions in which x has ten times its mean power, and the
 more so the fewer places there are for each channel.
@@ -42,7 +44,7 @@ PLACES = 256  # of one sample
 KERNEL_PLACES = 48  # of it for narrow kernels: their patches overlap, and say much of few weights
 NARROW_PATCH = 64  # inputs of one value of such a kernel, at most
 FEWEST_PLACES, MOST_VALUES = 64, 1 << 17  # of it where patches are large
-RIDGE = 10.0  # lambda, in parts of the mean power of what the layer reads
+RIDGE = 10.0  # lambda, in parts of the mean power of what the layer reads, in the float model if that is more
 FEW_PLACES = 10.0  # by how much lambda grows with the share of weights in places
 MOST_BYTES = 1 << 30  # of activations that are held at once
 Float64 = NDArray[np.float64]
@@ -172,25 +174,22 @@ def _change(read: Reads, taps: int, step: float) -> Float32:
     """
     x = read.channels / np.float32(step)
     x -= x.mean(2, keepdims=True)
-    groups, channels, places = x.shape
-    ridge = RIDGE * (1 + FEW_PLACES * channels / places) * np.square(x).mean((1, 2)) + taps / 12
-    moments = None
-    if read.moments is not None:
-        by_tap = read.moments.reshape(groups, channels, taps, channels, taps)
-        moments = by_tap.sum((2, 4)) * np.float32(places)
-    return _ridge_regression(x, read.missing, ridge.astype(np.float32), moments) / np.float32(step)
+    _, channels, places = x.shape
+    power = np.maximum(np.square(read.deviation / step), np.square(x).mean((1, 2)))  # grids may leave next to nothing
+    ridge = RIDGE * (1 + FEW_PLACES * channels / places) * power + taps / 12
+    return _ridge_regression(x, read.missing, ridge.astype(np.float32)) / np.float32(step)
 
 
-def _ridge_regression(x: Float32, y: Float32, ridge: Float32, moments: Float32 | None = None) -> Float32:
+def _ridge_regression(x: Float32, y: Float32, ridge: Float32) -> Float32:
     """The D, [groups, k, m], of least |y - D x|^2 / n + ridge |D|^2.
 
     x: [groups, m, n]. y: [groups, k, n]. ridge: [groups], no smaller than x's mean power, so that single precision
-    does. moments: x x', [groups, m, m], where they are known.
+    does.
     """
     _, channels, places = x.shape
     along = ridge[:, None, None] * np.float32(places)
     if channels <= places:
-        power = (squares(x) if moments is None else moments) + along * _eye(channels)
+        power = squares(x) + along * _eye(channels)
         return np.asarray(np.linalg.solve(power, np.matmul(x, y.transpose(0, 2, 1))).transpose(0, 2, 1))
     across = x.transpose(0, 2, 1)
     apart = np.linalg.solve(squares(across) + along * _eye(places), y.transpose(0, 2, 1))

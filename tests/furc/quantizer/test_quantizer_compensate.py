@@ -7,11 +7,12 @@ import pytest
 from quantizer_models import images, model, node, normal, residual
 from test_quantizer_split import silu
 
-from furc.onnx.graph import Array, Graph
+from furc.onnx.graph import Array, Graph, make
 from furc.onnx.run import RunModel
 from furc.quantizer import CalibrationMethod, Observer
 from furc.quantizer.compensate import _ridge_regression, compensate
 from furc.quantizer.float_run import FloatRun
+from furc.quantizer.layer_reads import look, squares
 from furc.quantizer.one_pass import drawn
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.patches import Patches, has_patches, weight_rows
@@ -195,3 +196,24 @@ def test_layers_of_any_size_of_numbers_are_corrected(size: float) -> None:
     rounded = np.asarray(rounded_weights(graph, layer, scheme.grids["x"].scale))
     weight = corrected.constants[corrected.nodes[0].inputs[1]]
     assert np.isfinite(weight).all() and np.abs(weight - rounded).max() < 0.1 * np.abs(rounded).max()
+
+
+def fitted(noise: float) -> tuple[float, float]:
+    """The power of a layer's error before and after it is changed, where it reads less of everything, and noise."""
+    random = np.random.default_rng(0)
+    exact = [random.normal(size=(1, 8, 32, 32)).astype(np.float32) for _ in range(4)]
+    seen = [(x * (1 - noise) + noise * random.normal(size=x.shape)).astype(np.float32) for x in exact]
+    weight = normal(1, 16, 8, 1, 1)
+    patches = Patches(make("Conv", ["x", "w"], ["y"]), weight.shape)
+    rows, at = weight.reshape(1, 16, 8), [np.arange(1024)] * 4
+    read = look(patches, rows, exact, seen, at, 1.0, moments=False, about_mean=True)
+    change = np.linalg.solve(squares(read.channels), np.matmul(read.channels, read.missing.transpose(0, 2, 1)))
+    x, x_seen = (np.concatenate([patches.at(v, w) for v, w in zip(of, at, strict=True)], 2) for of in (exact, seen))
+    made, wanted = (rows + change.transpose(0, 2, 1)) @ x_seen, rows @ x
+    return float(np.square(rows @ x_seen - wanted).mean()), float(np.square(made - wanted).mean())
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.1, 0.3, 0.6])
+def test_a_layer_that_reads_much_noise_does_not_make_it_larger(noise: float) -> None:
+    before, after = fitted(noise)
+    assert after < before
