@@ -84,6 +84,14 @@ def _inputs(observer: Observer, samples: Sequence[Feed]) -> Iterator[LintWarning
                 f"input '{name}' spreads by only {_deviation(histogram):.2g} around its mean, as if normalized twice",
                 "check that pixels are divided by 255 (or by std) once, by the data or by the options, not by both",
             )
+        elif low >= 0 and high <= 1 and scale is not None and scale < TOO_SMALL:
+            yield LintWarning(
+                "DividedPixels",
+                name,
+                f"input '{name}' ranges over [{low:g}, {high:g}], and the first layer hardly sees it: its results move "
+                f"by {scale:.2g} of its biases",
+                "if the model was trained on pixels of 0 to 255, do not divide them: scale 1, with its mean and std",
+            )
 
 
 def _scale_at_first_layer(observer: Observer, name: str, samples: Sequence[Feed]) -> float | None:

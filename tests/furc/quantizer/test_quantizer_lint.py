@@ -51,6 +51,11 @@ def test_pixels_that_the_first_layer_expects_raw_are_no_fault() -> None:
     observer = Observer(wants_small, only=graph.inputs)
     observer.observe(raw)
     assert [warning.name for warning in lint(observer, samples=raw[:2], noise=[])] == ["NotNormalized"]
+    divided = [{"x": np.abs(feed["x"]) / np.abs(feed["x"]).max()} for feed in images(16)]
+    for wants, names in ((graph, ["DividedPixels"]), (wants_small, [])):
+        observer = Observer(wants, only=wants.inputs)
+        observer.observe(divided)
+        assert [warning.name for warning in lint(observer, samples=divided[:2], noise=[])] == names
 
 
 def test_ten_findings_are_the_most() -> None:
