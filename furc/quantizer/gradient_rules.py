@@ -10,6 +10,7 @@ from furc.onnx.graph import Array, Float32, Node
 from furc.quantizer.float_run import NodeRun
 from furc.quantizer.tape import Rule, Tape
 
+SMALLEST = 1e-6  # by which a gradient is divided
 STEP = 1e-2  # of the difference quotient of smooth functions of one number; float32 loses half its digits at less
 EXACT_INTEGERS = 1 << 24  # that float32 counts to
 
@@ -175,7 +176,8 @@ def _steep(tape: Tape, node: Node, g: str) -> None:
         case "Log":
             result = tape.op("Div", g, x)
         case "Sqrt":
-            result = tape.op("Div", g, tape.op("Mul", y, tape.number(2.0)))
+            slope = tape.op("Div", tape.op("Sign", y), tape.op("Max", y, tape.number(SMALLEST)))  # of 0 there is none
+            result = tape.op("Mul", g, tape.op("Mul", slope, tape.number(0.5)))
         case "Reciprocal":
             result = tape.op("Neg", tape.op("Mul", g, tape.op("Mul", y, y)))
         case "Neg":
@@ -183,7 +185,11 @@ def _steep(tape: Tape, node: Node, g: str) -> None:
         case "Exp":
             result = tape.op("Mul", g, y)
         case _:
-            result = tape.op("Mul", g, tape.op("Mul", node.input(1), tape.op("Div", y, x)))
+            power = tape.op("Cast", node.input(1), to=1)
+            less = tape.op("Sub", power, tape.number(1.0))
+            result = tape.op(
+                "Mul", g, tape.op("Mul", power, tape.op("Pow", x, less))
+            )  # y / x would be 0 / 0 behind a Relu
     tape.give(x, result)
 
 
@@ -201,7 +207,7 @@ def _l2_normalize(tape: Tape, node: Node, g: str) -> None:
     along = tape.op("ReduceSum", tape.op("Mul", g, y), axes, keepdims=1)
     length = tape.op("Sqrt", tape.op("ReduceSum", tape.op("Mul", x, x), axes, keepdims=1))
     across = tape.op("Mul", tape.op("Sub", g, tape.op("Mul", y, along)), tape.op("Sign", length))
-    tape.give(x, tape.op("Div", across, tape.op("Max", length, tape.number(1e-6))))
+    tape.give(x, tape.op("Div", across, tape.op("Max", length, tape.number(SMALLEST))))
 
 
 def _batchnorm(tape: Tape, node: Node, g: str) -> None:

@@ -49,8 +49,8 @@ def gains(
 ) -> dict[str, Float64]:
     """The gain of each channel of these tensors, see `Channels`. outputs: of the graph, to say what power is usual.
 
-    Tensors that no output depends on, and all of a model older than opset 13, are left out. Raises RunError[CannotRun]
-    where a probe cannot be made or run.
+    Tensors that no output depends on, whose gradient overflows, and all of a model older than opset 13, are left out.
+    Raises RunError[CannotRun] where a probe cannot be made or run, or tells nothing of any tensor.
     """
     names = [name for name in names if math.prod(graph.shape(name) or (0,))]
     if graph.opset < backward.OLDEST or not samples or not names:
@@ -66,7 +66,10 @@ def gains(
         seeds = {end: _seed(random, exact[0][name].shape, weight[end]) for end, name in before.items()}
         for name, gain in surveyor(feed, seeds).items():
             total[name] = total[name] + gain if name in total else gain
-    return {name: gain / len(samples) for name, gain in total.items()}
+    finite = {name: gain / len(samples) for name, gain in total.items() if np.isfinite(gain).all()}
+    if not finite:
+        raise RunError("CannotRun", "the gradients of all tensors overflow")
+    return finite
 
 
 def _weight(values: Sequence[Array], outputs: int) -> float:

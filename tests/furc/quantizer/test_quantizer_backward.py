@@ -36,6 +36,7 @@ ONE_NODE: dict[str, tuple[onnx.NodeProto, dict[str, Any]]] = {
     "softmax": (node("Softmax", ["x"], "y", axis=1), {}),
     "l2 normalize": (node("LpNormalization", ["x"], "y", axis=1), {}),
     "sqrt": (node("Sqrt", ["x"], "y"), {}),
+    "power": (node("Pow", ["x", "p"], "y"), {"p": np.float32(3)}),
     "broadcast mul": (node("Mul", ["x", "c"], "y"), {"c": normal(1, 3, 1, 1)}),
     "square": (node("Mul", ["x", "x"], "y"), {}),
     "max pool": (node("MaxPool", ["x"], "y", kernel_shape=[3, 3], strides=[1, 1], pads=[1, 1, 1, 1]), {}),
@@ -129,3 +130,22 @@ def test_a_model_whose_outputs_depend_on_no_image_quantizes_without_a_survey() -
     assert gains(optimize_graph(residual()), [], images(2), Judge({}), []) == {}
     with pytest.raises(RunError):
         quantize_model(made, images(2), QuantizeOptions())
+
+
+@pytest.mark.parametrize("steep", [node("Pow", ["r", "two"], "s"), node("Sqrt", ["r"], "s")])
+def test_what_is_0_behind_a_relu_has_a_gradient(steep: onnx.NodeProto) -> None:
+    """As in StarReLU, where 0 / 0 made all gains before it NaN, and choosing ranges an IndexError."""
+    constants = {"w": normal(1, 4, 3, 3, 3), "v": normal(2, 4, 4, 1, 1), "two": np.array(2, np.float32)}
+    nodes = [node("Conv", ["x", "w"], "c"), node("Relu", ["c"], "r"), steep, node("Conv", ["s", "v"], "y")]
+    made = model(nodes, {"x": SHAPE}, ["y"], constants)
+    tensors = all_surveyed(optimize_graph(made), images(4))
+    assert all(of.gain.any() and np.isfinite(of.gain).all() for name, of in tensors.items() if name != "x")
+    assert run(quantize_model(made, images(4), QuantizeOptions()), images(1)[0])[0].shape == (1, 4, 10, 10)
+
+
+def test_gradients_that_overflow_are_no_gains() -> None:
+    constants = {"w": np.full((4, 3, 1, 1), 1e-30, np.float32), "v": np.full((4, 4, 1, 1), 1e30, np.float32)}
+    nodes = [node("Conv", ["x", "w"], "c"), node("Conv", ["c", "v"], "y")]
+    graph = optimize_graph(model(nodes, {"x": SHAPE}, ["y"], constants))
+    with pytest.raises(RunError, match="overflow"):
+        gains(graph, ["c"], images(2), Judge({}), [{"y": np.full((1, 4, 12, 12), 1e-12, np.float32)}])
