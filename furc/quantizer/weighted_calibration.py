@@ -32,11 +32,11 @@ def weighted_ranges(
 ) -> Ranges:
     """Of all tensors that decide a grid; of all float tensors with `every`."""
     names = [name for name in (activations(graph) if every else free_tensors(graph)) if name in tensors]
-    found = Ranges()
+    found, shown = Ranges(), _shown(graph)
     for done, name in enumerate(names):
         if progress is not None:
             progress("choose ranges", done, len(names))
-        found[name] = _weighted(graph, name, tensors)
+        found[name] = _weighted(graph, name, tensors, name in shown)
     if progress is not None and names:
         progress("choose ranges", len(names), len(names))
     return _with_unseen(graph, found, tensors, every)
@@ -109,14 +109,29 @@ def _is_free(graph: Graph, name: str) -> bool:
     return node is None or node.op not in FIXED_RANGES
 
 
-def _weighted(graph: Graph, name: str, tensors: Mapping[str, Channels]) -> Range:
+def _shown(graph: Graph) -> set[str]:
+    """The graph's outputs, and what they are made of by moving data alone."""
+    found = set(graph.outputs)
+    for node in reversed(graph.nodes):
+        if not found.isdisjoint(node.outputs) and (node.op == "Concat" or is_move(graph, node)):
+            found.update(node.inputs if node.op == "Concat" else node.inputs[:1])
+    return found
+
+
+def _weighted(graph: Graph, name: str, tensors: Mapping[str, Channels], is_shown: bool) -> Range:
+    """is_shown: the tensor is a result of the model. What stands behind it is a guess then, and where a sigmoid is flat
+    a gain tells of small errors alone: a range reaches at least as far as it would without them."""
     of = tensors[name]
     low, high = float(of.seen.low.min()), float(of.seen.high.max())
     if not _is_free(graph, name) or low == high:
         return low, high
     function = behind(graph, name)
     values = of.seen.joined(max(1, BINNED_VALUES // len(of.low)))
-    return weighted_range(values, _gain(tensors, name, function), low, high, function)
+    found = weighted_range(values, _gain(tensors, name, function), low, high, function)
+    if is_shown and function is None:
+        alike = weighted_range(values, np.ones(len(of.low)), low, high)
+        return min(found[0], alike[0]), max(found[1], alike[1])
+    return found
 
 
 def _gain(tensors: Mapping[str, Channels], name: str, function: Behind | None) -> Float64:

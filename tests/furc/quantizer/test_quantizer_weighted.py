@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
-from quantizer_models import images, model, node, normal
+from quantizer_models import images, model, node, normal, silent
 from test_quantizer_split import hard_silu, silu
 
 from furc.onnx.graph import Array, Graph
 from furc.onnx.run import RunModel
 from furc.quantizer.affine import grid
+from furc.quantizer.judge import Task
 from furc.quantizer.one_pass import OnePass, Seen
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.pointwise import behind
-from furc.quantizer.weighted_calibration import seen_tensors
+from furc.quantizer.surveyed import surveyed
+from furc.quantizer.weighted_calibration import seen_tensors, weighted_ranges
 from furc.quantizer.weighted_ranges import weighted_range
 
 
@@ -63,3 +65,20 @@ def test_channels_that_are_the_last_axis_are_all_looked_at() -> None:
         marked = np.broadcast_to(np.arange(2048) % 32 == channel, (64, 2048)).astype(np.float32)
         places = Seen(ends, ends + 1, (marked,) * 16).joined(256)
         assert places.shape == (64, 256) and places.any()
+
+
+def test_no_result_is_cut_where_a_sigmoid_behind_it_would_be_flat() -> None:
+    """What stands behind a model's results is a guess: a channel of boxes may be at 9 where one of scores never is."""
+    constants = {"w": normal(1, 8, 3, 1, 1), "b": np.where(np.arange(8) < 1, 9, 0).astype(np.float32)}
+    nodes = [node("Conv", ["x", "w", "b"], "u"), node("Transpose", ["u"], "y", perm=[0, 1, 3, 2])]
+    feeds = images(16)
+    for name, made in (("u", nodes[:1]), ("y", nodes)):
+        graph = optimize_graph(model(made, {"x": (1, 3, 12, 12)}, [name], constants))
+        tensors = surveyed(graph, feeds, Task.AUTO, silent)
+        assert tensors["u"].gain[0] < 0.01 * tensors["u"].gain[1:].mean()
+        values = tensors["u"].seen.joined(1 << 14)
+        low, high = float(values.min()), float(values.max())
+        wanted = weighted_range(values, np.ones(8), low, high)
+        assert weighted_range(values, tensors["u"].gain, low, high)[1] < wanted[1] - 2
+        found = weighted_ranges(graph, tensors)["u"]
+        assert found[1] > wanted[1] - 0.1 and found[0] < wanted[0] + 0.1
