@@ -5,12 +5,13 @@ A tensor's grid has the step of its widest channels and costs step^2 / 12 times 
 output channel, that of the largest product of a weight and its column's scale; their noise counts by the variance of
 what they multiply, since its mean goes into the bias. A class that is too narrow for all of its tensors gets a smaller
 scale until what it would cost to be wider, in weights and in the steps of its tensors, is what it would save. A class
-of which only a few values were seen keeps its scale.
+that begins in a tensor of which a few values were seen, or has most of its noise in such, keeps its scale: what was
+narrow in a few images may be wide in the next, and be cut off by a grid that it was made to fill.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -34,7 +35,7 @@ SHARPNESS = (
 PACE = 1 / (SHARPNESS + 2)  # of a class's logarithm: one round undoes an imbalance where one tensor decides
 NARROWEST = 1e-3  # of a tensor's width: a channel that hardly ever is anything but 0 must not be blown up without bound
 LARGEST = 1e4  # scale, either way
-FEWEST_VALUES = 64  # of a channel: below it its extremes say little, as those of a pooled map in a few images
+FEWEST_VALUES = 512  # of a channel: below it its extremes say little, as those of a pooled map, one value an image
 MEANS = 2048  # values of a channel from which its variance is told
 
 
@@ -79,10 +80,12 @@ class _Weights(NamedTuple):
 def even_scales(graph: Graph, tied: Tied, seen: Mapping[str, Seen], gains: Mapping[str, Float64]) -> Float64:
     """The divisor of each class, [classes]; that of FIXED is 1. gains: of channels, see sensitivity.py."""
     free = free_tensors(graph)
-    found = [_tensor(tied.classes[n], seen[n], gains[n]) for n in tied.classes if n in free and n in gains]
-    parts: list[_Tensor | _Weights] = [tensor for tensor in found if tensor is not None]
+    found = {n: _tensor(tied.classes[n], seen[n], gains[n]) for n in tied.classes if n in free and n in gains}
+    tensors = {name: tensor for name, tensor in found.items() if tensor is not None}
+    parts: list[_Tensor | _Weights] = list(tensors.values())
     parts += [weights for layer in tied.layers if (weights := _weights(graph, layer, seen, gains)) is not None]
-    kept = [FIXED, *_rarely_seen(graph, tied, seen)]
+    rare = {name for name, of in seen.items() if _is_rare(of)}
+    kept = [FIXED, *_begun_in(graph, tied, rare), *_mostly_in(tensors, rare, tied.count)]
     logarithm, scale = np.zeros(tied.count), np.ones(tied.count)
     best, least = scale, np.inf
     for _ in range(ROUNDS if parts else 0):
@@ -100,15 +103,25 @@ def even_scales(graph: Graph, tied: Tied, seen: Mapping[str, Seen], gains: Mappi
     return best
 
 
-def _rarely_seen(graph: Graph, tied: Tied, seen: Mapping[str, Seen]) -> list[int]:
-    """Classes that begin in a layer of whose results hardly any were seen. What was narrow in a few of them may be wide
-    in the next, and be cut off by a grid that it was made to fill."""
-    found = set[int]()
-    for layer in tied.layers:
-        of = seen.get(_stored(graph, layer.node))
-        if of is not None and sum(part.shape[1] for part in of.values) < FEWEST_VALUES:
-            found.update(layer.makes.tolist())
-    return sorted(found)
+def _is_rare(seen: Seen) -> bool:
+    values: int = sum(part.shape[1] for part in seen.values)
+    return values < FEWEST_VALUES
+
+
+def _begun_in(graph: Graph, tied: Tied, rare: Collection[str]) -> list[int]:
+    """Classes that begin in a layer which makes one of these tensors."""
+    layers = [layer for layer in tied.layers if _stored(graph, layer.node) in rare]
+    return [number for layer in layers for number in layer.makes.tolist()]
+
+
+def _mostly_in(tensors: Mapping[str, _Tensor], rare: Collection[str], count: int) -> list[int]:
+    """Classes most of whose noise is that of these tensors, as of a last map that only a global pool reads."""
+    of_all, of_rare = np.zeros(count), np.zeros(count)
+    for name, tensor in tensors.items():
+        noise, _ = tensor.costs(np.ones(count))
+        for total in (of_all, of_rare) if name in rare else (of_all,):
+            np.add.at(total, tensor.classes, noise)
+    return list(np.flatnonzero(of_rare > of_all / 2))
 
 
 def _stored(graph: Graph, node: Node) -> str:
