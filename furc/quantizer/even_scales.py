@@ -35,7 +35,6 @@ SHARPNESS = (
 PACE = 1 / (SHARPNESS + 2)  # of a class's logarithm: one round undoes an imbalance where one tensor decides
 NARROWEST = 1e-3  # of a tensor's width: a channel that hardly ever is anything but 0 must not be blown up without bound
 LARGEST = 1e4  # scale, either way
-FEWEST_VALUES = 512  # of a channel: below it its extremes say little, as those of a pooled map, one value an image
 MEANS = 2048  # values of a channel from which its variance is told
 
 
@@ -84,7 +83,7 @@ def even_scales(graph: Graph, tied: Tied, seen: Mapping[str, Seen], gains: Mappi
     tensors = {name: tensor for name, tensor in found.items() if tensor is not None}
     parts: list[_Tensor | _Weights] = list(tensors.values())
     parts += [weights for layer in tied.layers if (weights := _weights(graph, layer, seen, gains)) is not None]
-    rare = {name for name, of in seen.items() if _is_rare(of)}
+    rare = {name for name, of in seen.items() if of.is_rare}
     kept = [FIXED, *_begun_in(graph, tied, rare), *_mostly_in(tensors, rare, tied.count)]
     logarithm, scale = np.zeros(tied.count), np.ones(tied.count)
     best, least = scale, np.inf
@@ -101,11 +100,6 @@ def even_scales(graph: Graph, tied: Tied, seen: Mapping[str, Seen], gains: Mappi
         logarithm[kept] = 0
         scale = np.clip(np.exp(logarithm), 1 / LARGEST, LARGEST)
     return best
-
-
-def _is_rare(seen: Seen) -> bool:
-    values: int = sum(part.shape[1] for part in seen.values)
-    return values < FEWEST_VALUES
 
 
 def _begun_in(graph: Graph, tied: Tied, rare: Collection[str]) -> list[int]:

@@ -28,6 +28,7 @@ from isa.errors import Loc, QuantizeError
 Float64 = NDArray[np.float64]
 PLACES = 4096  # of one tensor, in all samples together
 FEWEST_PLACES = 4  # in one sample
+RARE = 512  # values of a channel: fewer say little of its extremes, as of a pooled map, which has one an image
 USUAL_SAMPLES = 64  # where their number is not known
 GROUP_BYTES = 768 << 20  # of activations held at once; a model with more is run in several parts
 
@@ -53,6 +54,12 @@ class Seen:
     @property
     def high(self) -> Float64:
         return np.asarray(self.highs.max(0), np.float64)
+
+    @property
+    def is_rare(self) -> bool:
+        """Whether so few values were seen that larger ones are to be expected."""
+        values: int = sum(part.shape[1] for part in self.values)
+        return values < RARE
 
     def taken(self, places: NDArray[np.intp]) -> Seen:
         """Some of the channels, in this order."""

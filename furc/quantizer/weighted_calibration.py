@@ -120,12 +120,15 @@ def _shown(graph: Graph) -> set[str]:
 
 def _weighted(graph: Graph, name: str, tensors: Mapping[str, Channels], is_shown: bool) -> Range:
     """is_shown: the tensor is a result of the model. What stands behind it is a guess then, and where a sigmoid is flat
-    a gain tells of small errors alone: a range reaches at least as far as it would without them."""
+    a gain tells of small errors alone: a range reaches at least as far as it would without them. Of a tensor that was
+    seen rarely nothing is cut off."""
     of = tensors[name]
     low, high = float(of.seen.low.min()), float(of.seen.high.max())
     if not _is_free(graph, name) or low == high:
         return low, high
     function = behind(graph, name)
+    if of.seen.is_rare and function is None:
+        return low, high
     values = of.seen.joined(max(1, BINNED_VALUES // len(of.low)))
     found = weighted_range(values, _gain(tensors, name, function), low, high, function)
     if is_shown and function is None:

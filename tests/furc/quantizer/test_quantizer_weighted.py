@@ -82,3 +82,16 @@ def test_no_result_is_cut_where_a_sigmoid_behind_it_would_be_flat() -> None:
         assert weighted_range(values, tensors["u"].gain, low, high)[1] < wanted[1] - 2
         found = weighted_ranges(graph, tensors)["u"]
         assert found[1] > wanted[1] - 0.1 and found[0] < wanted[0] + 0.1
+
+
+def test_nothing_is_cut_off_of_what_was_seen_rarely() -> None:
+    """One value an image: the largest of a few is no outlier but what some of the next will reach too."""
+    constants = {"w": normal(1, 64, 3, 1, 1), "v": normal(2, 4, 64, 1, 1)}
+    nodes = [node("Conv", ["x", "w"], "u"), node("GlobalAveragePool", ["u"], "m"), node("Conv", ["m", "v"], "y")]
+    graph = optimize_graph(model(nodes, {"x": (1, 3, 12, 12)}, ["y"], constants))
+    tensors = surveyed(graph, images(16), Task.AUTO, silent)
+    assert tensors["m"].seen.is_rare and not tensors["u"].seen.is_rare
+    values = tensors["m"].seen.joined(1 << 14)
+    least = weighted_range(values, tensors["m"].gain, float(values.min()), float(values.max()))
+    assert least[1] < values.max() or least[0] > values.min()
+    assert weighted_ranges(graph, tensors)["m"] == (values.min(), values.max())
