@@ -3,7 +3,8 @@
 Rounding to a grid of step s is noise of variance s^2 / 12 in every value; a channel's gain says what that does to the
 outputs. So a tensor costs s^2 / 12 times the sum of its channels' gains, with s from the extremes of all its channels:
 one channel with large values makes the grid coarse for all, and it costs most where the others have the larger gains.
-What an activation function throws away, as SiLU does far below 0, does not count among the extremes.
+What an activation function throws away, as SiLU does far below 0, does not count among the extremes. Where the noise of
+a tensor was measured (noise_measured.py), it is no more than that.
 """
 
 from __future__ import annotations
@@ -26,14 +27,19 @@ Float64 = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """What counts of a tensor's channels, [channels] each: the ends of their useful values, and their gains."""
+    """What counts of a tensor's channels, [channels] each: the ends of their useful values, and their gains. most: of
+    their noise on one grid, as measured."""
 
     low: Float64
     high: Float64
     gain: Float64
+    most: float = math.inf
 
     def noise(self) -> float:
         """Of the tensor on one grid, in parts of the outputs' power."""
+        return min(self.predicted(), self.most)
+
+    def predicted(self) -> float:
         return float(self.step() ** 2 / 12 * self.gain.sum())
 
     def step(self) -> float:
@@ -41,7 +47,8 @@ class Spread:
 
     def by_channel(self) -> Float64:
         """What each channel has of the noise."""
-        return self.step() ** 2 / 12 * self.gain
+        shares: Float64 = self.gain / max(float(self.gain.sum()), 1e-300)
+        return self.noise() * shares
 
     def alone(self) -> Float64:
         """What each channel would have on a grid of its own."""
@@ -71,7 +78,7 @@ def spread_of(graph: Graph, name: str, channels: Channels) -> Spread:
         step = (max(high.max(), 0.0) - min(low.min(), 0.0)) / STEPS
         ends = function.live_range(float(low.min()), float(high.max()), step / 2)
         low, high = np.clip(low, *ends), np.clip(high, *ends)
-    return Spread(low, high, channels.gain)
+    return Spread(low, high, channels.gain, channels.most)
 
 
 def activation_noise(graph: Graph, tensors: Mapping[str, Channels]) -> dict[str, Spread]:

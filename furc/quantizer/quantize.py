@@ -24,6 +24,7 @@ from furc.quantizer.keep_float import check_inputs, keep_float
 from furc.quantizer.keep_float import in_words as in_float
 from furc.quantizer.method import AUTO, WEIGHTED, CalibrationMethod, method_named
 from furc.quantizer.noise_lint import AUTO_MAY, noise_findings
+from furc.quantizer.noise_measured import measured
 from furc.quantizer.one_pass import pass_over
 from furc.quantizer.open_extents import at_extents_of, opened_again
 from furc.quantizer.optimize import optimize_graph
@@ -105,6 +106,7 @@ def _quantized(model: Source, data: object, options: QuantizeOptions, progress: 
     if options.split:
         say("split", 0, None)
         splits, tensors = split_where_it_pays(graph, tensors, price)
+        tensors = measured(graph, tensors, kept.samples, options.task) if splits else tensors
     explained = graph.copied()
     samples, choice = total or len(kept.samples), None
     if options.method == AUTO:
@@ -140,7 +142,7 @@ def _seen(
     if options.equalize:
         say("equalize", 0, None)
         found = evened_out(graph, found, len(kept.samples))
-    return found
+    return measured(graph, found, kept.samples, options.task)
 
 
 def _surveyed(graph: Graph, kept: Kept, options: QuantizeOptions, say: Progress) -> Channeled:

@@ -31,17 +31,20 @@ class Channels:
 
     low, high: extremes of some of the samples: a single one of many images must not decide what is split.
     gain: noise at the outputs, in parts of their power, that noise of variance 1 in every value of
-    the channel causes; all 0 where nobody knows. seen: by the pass over all samples.
+    the channel causes; all 0 where nobody knows. seen: by the pass over all samples. most: noise of the tensor on one
+    grid at the outputs, as measured, whatever the gains say; infinite where nobody measured it.
     """
 
     low: Float64
     high: Float64
     gain: Float64
     seen: Seen
+    most: float = math.inf
 
     def taken(self, places: NDArray[np.intp]) -> Channels:
         """Some of the channels, in this order."""
-        return Channels(self.low[places], self.high[places], self.gain[places], self.seen.taken(places))
+        most = self.most if len(places) == len(self.gain) else math.inf
+        return Channels(self.low[places], self.high[places], self.gain[places], self.seen.taken(places), most)
 
 
 def gains(

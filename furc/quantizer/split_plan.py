@@ -127,8 +127,8 @@ def split_where_it_pays(
 
 
 def _round(graph: Graph, known: Channeled, price: LatencyPrice | None, most: int) -> list[SplitChoice]:
-    """Split what pays, what gains most first, but for what an earlier split of this round has touched. known: is
-    brought up to date."""
+    """Split what pays, what gains most first, but for what an earlier split of this round has touched; no more than
+    half of the noise, since how many groups pay is told from all of it. known: is brought up to date."""
     taken, touched, saved = list[SplitChoice](), set[str](), 0.0
     for choice in all_choices(graph, known) if most > 0 else []:
         if touched.intersection(node.output for node in choice.chain.nodes):
@@ -140,7 +140,7 @@ def _round(graph: Graph, known: Channeled, price: LatencyPrice | None, most: int
         touched |= apply_split(graph, known, found)
         saved += found.saved
         taken.append(found)
-        if len(taken) == most:
+        if len(taken) == most or saved > choice.total / 2:
             break
     return taken
 
@@ -197,7 +197,7 @@ def _choices(graph: Graph, chain: Chain, spreads: Mapping[str, Spread], total: f
     now = sum(spreads[name].noise() for name in inner)
     if not inner or decibel(total / max(total - now, 1e-30)) < LEAST_GAIN_DB:
         return []
-    worst = max(inner, key=lambda name: spreads[name].noise())
+    worst = max(inner, key=lambda name: spreads[name].predicted())
     magnitude = np.maximum(spreads[worst].high, -spreads[worst].low)
     order = sorted_by(magnitude, find_moved(graph, chain.head.output) is not None)
     costs = reduce(np.add, [spreads[name].taken(order).group_costs() for name in inner])
