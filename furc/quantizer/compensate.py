@@ -46,6 +46,8 @@ NARROW_PATCH = 64  # inputs of one value of such a kernel, at most
 FEWEST_PLACES, MOST_VALUES = 64, 1 << 17  # of it where patches are large
 RIDGE = 10.0  # lambda, in parts of the mean power of what the layer reads, in the float model if that is more
 FEW_PLACES = 10.0  # by how much lambda grows with the share of weights in places
+LARGER = 16.0  # than the median of the samples, in power, that a sample may be and count in full
+SKIPPED = 17  # so-manieth value tells a sample's power; no row of a usual map is a multiple of it
 MOST_BYTES = 1 << 30  # of activations that are held at once
 Float64 = NDArray[np.float64]
 
@@ -108,7 +110,9 @@ class _Layer:
         inputs = rows.shape[2]
         narrow = patches.taps > 1 and inputs <= NARROW_PATCH
         few = min(KERNEL_PLACES if narrow else PLACES, max(FEWEST_PLACES, MOST_VALUES // inputs))
-        at = [drawn(patches.count(value), few, index) for index, value in enumerate(exact)]
+        counts = [min(few, patches.count(value)) for value in exact]
+        taken = [round(count * share) for count, share in zip(counts, _shares(exact), strict=True)]
+        at = [drawn(patches.count(exact[i]), max(count, 1), i)[:count] for i, count in enumerate(taken)]
         rounds = (every or inputs <= sum(map(len, at))) and inputs <= LARGEST_PATCH
         # About the mean: the bias takes that.
         read = look(patches, rows, exact, seen, at, self._x_scale, moments=rounds, about_mean=correct)
@@ -165,6 +169,14 @@ class _Layer:
         name = graph.add_constant(f"{node.name or node.output}.{what}", value)  # the others have errors of their own
         node.inputs = [*node.inputs[:index], name, *node.inputs[index + 1 :]]
         graph.changed()
+
+
+def _shares(exact: Sequence[Array]) -> Float64:
+    """Of its places, that each sample is looked at: one whose values are far larger than those of the others would
+    decide alone."""
+    powers = np.array([np.square(value.reshape(-1)[::SKIPPED], dtype=np.float64).mean() for value in exact])
+    most = LARGER * np.median(powers)
+    return np.where((powers <= most) | (most == 0), 1.0, most / np.maximum(powers, 1e-300))
 
 
 def _change(read: Reads, taps: int, step: float) -> Float32:

@@ -58,6 +58,8 @@ def look(
     origin: Float32 | None = None
     found = np.zeros((groups, inputs, inputs), np.float32) if moments else None
     for value, rounded, where in zip(exact, seen, at, strict=True):
+        if not len(where):
+            continue
         x, x_seen = patches.at(value, where), patches.at(rounded, where)
         means += [of.sum(2, keepdims=True) / places for of in (x, x_seen)]
         for of, kept in ((x, channels), (x_seen, channels_seen)):

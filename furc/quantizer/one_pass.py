@@ -27,6 +27,7 @@ from isa.errors import Loc, QuantizeError
 
 Float64 = NDArray[np.float64]
 PLACES = 4096  # of one tensor, in all samples together
+VALUES = 1 << 16  # of a tensor of few channels, which have more places then
 FEWEST_PLACES = 4  # in one sample
 RARE = 512  # values of a channel: fewer say little of its extremes, as of a pooled map, which has one an image
 USUAL_SAMPLES = 64  # where their number is not known
@@ -111,6 +112,7 @@ class OnePass:
         self._names = [name for name in wanted if name not in followed]
         self._ends = [name for name in graph.outputs if graph.is_float(name)]
         self._places = max(FEWEST_PLACES, PLACES // (samples or USUAL_SAMPLES))
+        self._values = VALUES // (samples or USUAL_SAMPLES)
         self._building = {name: _Building() for name in self._names}
         self._apart = {name for name in self._names if _channels(graph, name)}
         self._floored = {name for name in self._names if _ends_at_zero(graph, name)}
@@ -155,7 +157,7 @@ class OnePass:
         if value.dtype != np.float32:
             value = value.astype(np.float32)
         planes = _planes(value) if name in self._apart else value.reshape(1, -1)
-        places = drawn(planes.shape[1], self._places, self.samples)
+        places = drawn(planes.shape[1], max(self._places, self._values // len(planes)), self.samples)
         by_row = value.reshape(*value.shape[:2], -1) if name in self._apart else planes[None]
         high = by_row.max(2).max(0)  # NumPy is fast along one axis, the last; the extremes of some rows cost 0.4 dB
         low = np.zeros_like(high) if name in self._floored else by_row.min(2).min(0)

@@ -7,6 +7,7 @@ import pytest
 from quantizer_models import images, model, node, normal, residual
 from test_quantizer_split import silu
 
+import furc.quantizer.compensate as compensate_module
 from furc.onnx.graph import Array, Graph, make
 from furc.onnx.run import RunModel
 from furc.quantizer import CalibrationMethod, Observer
@@ -95,6 +96,29 @@ def test_the_mean_error_of_every_channel_is_taken_out() -> None:
         return float(np.square(np.mean(errors, axis=(0, 1, 3, 4))).mean())
 
     assert shift(compensated) < 0.3 * shift(graph)  # the rest: places not looked at, rounding of the last activation
+
+
+def test_a_sample_with_values_far_larger_than_others_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its errors are larger than all that is in the others, and its mean error is none of theirs."""
+    graph, held = deep(3), images(12, (1, 3, 24, 24))[8:]
+    feeds = images(8, (1, 3, 24, 24))
+    feeds[3] = {"x": feeds[3]["x"] * 30}
+    scheme, found = scheme_of(graph, feeds), list[float]()
+    for larger in (compensate_module.LARGER, np.inf):
+        monkeypatch.setattr(compensate_module, "LARGER", larger)
+        compensated = graph.copied()
+        compensate(compensated, scheme, feeds)
+        found.append(power(compensated, scheme, graph, held))
+    assert found[0] < 0.9 * found[1] and found[0] < power(graph, scheme, graph, held)
+
+
+@pytest.mark.parametrize("silent", [1, 5, 8])
+def test_samples_of_nothing_but_zeros_are_no_hindrance(silent: int) -> None:
+    graph, feeds = deep(1), images(8, (1, 3, 24, 24))
+    scheme = scheme_of(graph, feeds)
+    feeds[:silent] = [{"x": np.zeros_like(feeds[0]["x"])}] * silent
+    compensate(compensated := graph.copied(), scheme, feeds)
+    assert all(np.isfinite(value).all() for value in compensated.constants.values())
 
 
 def test_a_layer_without_patches_has_its_mean_error_taken_out() -> None:

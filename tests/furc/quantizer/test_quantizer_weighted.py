@@ -95,3 +95,11 @@ def test_nothing_is_cut_off_of_what_was_seen_rarely() -> None:
     least = weighted_range(values, tensors["m"].gain, float(values.min()), float(values.max()))
     assert least[1] < values.max() or least[0] > values.min()
     assert weighted_ranges(graph, tensors)["m"] == (values.min(), values.max())
+
+
+def test_of_few_channels_more_places_are_seen() -> None:
+    """A grid is told from all values of a tensor; of one channel 4096 places would be all of them."""
+    wide = (1, 1, 256, 256)
+    graph = optimize_graph(model([node("Conv", ["x", "w"], "y")], {"x": wide}, ["y"], {"w": normal(1, 32, 1, 1, 1)}))
+    seen = seen_of(graph, ["x", "y"], images(8, wide))
+    assert [sum(part.shape[1] for part in seen[name].values) for name in ("x", "y")] == [1 << 16, 1 << 12]
