@@ -30,6 +30,11 @@ class TensorType(StrEnum):
     INT8 = "int8"
     FLOAT32 = "float32"
 
+    @classmethod
+    def _missing_(cls, value: object) -> TensorType:
+        """Raises QuantizeError[BadOption]."""
+        raise QuantizeError("BadOption", f"tensor_type is '{value}'", hint=f"one of {', '.join(cls)}")
+
 
 def get_pure_input_names(model: onnx.ModelProto) -> list[str]:
     """The graph inputs that are not also initializers."""
@@ -53,7 +58,7 @@ class ModelEditor:
     def convert_input_type(self, tensor_name: str, tensor_type: TensorType | str) -> None:
         """Let an input be fed stored values. UINT8: 0..255 stand for the input's calibrated range.
 
-        Raises QuantizeError[UnknownInput, NotQuantized].
+        Raises QuantizeError[BadOption, UnknownInput, NotQuantized].
         """
         graph, wanted = Graph(self.model), TensorType(tensor_type)
         if tensor_name not in graph.inputs:
@@ -65,7 +70,7 @@ class ModelEditor:
     ) -> None:
         """Let an output be stored values. tensor_range: what they stand for, by default the calibrated range.
 
-        Raises QuantizeError[UnknownOutput, NotQuantized, BadRange].
+        Raises QuantizeError[BadOption, UnknownOutput, NotQuantized, BadRange].
         """
         graph, wanted = Graph(self.model), TensorType(tensor_type)
         if tensor_name not in graph.outputs:

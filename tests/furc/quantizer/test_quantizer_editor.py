@@ -77,6 +77,12 @@ def test_wrong_names_and_float_models_are_refused() -> None:
         typed.convert_input_type("x", TensorType.UINT8)
 
 
+def test_a_type_that_is_none_is_refused_with_those_that_are() -> None:
+    with pytest.raises(QuantizeError) as raised:
+        ModelEditor(quantized(conv())).convert_input_type("x", "uint16")
+    assert raised.value.name == "BadOption" and "uint8, int8, float32" in str(raised.value)
+
+
 @pytest.mark.parametrize("form", ["qdq", "calibrated"])
 def test_a_float_model_can_be_edited_before_it_is_quantized(form: str) -> None:
     before, after = conv(), conv()
