@@ -30,10 +30,12 @@ class TensorType(StrEnum):
     INT8 = "int8"
     FLOAT32 = "float32"
 
-    @classmethod
-    def _missing_(cls, value: object) -> TensorType:
-        """Raises QuantizeError[BadOption]."""
-        raise QuantizeError("BadOption", f"tensor_type is '{value}'", hint=f"one of {', '.join(cls)}")
+
+def _type_named(name: str) -> TensorType:
+    """Raises QuantizeError[BadOption]."""
+    if name not in {*TensorType}:
+        raise QuantizeError("BadOption", f"tensor_type is '{name}'", hint=f"one of {', '.join(TensorType)}")
+    return TensorType(name)
 
 
 def get_pure_input_names(model: onnx.ModelProto) -> list[str]:
@@ -60,7 +62,7 @@ class ModelEditor:
 
         Raises QuantizeError[BadOption, UnknownInput, NotQuantized].
         """
-        graph, wanted = Graph(self.model), TensorType(tensor_type)
+        graph, wanted = Graph(self.model), _type_named(tensor_type)
         if tensor_name not in graph.inputs:
             raise _unknown("UnknownInput", "input", tensor_name, graph.inputs)
         self._convert(graph, Retype(tensor_name, wanted, None))
@@ -72,7 +74,7 @@ class ModelEditor:
 
         Raises QuantizeError[BadOption, UnknownOutput, NotQuantized, BadRange].
         """
-        graph, wanted = Graph(self.model), TensorType(tensor_type)
+        graph, wanted = Graph(self.model), _type_named(tensor_type)
         if tensor_name not in graph.outputs:
             raise _unknown("UnknownOutput", "output", tensor_name, graph.outputs)
         self._convert(graph, Retype(tensor_name, wanted, tensor_range))

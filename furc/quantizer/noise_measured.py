@@ -52,7 +52,7 @@ def _is_open(channels: Channels) -> bool:
 def _noise(graph: Graph, grids: Mapping[str, Grid], samples: Sequence[Feed], judge: Judge) -> dict[str, float]:
     """Of each tensor alone on its grid, in parts of the outputs' power, the mean of all outputs."""
     copy, ends = _switched(graph, grids, judge)
-    run = session(copy, integers=False)
+    run = session(copy, integers=False, lean=True)
     fed = {i.name for i in run.get_inputs()}
 
     def outputs(feed: Feed, rounded: str = "") -> list[Array]:

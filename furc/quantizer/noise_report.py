@@ -102,4 +102,4 @@ def _group(spread: Spread, places: Sequence[int] | np.ndarray[tuple[int], np.dty
     mine = spread.taken(np.asarray(places))
     width = float(np.maximum(mine.high, 0).max() - np.minimum(mine.low, 0).min())
     noise = float(spread.by_channel()[np.asarray(places)].sum())
-    return ChannelGroup(tuple(sorted(int(c) for c in places)), width, noise, mine.noise())
+    return ChannelGroup(tuple(sorted(int(c) for c in places)), width, noise, min(mine.noise(), noise))
