@@ -22,9 +22,9 @@ CONFIG = {"displaylogo": False, "responsive": True}
 NOTE = (
     "Predicted from a survey of the float model, before any split: rounding a tensor to its grid makes noise of "
     "step&sup2;/12 in every value, and a backward probe tells what that does to the outputs. Channels of a tensor are "
-    "sorted by the range they need and cut into at most four groups, as a split would cut them. The order is what it "
-    "tells well; absolute figures are 3 to 7 dB too good at the top of the list, and far too bad where channels are "
-    "narrower than a step, which cannot lose more than they hold (docs/accuracy.md). Alone: on a grid of its own."
+    "sorted by the range they need and cut into at most four groups, as a split would cut them. What is "
+    "predicted above -20 dB is rounded in the float model and measured. The order is what the rest tells well; absolute "
+    "figures are 3 to 7 dB too good at the top of the list (docs/accuracy.md). Alone: on a grid of its own."
 )
 
 
