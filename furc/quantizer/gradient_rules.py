@@ -217,6 +217,34 @@ def _batchnorm(tape: Tape, node: Node, g: str) -> None:
     tape.give(node.input(0), tape.op("Mul", g, tape.constant(shaped.astype(np.float32))))
 
 
+def _instance_norm(tape: Tape, node: Node, g: str) -> None:
+    rank = len(tape.shape(node.input(0)))
+    scale = tape.graph.constants[node.input(1)].reshape(-1, *[1] * (rank - 2))
+    _normalized(tape, node, tape.op("Mul", g, tape.constant(scale)), range(2, rank))
+
+
+def _layer_norm(tape: Tape, node: Node, g: str) -> None:
+    rank = len(tape.shape(node.input(0)))
+    scaled = tape.op("Mul", g, tape.constant(tape.graph.constants[node.input(1)]))
+    _normalized(tape, node, scaled, range(int(node.get("axis", -1)) % rank, rank))
+
+
+def _normalized(tape: Tape, node: Node, g: str, along: range) -> None:
+    """Of x less its mean, over its deviation: what moves either of them is taken out. g: of that quotient."""
+    x, shape = node.input(0), tape.shape(node.input(0))
+    axes, share = tape.integers(along), tape.number(1 / math.prod(shape[axis] for axis in along))
+
+    def mean(of: str) -> str:
+        return tape.op("Mul", tape.op("ReduceSum", of, axes, keepdims=1), share)
+
+    off = tape.op("Sub", x, mean(x))
+    variance = tape.op("Add", mean(tape.op("Mul", off, off)), tape.number(node.get("epsilon", 1e-5)))
+    deviation = tape.op("Sqrt", variance)
+    made = tape.op("Div", off, deviation)
+    moved = tape.op("Mul", made, mean(tape.op("Mul", g, made)))
+    tape.give(x, tape.op("Div", tape.op("Sub", tape.op("Sub", g, mean(g)), moved), deviation))
+
+
 def _average_pool(tape: Tape, node: Node, g: str) -> None:
     """A depthwise convolution by 1 / window; that windows at an edge may count fewer is left aside."""
     channels, kernel = tape.shape(node.input(0))[1], node.get("kernel_shape")
@@ -322,7 +350,7 @@ def _repeated(tape: Tape, node: Node, g: str) -> None:
 RULES: dict[str, Rule] = {
     "Conv": _conv, "ConvTranspose": _conv_transpose, "Gemm": _gemm, "MatMul": _matmul, "Add": _add, "Sum": _add,
     "Sub": _sub, "Mul": _mul, "Div": _div, "Sigmoid": _sigmoid, "Softmax": _softmax, "Concat": _concat,
-    "LpNormalization": _l2_normalize,
+    "LpNormalization": _l2_normalize, "InstanceNormalization": _instance_norm, "LayerNormalization": _layer_norm,
     "BatchNormalization": _batchnorm, "AveragePool": _average_pool, "MaxPool": _max_pool, "Resize": _resize,
     **dict.fromkeys(("Relu", "Clip", "Max", "Min"), _where_equal),
     **dict.fromkeys(("LeakyRelu", "PRelu", "HardSigmoid", "HardSwish", "Tanh", "Elu", "Selu", "Celu", "Softplus",

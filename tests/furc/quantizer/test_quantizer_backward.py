@@ -35,6 +35,7 @@ ONE_NODE: dict[str, tuple[onnx.NodeProto, dict[str, Any]]] = {
     "tanh": (node("Tanh", ["x"], "y"), {}),
     "softmax": (node("Softmax", ["x"], "y", axis=1), {}),
     "l2 normalize": (node("LpNormalization", ["x"], "y", axis=1), {}),
+    "instance norm": (node("InstanceNormalization", ["x", "w", "b"], "y"), {"w": normal(1, 3), "b": normal(2, 3)}),
     "sqrt": (node("Sqrt", ["x"], "y"), {}),
     "power": (node("Pow", ["x", "p"], "y"), {"p": np.float32(3)}),
     "broadcast mul": (node("Mul", ["x", "c"], "y"), {"c": normal(1, 3, 1, 1)}),
@@ -79,6 +80,27 @@ def test_gradients_are_difference_quotients(name: str) -> None:
             moved = x.copy()
             moved[at] += sign * 2e-3
             ends.append(float((model_run({"x": moved})["y"].astype(np.float64) * seed).sum()))
+        assert found[at] == pytest.approx((ends[0] - ends[1]) / 4e-3, abs=2e-2, rel=2e-2)
+
+
+@pytest.mark.parametrize("axis", [-1, 2])
+def test_gradient_of_a_layer_norm(axis: int) -> None:
+    """Of opset 17, which `model` does not make."""
+    random, x = np.random.default_rng(0), normal(3, 2, 3, 4, 5)
+    scale, seed = normal(1, *x.shape[axis:]), normal(2, *x.shape)
+    made = model([node("LayerNormalization", ["x", "w"], "y", axis=axis)], {"x": x.shape}, ["y"], {"w": scale})
+    made.opset_import[0].version = 17
+    graph = Graph(made)
+    graph.infer()
+    copy, made_by = gradients(graph, ["y"], ["x"])
+    copy.outputs = [made_by["x"]]
+    found: np.ndarray = session(copy.model()).run(None, {"x": x, "y/seed": seed})[0]
+    run_model = RunModel(made)
+    for _ in range(5):
+        at = tuple(random.integers(0, n) for n in x.shape)
+        moved = np.zeros_like(x)
+        moved[at] = 2e-3
+        ends = [float((run_model({"x": x + d})["y"].astype(np.float64) * seed).sum()) for d in (moved, -moved)]
         assert found[at] == pytest.approx((ends[0] - ends[1]) / 4e-3, abs=2e-2, rel=2e-2)
 
 
