@@ -47,7 +47,8 @@ FEWEST_PLACES, MOST_VALUES = 64, 1 << 17  # of it where patches are large
 RIDGE = 10.0  # lambda, in parts of the mean power of what the layer reads, in the float model if that is more
 FEW_PLACES = 10.0  # by how much lambda grows with the share of weights in places
 LARGER = 16.0  # than the median of the samples, in power, that a sample may be and count in full
-SKIPPED = 17  # so-manieth value tells a sample's power; no row of a usual map is a multiple of it
+FEWEST_CHANNELS = 8  # of which that says anything: a single one is far larger where it is seldom anything but 0
+MANY, SKIPPED = 1 << 14, 17  # values of a sample: every so-manieth tells its power; no usual row is a multiple of it
 MOST_BYTES = 1 << 30  # of activations that are held at once
 Float64 = NDArray[np.float64]
 
@@ -174,9 +175,17 @@ class _Layer:
 def _shares(exact: Sequence[Array]) -> Float64:
     """Of its places, that each sample is looked at: one whose values are far larger than those of the others would
     decide alone."""
-    powers = np.array([np.square(value.reshape(-1)[::SKIPPED], dtype=np.float64).mean() for value in exact])
+    if exact[0].ndim < 2 or exact[0].shape[1] < FEWEST_CHANNELS:
+        return np.ones(len(exact))
+    powers = np.array([_power(value.reshape(-1)) for value in exact])
     most = LARGER * np.median(powers)
     return np.where((powers <= most) | (most == 0), 1.0, most / np.maximum(powers, 1e-300))
+
+
+def _power(values: Array) -> float:
+    """Their mean square; of many, that of every so-manieth."""
+    some = values[::SKIPPED] if values.size > MANY else values
+    return float(np.square(some, dtype=np.float64).mean())
 
 
 def _change(read: Reads, taps: int, step: float) -> Float32:

@@ -3,7 +3,7 @@
 A gain tells of errors that are small and white. Where a grid is so coarse that a channel loses most of what it holds,
 the error is neither: it looks like what was lost, which a depthwise kernel behind it may hardly let through, and
 activation functions bound it. YOLOX-Nano's stem is predicted to make 15 dB more noise than there is output, and makes
-12 dB less. So what is predicted to be loud is rounded in the float model, a tensor at a time, and the outputs compared.
+2 dB less. So what is predicted to be loud is rounded in the float model, a tensor at a time, and the outputs compared.
 """
 
 from __future__ import annotations
