@@ -13,8 +13,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from furc.onnx.graph import Array, Graph
 from furc.onnx.run import RunModel
 from furc.progress import Progress
@@ -25,7 +23,7 @@ from furc.quantizer.judge import Judge
 from furc.quantizer.method import WEIGHTED, CalibrationMethod
 from furc.quantizer.scheme import choose_grids
 from furc.quantizer.simulate import Simulation
-from furc.quantizer.sqnr import Noise, sqnr_db
+from furc.quantizer.sqnr import Noise, mean_ratio, sqnr_db
 from isa.errors import counted
 
 CANDIDATES = (WEIGHTED, "MSE_ASYM", "SQNR_ASYM", "PERCENTILE_ASYM", "MIN_MAX_ASYM", "MSE_SYM", "SQNR_SYM",
@@ -123,4 +121,4 @@ class _Judging:
         for exact, got in list(zip(self._exact, found, strict=True))[half] or [(self._exact[0], found[0])]:
             for name, noise in noises.items():
                 noise.add(exact[name], got[name])
-        return float(np.mean([noise.ratio for noise in noises.values()])) if noises else 0.0
+        return mean_ratio(noises)

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from furc.onnx.graph import Array, Float32, Graph, Node
 from furc.progress import Progress, silent
 from furc.quantizer.float_run import Feed, NodeRun
+from furc.quantizer.held import some_of
 from furc.quantizer.layer_reads import Reads, look, squares
 from furc.quantizer.one_pass import drawn
 from furc.quantizer.operators import CORRECTED, is_quantized
@@ -73,8 +74,7 @@ def compensate(
         return
     done = 0
     say("correct layers", done, len(layers))
-    feeds = [samples[i] for i in sorted({round(i) for i in np.linspace(0, len(samples) - 1, SAMPLES)})]
-    run = StagedRun(graph, scheme, layers, feeds, MOST_BYTES)
+    run = StagedRun(graph, scheme, layers, some_of(samples, SAMPLES), MOST_BYTES)
     for ready in run.stages():
         for node in ready:
             layer, name = _Layer(graph, scheme, node), node.inputs[0]
@@ -111,9 +111,8 @@ class _Layer:
         inputs = rows.shape[2]
         narrow = patches.taps > 1 and inputs <= NARROW_PATCH
         few = min(KERNEL_PLACES if narrow else PLACES, max(FEWEST_PLACES, MOST_VALUES // inputs))
-        counts = [min(few, patches.count(value)) for value in exact]
-        taken = [round(count * share) for count, share in zip(counts, _shares(exact), strict=True)]
-        at = [drawn(patches.count(exact[i]), max(count, 1), i)[:count] for i, count in enumerate(taken)]
+        counts, shares = [patches.count(value) for value in exact], _shares(exact)
+        at = [drawn(n, round(share * min(few, n)), i) for i, (n, share) in enumerate(zip(counts, shares, strict=True))]
         rounds = (every or inputs <= sum(map(len, at))) and inputs <= LARGEST_PATCH
         # About the mean: the bias takes that.
         read = look(patches, rows, exact, seen, at, self._x_scale, moments=rounds, about_mean=correct)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from furc.onnx.graph import Array
 from furc.quantizer.float_run import Feed
@@ -22,6 +24,11 @@ class Kept(NamedTuple):
     def all(self) -> Iterator[Feed]:
         """The whole stream again, once."""
         return itertools.chain(self.samples, self.rest)
+
+
+def some_of(samples: Sequence[Feed], count: int) -> list[Feed]:
+    """So many of them, from the first to the last, at equal distances; all where there are no more."""
+    return [samples[i] for i in sorted({round(i) for i in np.linspace(0, len(samples) - 1, count)})]
 
 
 def keep(stream: Iterable[dict[str, Array]]) -> Kept:

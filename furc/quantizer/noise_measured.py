@@ -18,10 +18,12 @@ from furc.onnx.graph import Array, Graph, Node, make
 from furc.onnx.run import run_session, session
 from furc.quantizer.affine import Grid, grid
 from furc.quantizer.float_run import Feed
+from furc.quantizer.held import some_of
 from furc.quantizer.judge import Judge, Task, judge_for
 from furc.quantizer.noise_model import activation_noise, decibel
 from furc.quantizer.scheme import rounded_tensors
 from furc.quantizer.sensitivity import Channels
+from furc.quantizer.sqnr import Noise, mean_ratio
 
 LOUD_DB = -20.0  # of predicted noise, in parts of the outputs' power; below it predictions hold
 MOST_TENSORS = 8
@@ -39,7 +41,7 @@ def measured(
     loud = [name for name in loud if decibel(spreads[name].noise()) > LOUD_DB][:MOST_TENSORS]
     if not loud or not samples:
         return dict(tensors)
-    some = [samples[i] for i in sorted({round(i) for i in np.linspace(0, len(samples) - 1, SAMPLES)})]
+    some = some_of(samples, SAMPLES)
     grids = {name: grid(float(spreads[name].low.min()), float(spreads[name].high.max())) for name in loud}
     noise = _noise(graph, grids, some, judge_for(graph, some, task))
     return {**tensors, **{name: replace(tensors[name], most=found) for name, found in noise.items()}}
@@ -59,14 +61,13 @@ def _noise(graph: Graph, grids: Mapping[str, Grid], samples: Sequence[Feed], jud
         switches = {_switch(name): np.array(name == rounded, np.float32) for name in grids}
         return run_session(run, ends, {name: value for name, value in {**feed, **switches}.items() if name in fed})
 
-    power, errors = np.zeros(len(ends)), {name: np.zeros(len(ends)) for name in grids}
+    noises = {name: {end: Noise() for end in ends} for name in grids}
     for feed in samples:
         exact = outputs(feed)
-        power += [np.square(y, dtype=np.float64).sum() for y in exact]
-        for name, error in errors.items():
-            error += [np.square(y - z, dtype=np.float64).sum() for y, z in zip(exact, outputs(feed, name), strict=True)]
-    there = power > 0
-    return {name: float(np.sum(error[there] / power[there]) / len(ends)) for name, error in errors.items()}
+        for name, noise in noises.items():
+            for end, wanted, found in zip(ends, exact, outputs(feed, name), strict=True):
+                noise[end].add(wanted, found)
+    return {name: mean_ratio(noise) for name, noise in noises.items()}
 
 
 def _switched(graph: Graph, grids: Mapping[str, Grid], judge: Judge) -> tuple[Graph, list[str]]:

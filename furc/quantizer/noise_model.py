@@ -40,6 +40,7 @@ class Spread:
         return min(self.predicted(), self.most)
 
     def predicted(self) -> float:
+        """The same as the gains alone tell it."""
         return float(self.step() ** 2 / 12 * self.gain.sum())
 
     def step(self) -> float:

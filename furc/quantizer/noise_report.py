@@ -16,6 +16,7 @@ from furc.onnx.files import Source
 from furc.onnx.graph import Graph
 from furc.quantizer.held import keep
 from furc.quantizer.noise_lint import Costly, costly_layers, label_of
+from furc.quantizer.noise_measured import measured
 from furc.quantizer.noise_model import Spread, activation_noise
 from furc.quantizer.open_extents import at_extents_of
 from furc.quantizer.optimize import optimize_graph
@@ -75,7 +76,7 @@ def noise_report(model: Source, samples: object, options: QuantizeOptions | None
     kept = keep(feeds(taken_by(graph), samples)).samples
     graph = at_extents_of(graph, kept)
     found = surveyed(graph, kept, options.task, lambda what, done, total: reasons.append(what), even=options.equalize)
-    tensors = {name: of for name, of in found.items() if of.gain.any()}
+    tensors = {name: of for name, of in measured(graph, found, kept, options.task).items() if of.gain.any()}
     if not tensors:
         return NoiseReport((), (), reasons[0] if reasons else "gradients need opset 13")
     layers = costly_layers(graph, tensors, LatencyPrice(graph, options.input_dtype), least_db=-math.inf)

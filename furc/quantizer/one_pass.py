@@ -243,7 +243,7 @@ def drawn(size: int, places: int, sample: int) -> NDArray[np.intp]:
     found = np.arange(size)
     if size > places:
         random = np.random.default_rng([size, sample])
-        found = ((np.arange(places) + random.random(places)) * (size / places)).astype(np.intp)
+        found = ((np.arange(places) + random.random(places)) * (size / max(places, 1))).astype(np.intp)
     found.flags.writeable = False
     return found
 

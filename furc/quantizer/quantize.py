@@ -102,7 +102,7 @@ def _quantized(model: Source, data: object, options: QuantizeOptions, progress: 
         graph = at_extents_of(opened, kept.samples)
     price = LatencyPrice(graph, options.input_dtype)
     tensors = _seen(graph, opened, kept, options, say, total) if one_pass else _surveyed(graph, kept, options, say)
-    splits = list[SplitChoice]()
+    tensors, splits = measured(graph, tensors, kept.samples, options.task), list[SplitChoice]()
     if options.split:
         say("split", 0, None)
         splits, tensors = split_where_it_pays(graph, tensors, price)
@@ -142,7 +142,7 @@ def _seen(
     if options.equalize:
         say("equalize", 0, None)
         found = evened_out(graph, found, len(kept.samples))
-    return measured(graph, found, kept.samples, options.task)
+    return found
 
 
 def _surveyed(graph: Graph, kept: Kept, options: QuantizeOptions, say: Progress) -> Channeled:

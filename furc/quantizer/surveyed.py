@@ -11,7 +11,6 @@ from furc.progress import Progress, silent
 from furc.quantizer.equalize import equalize
 from furc.quantizer.float_run import Feed
 from furc.quantizer.judge import Task, judge_for
-from furc.quantizer.noise_measured import measured
 from furc.quantizer.one_pass import Seen, pass_over
 from furc.quantizer.operators import FIXED_RANGES
 from furc.quantizer.scheme import quantized_tensors
@@ -26,16 +25,14 @@ SAMPLES = 8  # that extremes are told from, at most
 def surveyed(
     graph: Graph, samples: Sequence[Feed], task: Task, say: Progress, *, even: bool = False
 ) -> dict[str, Channels]:
-    """What a pass over the samples sees of all tensors that matter, their gains, and the noise of the loudest.
-
-    even: see `evened_out`.
+    """What a pass over the samples sees of all tensors that matter, and their gains. even: see `evened_out`.
 
     Raises what `OnePass` raises.
     """
     count = len(samples)
     seen, outputs = pass_over(graph, seen_tensors(graph), samples, samples=count, kept=count, progress=silent)
     found = with_gains(graph, seen, samples, outputs, task, say)
-    return measured(graph, evened_out(graph, found, len(samples)) if even else found, samples, task)
+    return evened_out(graph, found, len(samples)) if even else found
 
 
 def with_gains(
