@@ -83,6 +83,11 @@ def dequantize_array(x: Int8, g: Grid) -> Float32:
     return (x.astype(np.float32) - np.float32(g.zero)) * np.float32(g.scale)
 
 
+def on_grid(x: Array, g: Grid) -> Float32:
+    """What readers of x see once it is stored on a grid."""
+    return dequantize_array(quantize_array(x, g), g)
+
+
 class Weights(NamedTuple):
     """Quantized weights. scale: [] for one of the tensor, or [channels] along `axis`."""
 
@@ -124,8 +129,8 @@ def quantize_weights(weight: Float32, scale: Float32, axis: int | None) -> Weigh
     return Weights(np.clip(values, -WEIGHT_HIGH, WEIGHT_HIGH).astype(np.int8), scale, axis)
 
 
-def quantize_bias(bias: Float32, x_scale: float, scale: Float32) -> NDArray[np.int32]:
-    """int32 at scale x_scale * scale, computed in float32 as the consumer does."""
-    product = (np.float32(x_scale) * scale).astype(np.float64)
-    values = np.rint(bias.astype(np.float64) / product)
+def quantize_bias(bias: Float32, step: Float32) -> NDArray[np.int32]:
+    """int32 at `step`, the scale of the layer's input times that of its weights, multiplied in float32 as the consumer
+    does."""
+    values = np.rint(bias.astype(np.float64) / step.astype(np.float64))
     return np.clip(values, -BIAS_HIGH, BIAS_HIGH).astype(np.int32)

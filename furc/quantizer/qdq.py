@@ -23,7 +23,7 @@ from furc.quantizer.affine import (
     smallest_weight_scale,
     weight_scale,
 )
-from furc.quantizer.operators import BROADCAST, is_quantized
+from furc.quantizer.operators import BROADCAST, LINEAR, is_quantized
 from furc.quantizer.scheme import Scheme
 from isa.errors import QuantizeError
 
@@ -63,6 +63,25 @@ def scales_of(graph: Graph, node: Node, x_scale: float) -> Float32:
     return weight_scale(weight, axis, smallest_weight_scale(bias, x_scale, used))
 
 
+def bias_step(node: Node, bias: Float32, x_scale: float, scale: Float32) -> Float32:
+    """Of a linear node's int32 bias, [] or [channels]. scale: of its weights."""
+    if node.op == "ConvTranspose":  # a scale serves one channel of every group
+        scale = np.tile(scale, bias.size // scale.size)
+    return np.asarray(np.float32(x_scale) * scale, np.float32)
+
+
+def operand_grids(graph: Graph, node: Node) -> dict[int, Grid]:
+    """The grids of a quantized node's constant operands, by their number: all but those that `scales_of` is for."""
+    found = dict[int, Grid]()
+    if node.op not in BROADCAST | {"Concat", "MatMul", "Gemm"} or not is_quantized(graph, node):
+        return found
+    for index, name in enumerate(node.inputs):
+        value = graph.constants.get(name)
+        if value is not None and value.dtype == np.float32 and not (node.op in ("MatMul", "Gemm") and index > 0):
+            found[index] = grid(float(value.min(initial=0.0)), float(value.max(initial=0.0)))
+    return found
+
+
 PARTS = ("quantized", "dequantized", "scale", "zero", "float")
 
 
@@ -90,11 +109,9 @@ class _Writer:
 
     def _node(self, node: Node) -> None:
         graph = self.graph
-        if is_quantized(graph, node):
-            if node.op in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
-                self._weights(node)
-            if node.op in BROADCAST | {"Concat", "MatMul", "Gemm"}:
-                self._constants(node)
+        if node.op in LINEAR and is_quantized(graph, node):
+            self._weights(node)
+        self._constants(node)
         node.inputs = [self.read_as.get(name, name) for name in node.inputs]
         self.nodes.append(node)
         for index, name in enumerate(node.outputs):
@@ -138,12 +155,8 @@ class _Writer:
             node.inputs[2] = self._bias(node, graph.constants[bias], g, scale)
 
     def _bias(self, node: Node, bias: Float32, g: Grid, scale: Float32) -> str:
-        channel_scale = scale
-        if node.op == "ConvTranspose":
-            channel_scale = np.tile(scale, bias.size // scale.size)
-        values = quantize_bias(bias, g.scale, channel_scale)
-        axis = 0 if channel_scale.ndim else None
-        return self._stored_constant(node.inputs[2], values, np.float32(g.scale) * channel_scale, axis)
+        step = bias_step(node, bias, g.scale, scale)
+        return self._stored_constant(node.inputs[2], quantize_bias(bias, step), step, 0 if step.ndim else None)
 
     def _stored_constant(self, name: str, values: Array, scale: Float32, axis: int | None, zero: int = 0) -> str:
         """An integer constant and the DQ that reads it; one that two nodes share is stored for each of them."""
@@ -160,11 +173,7 @@ class _Writer:
 
     def _constants(self, node: Node) -> None:
         """Quantize the other constant operands, each on its own grid."""
-        for index, name in enumerate(node.inputs):
-            value = self.graph.constants.get(name)
-            skip = node.op in ("MatMul", "Gemm") and index > 0
-            if value is None or value.dtype != np.float32 or skip:
-                continue
-            g = grid(float(value.min(initial=0.0)), float(value.max(initial=0.0)))
-            scale = np.array(g.scale, np.float32)
-            node.inputs[index] = self._stored_constant(name, quantize_array(value, g), scale, None, g.zero)
+        for index, g in operand_grids(self.graph, node).items():
+            name, scale = node.inputs[index], np.array(g.scale, np.float32)
+            values = quantize_array(self.graph.constants[name], g)
+            node.inputs[index] = self._stored_constant(name, values, scale, None, g.zero)

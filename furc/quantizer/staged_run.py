@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from furc.onnx.graph import Array, Graph, Node
-from furc.quantizer.affine import Grid, dequantize_array, quantize_array
+from furc.quantizer.affine import Grid, on_grid
 from furc.quantizer.float_run import Feed, FloatRun
 from furc.quantizer.scheme import Scheme
 from furc.quantizer.simulate import Simulation
@@ -73,7 +73,7 @@ class StagedRun:
 def stored(grids: Mapping[str, Grid], name: str, value: Array) -> Array:
     """What a tensor's readers see of it: rounded to its grid, if it has one."""
     grid = grids.get(name)
-    return value if grid is None else dequantize_array(quantize_array(value, grid), grid)
+    return value if grid is None else on_grid(value, grid)
 
 
 def _most_bytes(graph: Graph, stages: Sequence[Stage]) -> int:

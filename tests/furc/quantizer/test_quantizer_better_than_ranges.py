@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import onnx
 import pytest
@@ -10,12 +12,14 @@ from hypothesis import strategies as st
 from quantizer_models import images, model, node, normal, residual, run, sqnr_db, uneven_depthwise
 
 from furc.onnx.graph import Array
+from furc.onnx.run import RunModel
 from furc.quantizer import CalibrationMethod, Observer, QuantizeOptions, quantize_model
 from furc.quantizer.auto_ranges import Choice, Trial, choose_method, chosen_first
 from furc.quantizer.budget import Budget
 from furc.quantizer.calibrator import Ranges
 from furc.quantizer.judge import Judge
 from furc.quantizer.optimize import optimize_graph
+from furc.quantizer.qdq import write_qdq
 from furc.quantizer.rounding import best_integers
 from furc.quantizer.scheme import choose_grids
 from furc.quantizer.simulate import Simulation
@@ -99,17 +103,33 @@ def test_errors_of_correlated_inputs_are_taken_up_by_each_other(inputs: int) -> 
     assert powers[0] < powers[1] / 2
 
 
-def test_the_simulation_agrees_with_the_written_model() -> None:
-    graph = optimize_graph(residual())
+def constants_everywhere() -> onnx.ModelProto:
+    """One operand a product: a bias's step is a hundredth of the result's, and decides what is halfway."""
+    constants = {"w": normal(1, 24, 3, 1, 1) * np.repeat(np.eye(3, dtype=np.float32), 8, 0)[:, :, None, None],
+                 "b": normal(2, 24), "k": normal(3, 24, 1, 1), "c": normal(4, 1, 24, 12, 12), "g": normal(5, 24, 4),
+                 "h": normal(6, 4)}  # fmt: skip
+    nodes = [
+        node("Conv", ["x", "w", "b"], "u"), node("Add", ["k", "u"], "a"), node("Relu", ["a"], "r"),
+        node("Mul", ["r", "k"], "m"), node("Concat", ["m", "c"], "n", axis=1), node("MaxPool", ["n"], "p",
+        kernel_shape=[12, 12]), node("Slice", ["p", "zero", "end", "axis"], "s"), node("Flatten", ["s"], "f"),
+        node("Gemm", ["f", "g", "h"], "y"),
+    ]  # fmt: skip
+    ends = {"zero": np.array([0]), "end": np.array([24]), "axis": np.array([1])}
+    return model(nodes, {"x": (1, 3, 12, 12)}, ["y", "n"], {**constants, **ends})
+
+
+@pytest.mark.parametrize("made", [residual, constants_everywhere])
+def test_the_simulation_is_the_written_model(made: Callable[[], onnx.ModelProto]) -> None:
+    """To the bit: layers are corrected for what the simulation says that they read."""
+    graph = optimize_graph(made())
     observer = Observer(graph)
     observer.observe(images(4))
     scheme = choose_grids(graph, observer.ranges(CalibrationMethod.MSE_ASYM))
-    written = quantize_model(
-        residual(), images(4), QuantizeOptions(method="MSE_ASYM", equalize=False, bias_correction=False)
-    )
-    for feed in images(3):
-        simulated = Simulation(graph, scheme)(feed, scheme.grids)["y"]
-        np.testing.assert_allclose(simulated, run(written, feed)[0], atol=2.1 / 255)
+    written, simulated = RunModel(write_qdq(graph, scheme), plain=True), Simulation(graph, scheme)
+    for feed in images(12):
+        found = simulated(feed, scheme.grids)
+        for name, wanted in written(feed).items():
+            np.testing.assert_array_equal(found[name], wanted)
 
 
 def test_auto_is_no_worse_than_the_best_single_method_on_either_half() -> None:

@@ -59,12 +59,12 @@ def test_weights_never_saturate_and_biases_fit(weight: np.ndarray, axis: int | N
     quantized = affine.quantize_weights(weight, scale, axis)
     error = np.abs(quantized.real().astype(np.float64) - weight)
     assert (error <= 0.5001 * affine.along(scale, weight.ndim, axis)).all()
-    stored = affine.quantize_bias(bias, x_scale, scale)
+    stored = affine.quantize_bias(bias, np.float32(x_scale) * scale)
     assert np.abs(stored.astype(np.int64)).max() <= affine.BIAS_HIGH
 
 
 def test_a_channel_of_zeros_keeps_its_bias() -> None:
     weight, bias = np.zeros((2, 1, 1, 1), np.float32), np.array([0.37, 0.0], np.float32)
     scale = affine.weight_scale(weight, 0, affine.smallest_weight_scale(bias, 0.1, np.array([False, False])))
-    stored = affine.quantize_bias(bias, 0.1, scale)
+    stored = affine.quantize_bias(bias, np.float32(0.1) * scale)
     np.testing.assert_allclose(stored * (np.float32(0.1) * scale), bias, rtol=1e-6)
