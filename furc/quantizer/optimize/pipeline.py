@@ -20,6 +20,7 @@ from furc.quantizer.optimize.fold_constants import fold_constants, may_trap
 from furc.quantizer.optimize.fold_pad import fold_pad
 from furc.quantizer.optimize.l2_normalize import l2_normalize
 from furc.quantizer.optimize.max_pools import max_pools
+from furc.quantizer.optimize.merge_branches import merge_branches
 from furc.quantizer.optimize.opset import convert_opset
 from furc.quantizer.optimize.plain_ops import plain_ops
 from furc.quantizer.optimize.prelu import prelu
@@ -37,6 +38,8 @@ PASSES: tuple[Callable[[Graph], None], ...] = (  # once constants are folded, se
     max_pools,  # anywhere
     fold_pad,  # before fold_affine: needs no order, but fewer nodes are cheaper
     fold_affine,
+    merge_branches,  # behind fold_affine: branches end in a BatchNorm each
+    fold_affine,  # what stands behind the sum of branches
     widen_conv1d,  # last: what follows a 1-D Conv folds into it while it still is directly behind
 )
 

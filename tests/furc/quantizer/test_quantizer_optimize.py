@@ -267,6 +267,74 @@ def test_a_pad_with_another_value_or_reader_stays() -> None:
     assert_same(before, after, image())
 
 
+def conv(x: str, made: str, weight: str, *bias: str, **attributes: object) -> onnx.NodeProto:
+    return node("Conv", [x, weight, *bias], made, **attributes)
+
+
+BRANCHES: dict[str, tuple[list[onnx.NodeProto], dict[str, tuple[int, ...]], int]] = {
+    "RepVGG": ([
+        conv("x", "a", "w3", "b", pads=[1, 1, 1, 1]), conv("x", "c", "w1"), node("Add", ["a", "c"], "d"),
+        node("BatchNormalization", ["x", "ns", "nb", "nm", "nv"], "e"), node("Add", ["d", "e"], "y"),
+    ], {"w3": (4, 4, 3, 3), "w1": (4, 4, 1, 1)}, 1),
+    "the smaller first, strided": ([
+        conv("x", "c", "w1", "b", strides=[2, 2]), conv("x", "a", "w3", "b", pads=[1, 1, 1, 1], strides=[2, 2]),
+        node("Add", ["c", "a"], "y"),
+    ], {"w3": (4, 4, 3, 3), "w1": (4, 4, 1, 1)}, 1),
+    "rows and columns into a kernel": ([
+        conv("x", "a", "w3", pads=[1, 1, 1, 1]), conv("x", "c", "row", pads=[0, 1, 0, 1]),
+        conv("x", "e", "column", pads=[1, 0, 1, 0]), node("Add", ["a", "c"], "d"), node("Add", ["e", "d"], "y"),
+    ], {"w3": (4, 4, 3, 3), "row": (4, 4, 1, 3), "column": (4, 4, 3, 1)}, 1),
+    "groups within groups": ([
+        conv("x", "a", "w3", pads=[1, 1, 1, 1], group=2), conv("x", "c", "depthwise", group=4),
+        node("Add", ["a", "c"], "y"),
+    ], {"w3": (4, 2, 3, 3), "depthwise": (4, 1, 1, 1)}, 1),
+    "dilated": ([
+        conv("x", "a", "w3", pads=[2, 2, 2, 2], dilations=[2, 2]), conv("x", "c", "w1"), node("Add", ["a", "c"], "y"),
+    ], {"w3": (4, 4, 3, 3), "w1": (4, 4, 1, 1)}, 1),
+    "pads on one side": ([
+        conv("x", "a", "w2", pads=[1, 1, 0, 0]), conv("x", "c", "w1"), node("Add", ["a", "c"], "y"),
+    ], {"w2": (4, 4, 2, 2), "w1": (4, 4, 1, 1)}, 1),
+    "a number between": ([
+        conv("x", "a", "w3", pads=[1, 1, 1, 1]), conv("x", "c", "w1"), node("Add", ["a", "c"], "d"),
+        node("Add", ["d", "k"], "y"),
+    ], {"w3": (4, 4, 3, 3), "w1": (4, 4, 1, 1), "k": (4, 1, 1)}, 1),
+    "not in each other": ([
+        conv("x", "a", "row", pads=[0, 1, 0, 1]), conv("x", "c", "column", pads=[1, 0, 1, 0]),
+        node("Add", ["a", "c"], "y"),
+    ], {"row": (4, 4, 1, 3), "column": (4, 4, 3, 1)}, 2),
+    "dense beside depthwise": ([
+        conv("x", "a", "depthwise", pads=[1, 1, 1, 1], group=4), conv("x", "c", "w1"), node("Add", ["a", "c"], "y"),
+    ], {"depthwise": (4, 1, 3, 3), "w1": (4, 4, 1, 1)}, 2),
+    "of other tensors": ([
+        conv("x", "a", "w3", pads=[1, 1, 1, 1]), conv("a", "c", "w1"), conv("x", "e", "w1"),
+        node("Add", ["c", "e"], "y"),
+    ], {"w3": (4, 4, 3, 3), "w1": (4, 4, 1, 1)}, 3),
+    "read elsewhere": ([
+        conv("x", "a", "w3", pads=[1, 1, 1, 1]), conv("x", "c", "w1"), node("Add", ["a", "c"], "d"),
+        node("Mul", ["c", "d"], "y"),
+    ], {"w3": (4, 4, 3, 3), "w1": (4, 4, 1, 1)}, 2),
+    "the same twice": ([
+        conv("x", "a", "w3", pads=[1, 1, 1, 1]), node("Add", ["a", "a"], "y"),
+    ], {"w3": (4, 4, 3, 3)}, 1),
+    "places between those of a dilated kernel": ([
+        conv("x", "a", "w3", pads=[1, 1, 3, 3], dilations=[2, 2]), conv("x", "c", "w1"), node("Add", ["a", "c"], "y"),
+    ], {"w3": (4, 4, 3, 3), "w1": (4, 4, 1, 1)}, 2),
+    "spread over one row": ([
+        conv("x", "a", "w3", pads=[1, 1, 1, 1]), conv("x", "c", "w1", strides=[12, 1]), node("Add", ["a", "c"], "y"),
+    ], {"w3": (4, 4, 3, 3), "w1": (4, 4, 1, 1)}, 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BRANCHES)
+def test_branches_that_are_added_up_are_one_convolution(case: str) -> None:
+    nodes, shapes, left = BRANCHES[case]
+    constants = {name: normal(i, *shape) for i, (name, shape) in enumerate({**shapes, "b": (4,)}.items())}
+    before = model(nodes, {"x": (1, 4, 12, 12)}, ["y"], {**constants, **batchnorm(4)})
+    after = optimize_model(before)
+    assert ops(after).count("Conv") == left
+    assert_same(before, after, image(0, (1, 4, 12, 12)))
+
+
 @pytest.mark.parametrize("mode", ["SAME_UPPER", "SAME_LOWER"])
 def test_auto_pad_is_spelled_out(mode: str) -> None:
     nodes = [node("Conv", ["x", "w"], "y", auto_pad=mode, strides=[2, 3], kernel_shape=[3, 4])]
