@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
 from furc.data.arrays import Array
+from furc.data.folders import files_below
 from isa.errors import Loc, SourceError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"}
@@ -56,10 +57,10 @@ class Placed(NamedTuple):
 
 
 def find_images(source: Path) -> list[Path]:
-    """The images in a directory and those below, or the one given. Raises SourceError[NoImages]."""
+    """The images in a directory and those below, or the one given. Raises SourceError NoImages, FolderUnreadable."""
     if source.is_file():
         return [source]
-    found = sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES) if source.is_dir() else []
+    found = [p for p in files_below(source) if p.suffix.lower() in SUFFIXES] if source.is_dir() else []
     if not found:
         raise SourceError(
             "NoImages",

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from furc.data.folders import files_below
 from furc.data.images import image_size
 from furc.evaluate.truth import Annotated, Objects, Truth, bad, complete, images_below, objects, outside, read_text
 from isa.errors import SourceError, counted
@@ -156,7 +157,7 @@ def _shown(entry: Mapping[str, Any]) -> str:
 
 def _of_yolo(folder: Path, labels: Path, classes: Sequence[str], *, partial: bool) -> Truth:
     files = images_below(folder)
-    texts = {path.relative_to(labels).with_suffix("") for path in labels.rglob("*.txt")}
+    texts = {path.relative_to(labels).with_suffix("") for path in files_below(labels) if path.suffix == ".txt"}
     names = {file.relative_to(folder).with_suffix(""): file for file in files}
     left_out = complete([str(name) for name in sorted(texts) if name not in names and name.name != "classes"], (),
                         labels, folder, partial=partial)  # fmt: skip

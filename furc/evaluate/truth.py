@@ -76,7 +76,7 @@ def objects(boxes: Any, classes: Any, crowd: Any = None, areas: Any = None) -> O
 
 
 def images_below(folder: Path) -> list[Path]:
-    """The images of a data folder. Raises SourceError NoImages."""
+    """The images of a data folder. Raises SourceError NoImages, FolderUnreadable."""
     if not folder.is_dir():
         raise SourceError("NoImages", "there is no such directory", at=Loc(str(folder)), hint="give one with images")
     return find_images(folder)

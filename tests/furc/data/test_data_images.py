@@ -1,7 +1,9 @@
-"""Photos with an EXIF orientation: every reader turns them as a viewer does."""
+"""Images in folders, and photos with an EXIF orientation: every reader turns them as a viewer does."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +11,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from furc.data.images import Preprocess, image_size, preprocess_image, read_image
+from furc.data.images import Preprocess, find_images, image_size, preprocess_image, read_image
 from furc.data.inputs import Input, read_inputs
 from furc.data.samples import image_feeds
 from furc.evaluate.annotations import read_annotations
+from furc.evaluate.labels import read_labels
 from furc.evaluate.truth import Annotated
+from isa.errors import SourceError
 
 SHOWN = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)  # rows, columns, as a viewer shows it
 # What the file holds for what is shown; from the EXIF standard: where row 0 and column 0 of the file are seen.
@@ -73,3 +77,33 @@ def test_a_photo_without_exif_is_read_from_its_head(tmp_path: Path, monkeypatch:
     Image.fromarray(SHOWN).save(tmp_path / "p.png")
     monkeypatch.setattr("furc.data.images.read_image", lambda path: pytest.fail("all of it was decoded"))
     assert image_size(tmp_path / "p.png") == (6, 4)
+
+
+def test_folders_behind_links_are_read_too(tmp_path: Path) -> None:
+    """A set put together of links had been evaluated without them, and its classes numbered without them."""
+    val, elsewhere = tmp_path / "val", tmp_path / "elsewhere"
+    for folder in (val / "cat", elsewhere):
+        folder.mkdir(parents=True)
+        Image.fromarray(SHOWN).save(folder / "p.png")
+    (val / "bird").symlink_to(elsewhere)
+    (val / "cat/all").symlink_to(val)  # leads back up
+    (val / "cat/folder.png").mkdir()
+    assert find_images(val) == [val / "bird/p.png", val / "cat/p.png"]
+    assert read_labels(val).classes == ("bird", "cat")
+
+
+def test_a_folder_that_cannot_be_read_is_no_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(SHOWN).save(tmp_path / name / "p.png")
+    scandir = os.scandir
+
+    def closed(path: Path) -> Iterator[os.DirEntry[str]]:
+        if path.name == "b":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)  # root reads everything
+    with pytest.raises(SourceError, match="Permission denied") as caught:
+        find_images(tmp_path)
+    assert caught.value.name == "FolderUnreadable" and str(caught.value.at) == str(tmp_path / "b")
