@@ -157,14 +157,13 @@ def _shown(entry: Mapping[str, Any]) -> str:
 
 def _of_yolo(folder: Path, labels: Path, classes: Sequence[str], *, partial: bool) -> Truth:
     files = images_below(folder)
-    texts = {path.relative_to(labels).with_suffix("") for path in files_below(labels) if path.suffix == ".txt"}
-    names = {file.relative_to(folder).with_suffix(""): file for file in files}
-    left_out = complete([str(name) for name in sorted(texts) if name not in names and name.name != "classes"], (),
-                        labels, folder, partial=partial)  # fmt: skip
+    texts = {p.relative_to(labels).with_suffix(""): p for p in files_below(labels) if p.suffix == ".txt"}
+    names = [file.relative_to(folder).with_suffix("") for file in files]  # a.jpg and a.png have one text
+    missing = [str(name) for name in texts.keys() - set(names) if name.name != "classes"]
+    left_out = complete(sorted(missing), (), labels, folder, partial=partial)
     images = []
-    for name, file in names.items():
-        text = labels / name.with_suffix(".txt")
-        found = _read_yolo(text, file, len(classes)) if name in texts else objects([], [])
+    for name, file in zip(names, files, strict=True):
+        found = _read_yolo(texts[name], file, len(classes)) if name in texts else objects([], [])
         images.append(Annotated(str(file.relative_to(folder)), file, found))
     if not any(len(image.objects.classes) for image in images):
         raise SourceError("NoLabel", f"no object in any of {counted(len(images), 'image')}", at=bad(labels, "", "").at,

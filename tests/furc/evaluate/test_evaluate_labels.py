@@ -116,6 +116,19 @@ def test_coco_and_yolo_say_the_same(images: Path, tmp_path: Path) -> None:
     assert np.allclose(boxes, [[1, 2, 11, 7]]) and classes == [1]
 
 
+def test_texts_of_yolo_go_by_the_whole_name(images: Path, tmp_path: Path) -> None:
+    """Roboflow calls a file 1_png.rf.3c9a.png; its text had been sought as 1_png.rf.txt."""
+    (tmp_path / "labels/a").mkdir(parents=True)
+    for name in ("a/1.rf.png", "a/1.jpg"):
+        Image.new("RGB", (40, 20)).save(images / name)
+    text(tmp_path / "labels/a/1.txt", "0 0.5 0.5 1 1\n")
+    text(tmp_path / "labels/a/1.rf.txt", "3 0.5 0.5 1 1\n")
+    found = objects_of(read_annotations(images, tmp_path / "labels"))
+    assert {name: classes for name, (_, classes) in found.items() if classes} == {
+        "a/1.jpg": [0], "a/1.png": [0], "a/1.rf.png": [3],
+    }  # fmt: skip
+
+
 def test_boxes_of_another_size_of_the_image_are_refused(images: Path, tmp_path: Path) -> None:
     """A photo that its EXIF orientation turns has other boxes than the pixels of its file."""
     turned = Image.Exif()
