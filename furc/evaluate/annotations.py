@@ -13,7 +13,7 @@ import numpy as np
 from furc.data.folders import files_below
 from furc.data.images import image_size
 from furc.evaluate.truth import Annotated, Objects, Truth, bad, complete, images_below, objects, outside, read_text
-from isa.errors import SourceError, counted
+from isa.errors import Loc, SourceError, counted
 
 COCO_FORM = "COCO's form is {images: [{id, file_name}], annotations: [{image_id, category_id, bbox}], categories}"
 YOLO_FORM = (
@@ -26,8 +26,9 @@ def read_annotations(folder: Path, labels: Path, classes: Sequence[str] = (), *,
     """Images with their objects. labels: COCO JSON, or a folder of YOLO text files; images without one have no objects.
 
     Boxes lie in the image as it is shown: a photo with an EXIF orientation is turned first, for both forms.
-    COCO's width and height, where they are given, must be those. Classes of COCO are its categories, in the order of
-    their ids. Raises SourceError NoImages, LabelsNotFound, BadLabels, NoLabel, ImageMissing, NoSuchClass.
+    COCO's width and height, where they are given, must be those. Classes of COCO are its categories: those of their
+    names, or without `classes` in the order of their ids. Raises SourceError NoImages, LabelsNotFound, BadLabels,
+    NoLabel, ImageMissing, NoSuchClass.
     """
     if labels.is_dir():
         return _of_yolo(folder, labels, classes, partial=partial)
@@ -49,9 +50,10 @@ def _of_coco(folder: Path, labels: Path, classes: Sequence[str], *, partial: boo
     categories = sorted(
         (_number(labels, c, "id"), str(c.get("name", ""))) for c in _list(labels, content, "categories")
     )
-    index = {number: place for place, (number, _) in enumerate(categories)}
-    if len(index) != len(categories) or not categories:
+    if len(dict(categories)) != len(categories) or not categories:
         raise bad(labels, "its categories have no ids of their own", COCO_FORM)
+    places = {name: place for place, name in enumerate(classes)}
+    index = {number: places.get(name) if classes else place for place, (number, name) in enumerate(categories)}
     names = {
         _number(labels, image, "id"): _text(labels, image, "file_name") for image in _list(labels, content, "images")
     }
@@ -66,7 +68,14 @@ def _of_coco(folder: Path, labels: Path, classes: Sequence[str], *, partial: boo
             raise bad(
                 labels, f"an annotation is of category {category}, which is not listed", "list it under categories"
             )
-        boxes[number].append(_box(labels, entry, index[category]))
+        place = index[category]
+        if place is None:
+            raise SourceError(
+                "NoSuchClass", f"category '{dict(categories)[category]}' is none of the "
+                f"{counted(len(classes), 'class', 'classes')}", at=Loc(str(labels)),
+                hint="call it in --classes as the labels do, or leave out --classes: the order of ids then counts",
+            )  # fmt: skip
+        boxes[number].append(_box(labels, entry, place))
     files = {str(file.relative_to(folder)): file for file in images_below(folder)}
     known = {str(Path(name)): number for number, name in names.items()}
     left_out = complete([n for n in known if n not in files], [n for n in files if n not in known], labels, folder,

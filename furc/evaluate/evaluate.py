@@ -29,7 +29,7 @@ from furc.evaluate.labels import read_labels
 from furc.evaluate.models import Model, float_model, npu_model, preprocesses, told_apart
 from furc.evaluate.result import Change, Evaluation, Scored, Task
 from furc.evaluate.scores import TOP, Said, Scores, classification, detection, named, said_of_classes
-from furc.evaluate.truth import Annotated, Labelled, Truth, images_below, outside, read_classes
+from furc.evaluate.truth import OFFSET, Annotated, Labelled, Truth, images_below, outside, read_classes
 from furc.optional import needed
 from furc.progress import Progress, silent
 from furc.request import Request
@@ -222,7 +222,8 @@ class _Run:
                 hint="say which class each directory is: --classes FILE with the names of all classes, one a line",
             )  # fmt: skip
         if not 0 <= image.label < len(values):
-            raise outside(self.options.labels or self.options.data, image.name, image.label, len(values))
+            where = self.options.labels or self.options.data
+            raise outside(where, image.name, image.label, len(values), hint=OFFSET)
         self.best[number].append(np.argsort(-values.astype(np.float64), kind="stable")[:TOP])
 
     def _detect(self, number: int, outputs: Mapping[str, Array], sample: _Sample) -> None:
@@ -237,17 +238,17 @@ class _Run:
         except RunError as error:
             error.at = at
             raise
-        self._check_classes(candidates, at)
+        self._check_classes(candidates, number, at)
         iou = head.iou if self.options.iou is None else self.options.iou
         found = detections(candidates, head, sample.size, self.how[number], iou, self.options.score)
         self.found[number].append(found)
 
-    def _check_classes(self, candidates: Candidates, at: Loc) -> None:
+    def _check_classes(self, candidates: Candidates, number: int, at: Loc) -> None:
         own, known = candidates.scores.shape[1], self.truth.classes
         if known and own != len(known):
             raise RunError("ClassesDiffer", f"it tells {own} classes apart, the labels know {len(known)}", at=at,
                            hint="give the annotations that the model was trained for, or --classes FILE with its names")  # fmt: skip # noqa: E501
-        image = self.truth.images[self.done]
+        image = self.truth.images[len(self.found[number])]
         assert isinstance(image, Annotated)
         if not known and image.objects.classes.max(initial=0) >= own:
             label = int(image.objects.classes.max())

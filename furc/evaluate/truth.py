@@ -17,6 +17,8 @@ Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 LARGEST_FILE = 1 << 30  # bytes of labels; COCO's largest has half of it
 SHOWN = 3  # names in a message
+OFFSET = "correct the label, or let --label-offset N move all of them"
+OBJECTS = "correct the label, or give the model that knows this class"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,10 +139,10 @@ def bad(path: Path, what: str, hint: str, line: int = 0) -> SourceError:
     return SourceError("BadLabels", what, at=Loc(f"{path}:{line}" if line else str(path)), hint=hint)
 
 
-def outside(path: Path, name: str, label: int, count: int, line: int = 0) -> SourceError:
+def outside(path: Path, name: str, label: int, count: int, line: int = 0, *, hint: str = OBJECTS) -> SourceError:
     """A label that is no class."""
     return SourceError(
         "NoSuchClass", f"'{name}' is labelled {label}, classes are 0 to {count - 1}",
         at=Loc(f"{path}:{line}" if line else str(path)),
-        hint="correct the label, or let --label-offset N move all of them",
+        hint=hint,
     )  # fmt: skip

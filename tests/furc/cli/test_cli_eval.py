@@ -248,6 +248,18 @@ def test_a_detector(furc: Furc, detector: Path) -> None:
     assert "error[HeadMismatch]: detector.onnx: outputs [1, 4, 8, 8], " in refused
 
 
+def test_a_class_that_the_model_lacks_is_named_in_every_image(furc: Furc, detector: Path) -> None:
+    """Images run in groups, of which only the first had been looked at; others lowered mAP by a class of 0."""
+    pytest.importorskip("pycocotools")
+    for folder in ("images", "labels"):
+        Path(folder).mkdir()
+    for number, label in enumerate((1, 0, 7)):
+        Image.new("RGB", (64, 64)).save(f"images/{number}.png")
+        Path(f"labels/{number}.txt").write_text(f"{label} 0.5 0.5 0.5 0.5\n")
+    words = ("eval", "--float", detector, "--data", "images", "--labels", "labels", "--decode", "yolox")
+    assert "error[NoSuchClass]: labels: '2.png' is labelled 7, classes are 0 to 1" in furc(*words, exits=1).stderr
+
+
 def test_without_pycocotools_it_is_named_before_anything_runs(
     furc: Furc, detector: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

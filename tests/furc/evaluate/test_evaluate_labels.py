@@ -116,6 +116,17 @@ def test_coco_and_yolo_say_the_same(images: Path, tmp_path: Path) -> None:
     assert np.allclose(boxes, [[1, 2, 11, 7]]) and classes == [1]
 
 
+def test_categories_are_classes_by_their_names(images: Path, tmp_path: Path) -> None:
+    """A part of COCO's categories for a model of all classes: by the order of ids a dog had been the second class."""
+    path, all_classes = text(tmp_path / "coco.json", json.dumps(coco())), ("person", "cat", "car", "dog")
+    found = read_annotations(images, path, all_classes)
+    assert objects_of(found)["a/1.png"] == [[[1, 2, 11, 7]], [3]] and found.classes == all_classes
+    with pytest.raises(FurcError, match="category 'dog' is none of the 2 classes") as caught:
+        read_annotations(images, path, ("person", "cat"))
+    assert caught.value.name == "NoSuchClass"
+    assert read_annotations(images, path, ("dog", "car")).images  # of a cat there is no box
+
+
 def test_texts_of_yolo_go_by_the_whole_name(images: Path, tmp_path: Path) -> None:
     """Roboflow calls a file 1_png.rf.3c9a.png; its text had been sought as 1_png.rf.txt."""
     (tmp_path / "labels/a").mkdir(parents=True)
