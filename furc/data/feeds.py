@@ -51,11 +51,14 @@ def feeds(inputs: Sequence[Taken], data: object) -> Iterator[dict[str, Array]]:
     """Samples as dicts by input name. data: arrays (one input), sequences of arrays in input order, dicts, or one dict
     of stacked arrays [samples, ...].
 
+    What comes from a sequence may be the caller's own arrays, which are not to be changed; what an iterator makes is
+    copied, as it may write the next sample where this one was, while this one is still looked at.
     Raises QuantizeError BadCalibrationData or NotFinite with the number of the sample.
     """
+    copies = not isinstance(data, Sequence | Mapping | np.ndarray)
     for index, sample in enumerate(_samples(inputs, data)):
         yield {
-            tensor.name: _converted(array, tensor, index)
+            tensor.name: _converted(array, tensor, index, copies=copies)
             for tensor, array in zip(inputs, _arrays(inputs, sample, index), strict=True)
         }
 
@@ -105,7 +108,7 @@ def _array(value: object, name: str, index: int | None) -> Array:
         raise _bad(f"{_sample(index)}input '{name}' is {type(value).__name__}, no array", NUMBERS) from None
 
 
-def _converted(array: Array, tensor: Taken, index: int) -> Array:
+def _converted(array: Array, tensor: Taken, index: int, *, copies: bool) -> Array:
     where = f"sample {index}: input '{tensor.name}'"
     if array.dtype.kind != tensor.dtype.kind and not (array.dtype.kind in "iu" and tensor.dtype.kind in "iu"):
         hint = f"convert it with .astype('{tensor.dtype.name}')"
@@ -122,7 +125,7 @@ def _converted(array: Array, tensor: Taken, index: int) -> Array:
     if not array.size:
         raise _bad(f"{where} is {list(array.shape)}: it has no elements", NUMBERS)
     with np.errstate(over="ignore"):  # told below
-        converted = np.ascontiguousarray(array, tensor.dtype)
+        converted = np.array(array, tensor.dtype, order="C", copy=copies or None)
     if converted.dtype.kind == "f" and not np.isfinite(converted).all():
         bad = "NaN" if np.isnan(converted).any() else "infinity"
         raise QuantizeError(
@@ -131,7 +134,7 @@ def _converted(array: Array, tensor: Taken, index: int) -> Array:
         )  # fmt: skip
     if converted.dtype.kind in "iu" and not np.array_equal(converted, array):
         raise _bad(f"{where} holds numbers that are no {tensor.dtype.name}", NUMBERS)
-    return converted.reshape(array.shape)  # ascontiguousarray makes an axis where there is none
+    return converted
 
 
 def _sample(index: int | None) -> str:

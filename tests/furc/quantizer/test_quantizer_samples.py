@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 from quantizer_models import image, images, model, node, normal, residual
 
+from furc.onnx.graph import Array
 from furc.quantizer import QuantizeOptions, nux, quantize_model
 from isa.errors import QuantizeError
 
@@ -21,6 +22,20 @@ def test_floats_of_any_width_and_byte_order_give_the_same_model(dtype: str) -> N
     wanted = quantize_model(residual(), exact, QuantizeOptions(method="MSE_ASYM"))
     given = [{"x": i["x"].astype(dtype)} for i in exact]
     assert quantize_model(residual(), given, QuantizeOptions(method="MSE_ASYM")) == wanted
+
+
+@pytest.mark.parametrize("method", ["MIN_MAX_ASYM", "weighted"])
+def test_a_generator_may_fill_one_array_again_and_again(method: str) -> None:
+    """All samples that were kept for a second look had been the last one."""
+
+    def filled() -> Iterator[dict[str, Array]]:
+        array = np.empty((1, 3, 12, 12), np.float32)
+        for each in images(4):
+            array[:] = each["x"]
+            yield {"x": array}
+
+    options = QuantizeOptions(method=method)
+    assert quantize_model(residual(), filled(), options) == quantize_model(residual(), iter(images(4)), options)
 
 
 def test_float16_is_taken() -> None:
