@@ -44,8 +44,9 @@ LEAST_CHUNK = 8  # images that every model runs before the next ones are read
 class Options:
     """data: a folder of images, or for Task.NONE an .npz of arrays [samples, ...] too.
 
-    labels: see read_labels and read_annotations. classes: a file of names. offset: added to labels of a classification.
-    decode: the head, one of HEADS; iou, score: of its suppression, by default what its authors use.
+    labels: see read_labels and read_annotations. classes: a file of names, of labels before the offset.
+    offset: added to labels of a classification. decode: the head, one of HEADS; iou, score: of its suppression, by
+    default what its authors use.
     pixels: how images become inputs, by default as the models note it, else as usual. partial: leave out
     images without label and labels without image. limit: the first so many images, in order of names.
     """
@@ -215,16 +216,21 @@ class _Run:
         if len(outputs) != 1:
             raise RunError("NoScores", f"it has {len(outputs)} outputs, a classification has one", at=at,
                            hint="--task detection, or none")  # fmt: skip
-        if self.options.labels is None and self.truth.classes and len(self.truth.classes) != len(values):
-            raise RunError(
-                "ClassesDiffer", f"it tells {len(values)} classes apart, {self.options.data} has directories of "
-                f"{len(self.truth.classes)}", at=at,
-                hint="say which class each directory is: --classes FILE with the names of all classes, one a line",
-            )  # fmt: skip
+        if self.truth.classes and len(self.truth.classes) + self.options.offset != len(values):
+            raise self._unlike_classes(len(values), at)
         if not 0 <= image.label < len(values):
             where = self.options.labels or self.options.data
             raise outside(where, image.name, image.label, len(values), hint=OFFSET)
         self.best[number].append(np.argsort(-values.astype(np.float64), kind="stable")[:TOP])
+
+    def _unlike_classes(self, own: int, at: Loc) -> RunError:
+        known, offset, named_by = len(self.truth.classes), self.options.offset, self.options.classes
+        who, hint = f"{named_by} names {known}", "name all of them, one a line"
+        if named_by is None:
+            who = f"{self.options.data} has directories of {known}"
+            hint = "say which class each directory is: --classes FILE with the names of all classes, one a line"
+        moved = f", and the labels are moved by {offset}" if offset else ""
+        return RunError("ClassesDiffer", f"it tells {own} classes apart, {who}{moved}", at=at, hint=hint)
 
     def _detect(self, number: int, outputs: Mapping[str, Array], sample: _Sample) -> None:
         at, head, size = Loc(self.models[number].name), self.options.head, self.how[number].size
@@ -271,7 +277,7 @@ class _Run:
         )  # fmt: skip
 
     def _scores(self) -> tuple[Scores, list[Said]]:
-        images, names = self.truth.images, self.truth.classes
+        images, names = self.truth.images, self._names()
         if self.options.task is Task.CLASSIFICATION:
             labelled = [image for image in images if isinstance(image, Labelled)]
             best = [np.stack(each) for each in self.best]
@@ -281,9 +287,16 @@ class _Run:
         nothing: list[dict[str, Any]] = [{} for _ in self.models]
         return Scores(nothing, nothing, ()), []
 
+    def _names(self) -> Sequence[str]:
+        """Of classes, by the model's number: labels have their names before the offset moves them."""
+        known, offset = self.truth.classes, self.options.offset
+        if self.options.task is not Task.CLASSIFICATION or not known:
+            return known
+        return (*(f"class {number}" for number in range(offset)), *known[max(-offset, 0) :])
+
     def _changes(self, said: Sequence[Said]) -> Iterator[Change]:
         """The images about which models say something else than the first, the worst losses first, then by SQNR."""
-        images, names = self.truth.images, self.truth.classes
+        images, names = self.truth.images, self._names()
         for n, (model, close) in enumerate(zip(self.models[1:], self.close[1:], strict=True), 1):
             changes = []
             for i, name in enumerate(self.names):

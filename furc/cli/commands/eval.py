@@ -49,7 +49,7 @@ READ_BY = {
               help="none: compare outputs only.  [default: detection with --decode, else classification]")  # fmt: skip
 @click.option("--decode", type=click.Choice(list(HEADS)), help="The head that a detector ends in.")
 @click.option(
-    "--classes", type=FILE, metavar="FILE.txt", help="Names of the classes, one a line, the first is class 0."
+    "--classes", type=FILE, metavar="FILE.txt", help="Names of the classes, one a line, the first is label 0."
 )
 @click.option("--label-offset", type=int, metavar="N",
               help="Added to labels: 1 where the model's class 0 is the background.  [default: 0]")  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -95,6 +96,27 @@ def test_directories_that_are_not_all_classes_are_refused(furc: Furc, models: Pa
     Path("classes.txt").write_text("".join(f"class {n}\n" for n in range(10)))
     result = furc("eval", models / "model.enf", "--data", images, "--classes", "classes.txt", exits=1)
     assert "is none of the 10 classes" in result.stderr
+
+
+def test_names_go_with_the_labels_that_an_offset_moves(furc: Furc, models: Path, images: Path) -> None:
+    """As for a model whose class 0 is the background: it tells one class more apart than the directories do."""
+    for folder in sorted(images.iterdir()):
+        folder.rename(folder.with_name(f"digit {folder.name}")) if folder.name != "0" else shutil.rmtree(folder)
+    Path("nine.txt").write_text("".join(f"digit {n}\n" for n in range(1, 10)))
+    words = ("eval", models / "model.enf", "--data", images, "--classes", "nine.txt")
+    furc(*words, "--label-offset", 1, "--json", "e.json")
+    found = json.loads(Path("e.json").read_text())
+    names = {row["name"] for row in found["classes"]}
+    assert found["models"][0]["percent"]["top-1"]["value"] >= 80
+    assert names == {path.name for path in images.iterdir()}
+    refused = furc(*words, exits=1).stderr
+    assert "error[ClassesDiffer]: model.enf: it tells 10 classes apart, nine.txt names 9" in refused
+    Path("l.csv").write_text(
+        "".join(f"{path.relative_to(images)},{path.parent.name}\n" for path in images.rglob("*.png"))
+    )
+    assert "nine.txt names 9" in furc(*words, "--labels", "l.csv", exits=1).stderr
+    furc(*words, "--labels", "l.csv", "--label-offset", 1, "--json", "e.json")
+    assert json.loads(Path("e.json").read_text())["classes"] == found["classes"]
 
 
 def test_outputs_alone(furc: Furc, models: Path) -> None:
