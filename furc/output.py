@@ -131,7 +131,7 @@ class Outputs:
     def add(self, path: Path, content: bytes | str, kind: Kind) -> None:
         """Raises OutputError as `check`, and where another output has the path."""
         self.check(path, kind)
-        if path in self.contents:
+        if any(os.path.realpath(path) == os.path.realpath(other) for other in self.contents):
             raise OutputError(
                 "OutputTwice", "two outputs have this name", at=Loc(str(path)), hint="give each its own name"
             )

@@ -71,6 +71,14 @@ def test_somebody_elses_file_stays(furc: Furc, models: Path, name: str) -> None:
     furc(*words)  # as mktemp leaves it
 
 
+@pytest.mark.parametrize("trace", ["out/r", "out/../out/r", "link/r"])
+def test_two_outputs_are_not_one_file(furc: Furc, models: Path, trace: str) -> None:
+    Path("out").mkdir()
+    Path("link").symlink_to("out")
+    result = furc("run", models / "model.enf", "-o", "out/r", "--trace", trace, exits=1)
+    assert f"error[OutputTwice]: {trace}: two outputs have this name" in result.stderr and not Path("out/r").exists()
+
+
 def test_an_archive_of_data_is_never_taken_for_a_side_file(furc: Furc, models: Path) -> None:
     np.savez("m.ldfg.npz", images=np.zeros(3))
     before = Path("m.ldfg.npz").read_bytes()
