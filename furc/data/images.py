@@ -17,6 +17,7 @@ from isa.errors import Loc, SourceError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"}
 DEEP = ("I", "F")  # Pillow's modes of 16 and 32 bits a pixel
+MOST_PIXELS = 1 << 26  # of an image on its way to an input: 256 MiB, about what Pillow opens at most
 UInt8 = NDArray[np.uint8]
 Float32 = NDArray[np.float32]
 Fit: TypeAlias = Literal["stretch", "letterbox", "crop"]
@@ -108,7 +109,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def preprocess_image(image: Image.Image, p: Preprocess) -> Array:
-    """[1, c, h, w] or [1, h, w, c], float32 or uint8."""
+    """[1, c, h, w] or [1, h, w, c], float32 or uint8. Raises SourceError BadImage, without the name of a file."""
     fitted = _fitted(image.convert("L" if p.channels == "gray" else "RGB"), p)
     pixels = np.asarray(fitted, np.uint8).reshape(fitted.height, fitted.width, -1)
     if p.channels == "bgr":
@@ -130,6 +131,9 @@ def _fitted(image: Image.Image, p: Preprocess) -> Image.Image:
     if p.fit == "stretch":
         return image.resize((columns, rows), _filter(image, rows, columns))
     at = placed((image.height, image.width), p)
+    if at.rows * at.columns > MOST_PIXELS:  # only a crop of what is hundreds of times as long as wide
+        what = f"{image.width} x {image.height} pixels would become {at.columns} x {at.rows} before they are cropped"
+        raise SourceError("BadImage", what, hint="cut it, or leave it out of the data")
     resized = image.resize((at.columns, at.rows), _filter(image, at.rows, at.columns))
     if p.fit == "crop":
         return resized.crop((-at.left, -at.top, columns - at.left, rows - at.top))

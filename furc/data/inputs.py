@@ -14,6 +14,7 @@ from furc.data.arrays import Array, read_array
 from furc.data.images import Preprocess, find_images, preprocess_image, read_image
 from furc.data.noted import Tensor, preprocess_by
 from furc.data.pixels import Pixels
+from furc.onnx.files import in_file
 from isa.errors import Loc, RunError, SourceError, counted
 from passes.ir.op import Value
 
@@ -123,7 +124,10 @@ def _images(path: Path, tensor: Tensor, pixels: Pixels | None, note: str, told: 
         )
     if path.is_dir() and len(files) > n:
         told(f"{path}: {len(files)} images, the first {n} are run")
-    made = [image_input(read_image(file), how, tensor.dtype) for file in files[:n]]
+    made = list[Array]()
+    for file in files[:n]:
+        with in_file(file):
+            made.append(image_input(read_image(file), how, tensor.dtype))
     return np.concatenate(made) if len(made) == n else np.repeat(made[0], n, axis=0)
 
 

@@ -14,7 +14,7 @@ from furc.data.arrays import Array, array_names, read_array, samples_in
 from furc.data.feeds import Taken, taken
 from furc.data.images import SUFFIXES, Preprocess, find_images, preprocess_image, read_image
 from furc.data.pixels import LIKELY, USUAL, Pixels, preprocess_for
-from furc.onnx.files import Source, load
+from furc.onnx.files import Source, in_file, load
 from furc.onnx.graph import input_infos
 from isa.errors import ConfigError, FurcError, Loc, QuantizeError, SourceError
 
@@ -118,7 +118,9 @@ def image_feeds(
             yield {input_name: sample[None]}
         return
     for file in find_images(path)[:limit]:
-        yield {input_name: preprocess_image(read_image(file), preprocess)}
+        with in_file(file):
+            sample = preprocess_image(read_image(file), preprocess)
+        yield {input_name: sample}
 
 
 def _samples(path: Path, name: str) -> Array:

@@ -30,6 +30,7 @@ from furc.evaluate.models import Model, float_model, npu_model, preprocesses, to
 from furc.evaluate.result import Change, Evaluation, Scored, Task
 from furc.evaluate.scores import TOP, Said, Scores, classification, detection, named, said_of_classes
 from furc.evaluate.truth import OFFSET, Annotated, Labelled, Truth, images_below, outside, read_classes
+from furc.onnx.files import in_file
 from furc.optional import needed
 from furc.progress import Progress, silent
 from furc.request import Request
@@ -177,7 +178,8 @@ class _Run:
             for model, how in zip(self.models, self.how, strict=True):
                 tensor = model.image_input()
                 if (how, tensor.dtype) not in kept:
-                    kept[how, tensor.dtype] = image_input(pixels, how, tensor.dtype)
+                    with in_file(image.path):
+                        kept[how, tensor.dtype] = image_input(pixels, how, tensor.dtype)
                 inputs.append({tensor.name: kept[how, tensor.dtype]})
             yield _Sample(image.name, (pixels.height, pixels.width), inputs)
 

@@ -13,6 +13,7 @@ from PIL import ExifTags, Image
 
 from furc.data.images import Preprocess, find_images, image_size, preprocess_image, read_image
 from furc.data.inputs import Input, read_inputs
+from furc.data.pixels import Pixels
 from furc.data.samples import image_feeds
 from furc.evaluate.annotations import read_annotations
 from furc.evaluate.labels import read_labels
@@ -107,3 +108,15 @@ def test_a_folder_that_cannot_be_read_is_no_empty_one(tmp_path: Path, monkeypatc
     with pytest.raises(SourceError, match="Permission denied") as caught:
         find_images(tmp_path)
     assert caught.value.name == "FolderUnreadable" and str(caught.value.at) == str(tmp_path / "b")
+
+
+def test_what_is_far_longer_than_wide_is_cropped_or_refused_by_its_name(tmp_path: Path) -> None:
+    """A strip of 60000 x 1 pixels had been enlarged to 38 million columns of 640 rows, which no memory holds."""
+    crop = Preprocess(size=(640, 640), fit="crop")
+    assert preprocess_image(Image.new("RGB", (100, 1)), crop).shape == (1, 3, 640, 640)
+    Image.new("RGB", (60000, 1)).save(tmp_path / "strip.png")
+    with pytest.raises(SourceError, match="60000 x 1 pixels would become 38400000 x 640") as caught:
+        list(image_feeds(tmp_path, "x", crop))
+    assert caught.value.name == "BadImage" and str(caught.value.at) == str(tmp_path / "strip.png")
+    with pytest.raises(SourceError, match=r"strip\.png"):
+        read_inputs([Input("x", "float32", (1, 3, 640, 640))], {"x": tmp_path / "strip.png"}, pixels=Pixels(fit="crop"))
