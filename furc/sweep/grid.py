@@ -75,7 +75,7 @@ def points(models: Sequence[ModelFiles], grid: Grid) -> list[Point]:
     if math.prod(sizes) > MOST_POINTS:
         what = f"{math.prod(sizes)} points, at most {MOST_POINTS}"
         raise ConfigError("TooManyPoints", what, hint="vary less at once")
-    machines = {target: list(_machines(target, grid)) for target in targets}
+    machines = {target: list(_machines(target, label, grid)) for target, label in _labels(targets).items()}
     configurations, furc = list(_configurations(grid)), key_of([b"furc sweep"])
     return [
         _point(furc, model, machine, batch, settings, grid)
@@ -110,10 +110,19 @@ class _Machine:
     npu: NpuConfig
 
 
-def _machines(target: str | Path, grid: Grid) -> Iterator[_Machine]:
+def _labels(targets: Sequence[str | Path]) -> dict[str | Path, str]:
+    """What tables call each: a file by its stem, or by its path where another target is called so."""
+    stems = {target: target.stem if isinstance(target, Path) else target for target in targets}
+    names = list(stems.values())
+    return {
+        target: printable(str(target) if isinstance(target, Path) and names.count(stem) > 1 else stem)
+        for target, stem in stems.items()
+    }
+
+
+def _machines(target: str | Path, label: str, grid: Grid) -> Iterator[_Machine]:
     """A target with every choice of constants. Raises ConfigError."""
     base = machine(None, target) if isinstance(target, Path) else machine(target)
-    label = printable(target.stem) if isinstance(target, Path) else target
     names = grid.constants
     for name in names:
         _known(name)

@@ -61,6 +61,16 @@ def test_a_file_of_a_machine_is_a_target(model: Path) -> None:
     assert point.target == "half" and point.request.npu().num_slices == 32
 
 
+def test_machines_of_one_name_are_told_apart(model: Path) -> None:
+    """Rows of two files, or of a file and a target, had been called alike, and their lines in the page were one."""
+    files = [Path("a/half.toml"), Path("b/half.toml"), Path("b/warboy.toml"), Path("b/other.toml")]
+    for number, file in enumerate(files):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f'base = "warboy"\nnum_slices = {32 + number}\n')
+    called = [point.target for point in at(model, targets=["warboy", *files])]
+    assert called == ["warboy", "a/half.toml", "b/half.toml", "b/warboy.toml", "other"]
+
+
 def test_words_of_the_command_line() -> None:
     assert parse_vary(["num_slices=32,64", "permute_input=[[0, 3, 1, 2]],[]"]) == {
         "num_slices": [32, 64], "permute_input": [[[0, 3, 1, 2]], []],
