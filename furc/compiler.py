@@ -82,7 +82,9 @@ def compile_options(
 
 def check_batch(batch_size: int) -> None:
     """Raises ConfigError BadBatch."""
-    if not isinstance(batch_size, int) or not 1 <= batch_size <= MAX_IMAGES:
+    if not isinstance(batch_size, int) or isinstance(batch_size, bool):
+        raise ConfigError("BadBatch", f"the batch {batch_size!r} is no int", hint="write batch_size=2")
+    if not 1 <= batch_size <= MAX_IMAGES:
         raise ConfigError(
             "BadBatch", f"a batch of {batch_size}, an instruction holds 1 to {MAX_IMAGES} images",
             hint="compile with a smaller batch and run it several times",

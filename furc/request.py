@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from furc.compiler import compile_options
+from furc.compiler import check_batch, compile_options
 from furc.compiler_config import compiler_config
 from furc.frontend import load_onnx
 from furc.frontend.onnx.hosted import Cause
@@ -29,6 +29,7 @@ class Request:
     target_npu, npu_config, on: a target, or the TOML file of a what-if machine, or such a machine itself.
     batch: None for 1, or for what IR text has.
     input_shapes: of inputs that the model leaves open. strict: refuse operators on the host. cache: look there first.
+    Raises ConfigError BadBatch.
     """
 
     target_npu: str | None = None
@@ -39,6 +40,10 @@ class Request:
     input_shapes: Shapes = field(default_factory=dict)
     strict: bool = False
     cache: bool = True
+
+    def __post_init__(self) -> None:
+        if self.batch is not None:
+            check_batch(self.batch)
 
     @property
     def open_batch(self) -> int | None:

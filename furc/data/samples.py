@@ -26,13 +26,18 @@ Shapes = Mapping[str, tuple[int, ...]]
 class SampleSource:
     """Where samples come from and how images become inputs. random: samples of noise instead of a path.
 
-    limit: the first so many.
+    limit: the first so many. Raises ConfigError BadOption.
     """
 
     path: Path | None = None
     random: int | None = None
     limit: int | None = None
     pixels: Pixels = USUAL
+
+    def __post_init__(self) -> None:
+        for name, count in (("random", self.random), ("limit", self.limit)):
+            if count is not None and count < 1:
+                raise ConfigError("BadOption", f"{name} is {count}", hint="a number from 1 on, or None")
 
     @property
     def of_images(self) -> bool:

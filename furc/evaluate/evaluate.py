@@ -50,6 +50,7 @@ class Options:
     default what its authors use.
     pixels: how images become inputs, by default as the models note it, else as usual. partial: leave out
     images without label and labels without image. limit: the first so many images, in order of names.
+    Raises ConfigError BadOption.
     """
 
     data: Path
@@ -63,6 +64,15 @@ class Options:
     score: float = SCORE
     partial: bool = False
     limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.task, Task):  # a text is equal to a task, and none
+            raise ConfigError("BadOption", f"task is '{self.task}'", hint="one of Task.CLASSIFICATION, DETECTION, NONE")
+        if self.limit is not None and self.limit < 1:
+            raise ConfigError("BadOption", f"limit is {self.limit}", hint="a number from 1 on, or None for all images")
+        for name, share in (("iou", self.iou), ("score", self.score)):
+            if share is not None and not 0 <= share <= 1:
+                raise ConfigError("BadOption", f"{name} is {share}", hint="a number from 0 to 1")
 
     @property
     def head(self) -> Head:

@@ -11,6 +11,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from furc.evaluate.annotations import read_annotations
+from furc.evaluate.evaluate import Options
 from furc.evaluate.labels import read_labels
 from furc.evaluate.truth import Annotated, Labelled, Truth
 from isa.errors import FurcError
@@ -189,3 +190,10 @@ def test_a_wrong_line_of_yolo_is_named(images: Path, tmp_path: Path, line: str) 
     with pytest.raises(FurcError, match="this line is no object") as caught:
         read_annotations(images, tmp_path / "labels")
     assert str(caught.value.at).endswith("1.txt:2")
+
+
+@pytest.mark.parametrize("option", [{"limit": -1}, {"limit": 0}, {"task": "none"}, {"score": 2.0}, {"iou": -0.5}])
+def test_options_of_an_evaluation_are_what_the_command_takes(option: dict[str, Any]) -> None:
+    """limit=-1 had left out the last image; a task that is a text was none, and gave no figures."""
+    with pytest.raises(FurcError, match="BadOption"):
+        Options(data=Path("images"), **option)

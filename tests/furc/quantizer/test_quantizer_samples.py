@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from quantizer_models import image, images, model, node, normal, residual
 
+from furc.data.samples import SampleSource
 from furc.onnx.graph import Array
 from furc.quantizer import QuantizeOptions, nux, quantize_model
-from isa.errors import QuantizeError
+from isa.errors import ConfigError, QuantizeError
 
 FAST = QuantizeOptions(method="MIN_MAX_ASYM")
 
@@ -110,3 +112,10 @@ class TestNux:
     def test_names_of_other_inputs_are_refused(self, names: Sequence[str]) -> None:
         with pytest.raises(QuantizeError, match="the model's inputs are"):
             nux.post_training_quantization(residual(), names, images(1))
+
+
+@pytest.mark.parametrize("source", [{"limit": -1}, {"limit": 0}, {"random": 0}])
+def test_a_number_of_samples_is_from_1_on(source: dict[str, Any]) -> None:
+    """limit=-1 had left out the last image."""
+    with pytest.raises(ConfigError, match="BadOption"):
+        SampleSource(path=Path("images"), **source)

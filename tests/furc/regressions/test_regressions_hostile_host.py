@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,7 +12,9 @@ import pytest
 from onnx import TensorProto, helper
 
 import furc
+from furc.compiler import check_batch
 from furc.quantizer import QuantizeOptions, quantize_model
+from furc.request import Request
 from furc.zoo import digits
 from isa.enf import Enf, HostStep, read, write
 from isa.errors import ConfigError, EnfError
@@ -87,3 +90,14 @@ def test_a_hostile_host_step_is_an_enf_error(enf: Enf, change: Callable[[Enf], E
 def test_a_batch_that_no_instruction_holds_is_refused_before_compiling(batch: int) -> None:
     with pytest.raises(ConfigError, match="BadBatch"):
         furc.compile("no-such-file.onnx", batch_size=batch)
+
+
+@pytest.mark.parametrize("batch", [True, "2", 2.0])
+def test_a_batch_that_is_no_int_is_told_so(batch: Any) -> None:
+    with pytest.raises(ConfigError, match=r"error\[BadBatch\]: the batch .* is no int"):
+        check_batch(batch)
+
+
+def test_a_request_of_no_images_is_none_of_one() -> None:
+    with pytest.raises(ConfigError, match="BadBatch"):
+        Request(batch=0)
