@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 from furc.data.arrays import Array, array_names, read_array, samples_in
-from furc.data.feeds import Taken, taken
+from furc.data.feeds import Taken, feeds, taken
 from furc.data.images import SUFFIXES, Preprocess, find_images, preprocess_image, read_image
 from furc.data.pixels import LIKELY, USUAL, Pixels, preprocess_for
 from furc.onnx.files import Source, in_file, load
@@ -46,10 +46,10 @@ class SampleSource:
 
 
 def read_samples(model: onnx.ModelProto, source: SampleSource, input_shapes: Shapes | None = None) -> list[Sample]:
-    """The samples for a float model. input_shapes: of inputs that the model leaves open.
+    """The samples for a float model, in its element types. input_shapes: of inputs that the model leaves open.
 
     Raises SourceError NoImages, BadImage, BadData, NotAnImageInput where there is no data or it does not fit,
-    ConfigError BadChannels, QuantizeError OpenShape.
+    ConfigError BadChannels, QuantizeError OpenShape, BadCalibrationData, NotFinite.
     """
     shapes = input_shapes or {}
     if source.random is not None:
@@ -73,7 +73,8 @@ def read_samples(model: onnx.ModelProto, source: SampleSource, input_shapes: Sha
         found = list(_of_images(model, names[0], shapes, source)) if names else []
     if not found:
         raise SourceError("NoImages", "no samples", at=Loc(str(source.path)), hint="give at least one, better 100")
-    return found
+    of_any_shape = [tensor._replace(shape=None) for tensor in map(taken, input_infos(model))]  # who runs it knows them
+    return list(feeds(of_any_shape, found))
 
 
 def random_samples(model: Source, count: int, seed: int = 0, input_shapes: Shapes | None = None) -> list[Sample]:
