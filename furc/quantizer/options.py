@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Literal, get_args
 
+from furc.onnx.files import NEWEST_OPSET, OLDEST_OPSET
 from furc.quantizer.judge import Task
 from furc.quantizer.method import AUTO, WEIGHTED, method_named
 from isa.errors import QuantizeError
 
 Form = Literal["qdq", "calibrated"]
 InputDtype = Literal["float32", "uint8", "int8"]
+SWITCHES = ("equalize", "split", "bias_correction", "adaround")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +46,14 @@ class QuantizeOptions:
     def __post_init__(self) -> None:
         if self.method not in (AUTO, WEIGHTED):
             method_named(self.method)
-        if not 0 < self.percentage <= 100:
+        for option in SWITCHES:
+            if not isinstance(value := getattr(self, option), bool):  # "false" is true to an if
+                raise QuantizeError("BadOption", f"{option} is {value!r}", hint="True or False")
+        if not isinstance(self.budget, Real) or not 0 <= self.budget < math.inf:
+            raise QuantizeError("BadOption", f"budget is {self.budget!r}", hint="a number from 0 on")
+        if not isinstance(self.opset, int) or not OLDEST_OPSET <= self.opset <= NEWEST_OPSET:
+            raise QuantizeError("BadOption", f"opset is {self.opset!r}", hint=f"{OLDEST_OPSET} to {NEWEST_OPSET}")
+        if not isinstance(self.percentage, Real) or not 0 < self.percentage <= 100:
             raise QuantizeError("BadPercentage", f"percentage is {self.percentage}, it must be above 0 and at most 100")
         _one_of("task", self.task, tuple(Task))
         _one_of("form", self.form, get_args(Form))

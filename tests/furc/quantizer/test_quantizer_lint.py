@@ -190,9 +190,14 @@ def test_a_layer_in_float_that_reads_bytes_is_refused_and_not_advised() -> None:
         ({"form": "QDQ"}, "form is 'QDQ'"),
         ({"input_dtype": "uint16"}, "input_dtype is 'uint16'"),
         ({"keep_float": "/head/*"}, "keep_float is the text '/head/*', not a tuple of names"),
+        ({"split": "false"}, "split is 'false'"),
+        ({"adaround": None}, "adaround is None"),
+        ({"budget": math.nan}, "budget is nan"),
+        ({"opset": 99}, "opset is 99"),
+        ({"opset": "13"}, "opset is '13'"),
     ],
 )
-def test_an_option_that_is_none_is_refused_before_any_work(option: dict[str, str], told: str) -> None:
+def test_an_option_that_is_none_is_refused_before_any_work(option: dict[str, object], told: str) -> None:
     with pytest.raises(QuantizeError) as caught:
         QuantizeOptions(**option)  # type: ignore[arg-type]
     assert (caught.value.name, caught.value.message) == ("BadOption", told) and caught.value.hint
