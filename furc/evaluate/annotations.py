@@ -83,15 +83,16 @@ def _of_coco(folder: Path, labels: Path, classes: Sequence[str], *, partial: boo
     sizes = {image["id"]: (image.get("width"), image.get("height")) for image in content["images"]}
     for name, number in known.items():
         if name in files and boxes[number]:
-            _check_size(labels, name, files[name], sizes[number])
+            shown = image_size(files[name])
+            _check_size(labels, name, shown, sizes[number])
+            _check_inside(labels, name, shown, boxes[number])
     images = (Annotated(n, files[n], _objects(boxes[known[n]])) for n in sorted(known) if n in files)
     return Truth(tuple(images), tuple(classes) or tuple(name for _, name in categories), left_out)
 
 
-def _check_size(labels: Path, name: str, file: Path, said: tuple[object, object]) -> None:
+def _check_size(labels: Path, name: str, shown: tuple[int, int], said: tuple[object, object]) -> None:
     """said: width and height, None where the labels leave them out. Raises SourceError BadLabels: the boxes are of an
     image that was turned or scaled since, and lie elsewhere in this one."""
-    shown = image_size(file)
     if None in said or said == shown:
         return
     what = f"'{name}' is {said[0]} x {said[1]} in the labels and {shown[0]} x {shown[1]} as it is shown"
@@ -100,6 +101,14 @@ def _check_size(labels: Path, name: str, file: Path, said: tuple[object, object]
         what += ": they are of the photo before its EXIF orientation turns it"
         hint = "turn the boxes, or take the orientation out of the file (exiftool -Orientation= FILE)"
     raise bad(labels, what, hint)
+
+
+def _check_inside(labels: Path, name: str, shown: tuple[int, int], boxes: Sequence[_Box]) -> None:
+    """Boxes that no part of the image touches are of another image or in other units. Raises SourceError BadLabels."""
+    for left, top, right, bottom in (box.corners for box in boxes):
+        if left > shown[0] or top > shown[1] or right < 0 or bottom < 0:
+            what = f"a box at {left:g}, {top:g} is outside of '{name}', which has {shown[0]} x {shown[1]} pixels"
+            raise bad(labels, what, "give the images that were labelled; boxes are in their pixels")
 
 
 def _parsed(path: Path) -> Mapping[str, Any]:

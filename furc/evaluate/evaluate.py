@@ -34,7 +34,7 @@ from furc.onnx.files import in_file
 from furc.optional import needed
 from furc.progress import Progress, silent
 from furc.request import Request
-from isa.errors import ConfigError, Loc, RunError, SourceError
+from isa.errors import ConfigError, Loc, RunError, SourceError, counted
 
 Array = NDArray[Any]
 Told = Callable[[str], None]
@@ -148,6 +148,7 @@ def evaluate(
     told: Told = lambda _: None,
 ) -> Evaluation:
     """The same for models and images that are read already; the first model is the reference."""
+    _check_objects(truth, options)
     run = _Run(models, truth, options, told)
     samples, total = run.samples(), run.total
     chunk = max(LEAST_CHUNK, *(model.batch for model in models))
@@ -157,6 +158,14 @@ def evaluate(
     if not run.done:
         raise SourceError("NoImages", "no samples", at=Loc(str(options.data)), hint="give at least one, better 100")
     return run.result()
+
+
+def _check_objects(truth: Truth, options: Options) -> None:
+    """mAP is a mean over classes that have objects. Raises SourceError NoLabel where no class has."""
+    found = (image.objects for image in truth.images if isinstance(image, Annotated))
+    if options.task is Task.DETECTION and all(objects.crowd.all() for objects in found):
+        raise SourceError("NoLabel", f"no object in any of {counted(len(truth.images), 'image')}, crowds left out",
+                          at=Loc(str(options.labels or options.data)), hint="give images that have some")  # fmt: skip
 
 
 class _Run:

@@ -282,6 +282,25 @@ def test_a_class_that_the_model_lacks_is_named_in_every_image(furc: Furc, detect
     assert "error[NoSuchClass]: labels: '2.png' is labelled 7, classes are 0 to 1" in furc(*words, exits=1).stderr
 
 
+@pytest.mark.parametrize("crowd", [0, 1])
+def test_images_without_any_object_are_no_data(furc: Furc, detector: Path, crowd: int) -> None:
+    """Their mAP is the mean of nothing; --json had ended in an internal error when all was run."""
+    pytest.importorskip("pycocotools")
+    Path("images").mkdir()
+    for number in range(2):
+        Image.new("RGB", (64, 64)).save(f"images/{number}.png")
+    coco = {
+        "images": [{"id": n, "file_name": f"{n}.png"} for n in range(2)],
+        "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
+        "annotations": [{"image_id": 1, "category_id": 2, "bbox": [0, 0, 32, 32], "iscrowd": crowd}],
+    }
+    Path("coco.json").write_text(json.dumps(coco))
+    words = ("eval", "--float", detector, "--float", detector, "--data", "images", "--labels", "coco.json",
+             "--decode", "yolox", "--json", "e.json")  # fmt: skip
+    said = furc(*words, *(() if crowd else ("--limit", 1)), exits=1).stderr
+    assert f"error[NoLabel]: coco.json: no object in any of {1 + crowd} image" in said
+
+
 def test_without_pycocotools_it_is_named_before_anything_runs(
     furc: Furc, detector: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,6 +117,19 @@ def test_coco_and_yolo_say_the_same(images: Path, tmp_path: Path) -> None:
     assert np.allclose(boxes, [[1, 2, 11, 7]]) and classes == [1]
 
 
+def test_boxes_outside_of_the_image_are_refused(images: Path, tmp_path: Path) -> None:
+    """Where the labels do not say how large the image is: of one that was scaled, or in other units."""
+
+    def boxed(*box: float) -> Truth:
+        entry = {"image_id": 7, "category_id": 90, "bbox": [*box]}
+        return read_annotations(images, text(tmp_path / "coco.json", json.dumps(coco(annotations=[entry]))))
+
+    assert boxed(-3, 2, 60, 5) and boxed(40, 20, 0, 0)
+    for box in ((41, 2, 10, 5), (1, 21, 10, 5), (-20, 2, 10, 5)):
+        with pytest.raises(FurcError, match=r"a box at .* is outside of 'a/1\.png', which has 40 x 20 pixels"):
+            boxed(*box)
+
+
 def test_categories_are_classes_by_their_names(images: Path, tmp_path: Path) -> None:
     """A part of COCO's categories for a model of all classes: by the order of ids a dog had been the second class."""
     path, all_classes = text(tmp_path / "coco.json", json.dumps(coco())), ("person", "cat", "car", "dog")
