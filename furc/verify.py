@@ -21,7 +21,7 @@ import onnx
 from numpy.typing import NDArray
 
 from furc.compiler import compile_graph
-from furc.data.inputs import inputs_of, read_inputs
+from furc.data.inputs import inputs_of, random_inputs, read_inputs
 from furc.frontend import load_onnx
 from furc.frontend.onnx.model import in_qdq_form
 from furc.onnx.files import load, read_bytes
@@ -33,7 +33,7 @@ from furc.request import Request
 from furc.runtime.session import Session
 from furc.tflite.litert import litert_tensors
 from furc.tflite.mark import is_tflite
-from isa.errors import ConfigError, Loc
+from isa.errors import ConfigError, Loc, RunError
 from passes.analysis.host_share import calls, host_operators
 from passes.dfg.fuse_tables import fuse_tables
 from passes.ir.graph import Graph
@@ -138,10 +138,16 @@ def model_and_data(
     seed: int,
     told: Callable[[str], None] = lambda _: None,
 ) -> tuple[onnx.ModelProto, dict[str, Array]]:
-    """A model from a file, and an array for each of its inputs. told: as in `verify_file`. Raises FurcError."""
+    """A model from a file, and an array for each of its inputs, noise where there is no file. told: as in
+    `verify_file`. Raises FurcError."""
     model = load(path)
     graph = asked.load(model, str(path))
-    return model, read_inputs(inputs_of(graph.inputs), files, seed, note=graph.pixels, told=told)
+    known = inputs_of(graph.inputs)
+    unknown = next((name for name in files if name not in {tensor.name for tensor in known}), None)
+    if unknown is not None:
+        hint = f"its inputs: {', '.join(tensor.name for tensor in known)}"
+        raise RunError("UnknownInput", f"the model has no input '{unknown}'", at=Loc(str(path)), hint=hint)
+    return model, random_inputs(known, seed) | read_inputs(known, files, seed, note=graph.pixels, told=told)
 
 
 def verify(

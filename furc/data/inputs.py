@@ -19,6 +19,7 @@ from isa.errors import Loc, RunError, SourceError, counted
 from passes.ir.op import Value
 
 ARRAY_SUFFIXES = (".npy", ".npz")
+NOT_FINITE = "quantized it becomes some integer, and the outputs look like any others"
 MIDDLE = 128  # int8 inputs hold pixels less this
 
 
@@ -53,13 +54,17 @@ def read_inputs(
 
     files: .npy, .npz (the entry of the input's name, or the only one), an image or a directory of as many images as the
     batch. pixels: how images become inputs, by default as the model notes it (furc/data/noted.py), else as usual. told:
-    hears of images that are left out, and of the note. Raises SourceError, RunError InputType and InputShape,
-    ConfigError BadChannels.
+    hears of images that are left out, of the note, and of floats that are no numbers, for which no integer stands.
+    Raises SourceError, RunError InputType and InputShape, ConfigError BadChannels.
     """
     known = {tensor.name: tensor for tensor in tensors}
     if not files:
         return random_inputs(known.values(), seed)
-    return {name: _from_file(path, name, known.get(name), pixels, note, told) for name, path in files.items()}
+    found = {name: _from_file(path, name, known.get(name), pixels, note, told) for name, path in files.items()}
+    for name, array in found.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            told(f"warning: input '{name}' holds {'NaN' if np.isnan(array).any() else 'infinity'}: {NOT_FINITE}")
+    return found
 
 
 def _random(tensor: Tensor, rng: np.random.Generator) -> Array:

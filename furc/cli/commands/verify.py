@@ -26,7 +26,7 @@ NAMES = {Against.ONNXRUNTIME: "ONNX Runtime", Against.LITERT: "LiteRT"}
               help="Whose numbers are right. litert: of a TFLite model, by LiteRT's reference kernels.")  # fmt: skip
 @click.option("--input", "inputs", multiple=True, metavar="NAME=FILE",
               help="Data for an input: .npy, .npz or an image. Seeded noise where an input has none.")  # fmt: skip
-@click.option("--seed", type=int, default=0, help="Of the noise.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the noise.")
 @click.option("--limit", type=click.IntRange(min=0), default=1, metavar="LSB", help="What an operator may add.")
 @click.option(
     "--minimal",

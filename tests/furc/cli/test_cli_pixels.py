@@ -1,4 +1,4 @@
-"""Images for furc run: the pixels that furc quantize makes of them, and messages about data that does not fit."""
+"""Data for furc run and verify: images become what furc quantize makes of them; what is said of what does not fit."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from click.testing import Result
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from furc.data.images import preprocess_image
@@ -126,3 +128,32 @@ def test_a_float_image_for_a_uint8_input_is_told_to_multiply(furc: Furc, models:
     np.save("x.npy", np.full((1, 1, 8, 8), 0.7, np.float32))
     result = furc("run", "u.enf", "--input", "images=x.npy", exits=1)
     assert "hint: it holds [0, 1], stored values are pixels: (a * 255).round().astype('uint8')" in result.stderr
+
+
+@pytest.mark.parametrize(("value", "word"), [(np.nan, "NaN"), (np.inf, "infinity")])
+def test_a_float_that_is_no_number_is_told(furc: Furc, models: Path, value: float, word: str) -> None:
+    np.save("x.npy", np.full((1, 1, 8, 8), value, np.float32))
+    assert (
+        f"warning: input 'images' holds {word}: " in furc("run", models / "model.enf", "--input", "images=x.npy").stderr
+    )
+
+
+def test_what_verify_gets_no_file_for_is_noise(furc: Furc) -> None:
+    """As its help says; ONNX Runtime had missed the input."""
+    scale, zero = (numpy_helper.from_array(v, n) for v, n in ((np.float32(0.1), "s"), (np.int8(0), "z")))
+    nodes = [
+        helper.make_node("Add", ["da", "db"], ["sum"]),
+        helper.make_node("QuantizeLinear", ["sum", "s", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"]),
+    ]
+    for name in "ba":
+        nodes.insert(0, helper.make_node("DequantizeLinear", [f"q{name}", "s", "z"], [f"d{name}"]))
+        nodes.insert(0, helper.make_node("QuantizeLinear", [name, "s", "z"], [f"q{name}"]))
+    a, b, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4, 8, 8]) for name in "aby")
+    graph = helper.make_graph(nodes, "g", [a, b], [y], [scale, zero])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), "two.onnx")
+    np.save("a.npy", np.ones((1, 4, 8, 8), np.float32))
+    assert "equal ONNX Runtime bit for bit" in furc("verify", "two.onnx", "--input", "a=a.npy").stdout
+    said = furc("verify", "two.onnx", "--input", "c=a.npy", exits=1).stderr
+    assert "error[UnknownInput]: two.onnx: the model has no input 'c'\n  hint: its inputs: a, b" in said
+    assert "--seed" in furc("verify", "two.onnx", "--seed", -1, exits=2).stderr
