@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from furc.data.arrays import Array
 from furc.data.folders import files_below
-from isa.errors import Loc, SourceError
+from isa.errors import ConfigError, Loc, SourceError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"}
 DEEP = ("I", "F")  # Pillow's modes of 16 and 32 bits a pixel
@@ -23,6 +25,12 @@ Float32 = NDArray[np.float32]
 Fit: TypeAlias = Literal["stretch", "letterbox", "crop"]
 Place: TypeAlias = Literal["centre", "top-left"]
 Channels: TypeAlias = Literal["rgb", "bgr", "gray"]
+Layout: TypeAlias = Literal["nchw", "nhwc"]
+Stored: TypeAlias = Literal["float32", "uint8"]
+CHOICES: dict[str, tuple[str, ...]] = {
+    "fit": get_args(Fit), "place": get_args(Place), "channels": get_args(Channels), "layout": get_args(Layout),
+    "dtype": get_args(Stored),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +40,7 @@ class Preprocess:
     size: (rows, columns), None keeps the image's. fit: stretch to the size; letterbox keeps proportions and fills with
     `fill`; crop scales the shorter side to the size and takes the middle. place: of a letterboxed image, in the middle
     as YOLOv5 has it or at the top left as YOLOX has. mean, std: after scale, in the order of `channels`. dtype "uint8"
-    feeds pixels as they are.
+    feeds pixels as they are. Raises ConfigError BadOption.
     """
 
     size: tuple[int, int] | None = None
@@ -43,8 +51,39 @@ class Preprocess:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     channels: Channels = "rgb"
-    layout: Literal["nchw", "nhwc"] = "nchw"
-    dtype: Literal["float32", "uint8"] = "float32"
+    layout: Layout = "nchw"
+    dtype: Stored = "float32"
+
+    def __post_init__(self) -> None:
+        check_words(fit=self.fit, place=self.place, channels=self.channels, layout=self.layout, dtype=self.dtype)
+        check_numbers(fill=self.fill, scale=self.scale, mean=self.mean, std=self.std)
+
+
+def check_words(**words: str) -> None:
+    """Options that are one of a few words, by name. Raises ConfigError BadOption.
+
+    Where images are made into inputs, a word that is none, such as "BGR", would be the other one without a sound.
+    """
+    for option, word in words.items():
+        if word not in CHOICES[option]:
+            raise ConfigError("BadOption", f"{option} is '{word}'", hint=f"one of {', '.join(CHOICES[option])}")
+
+
+def check_numbers(*, fill: int, scale: float, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    """Raises ConfigError BadOption."""
+    for option, numbers in (("mean", mean), ("std", std)):
+        if not isinstance(numbers, tuple) or not numbers or not all(map(_is_number, numbers)):
+            raise ConfigError("BadOption", f"{option} is {numbers}", hint=f"write {option}=(127.5,), or one a channel")
+    if not all(std):
+        raise ConfigError("BadOption", f"std is {std}", hint="pixels are divided by it")
+    if not _is_number(scale):
+        raise ConfigError("BadOption", f"scale is {scale}", hint="one number")
+    if not isinstance(fill, int) or not 0 <= fill <= 255:
+        raise ConfigError("BadOption", f"fill is {fill}", hint="a pixel, 0 to 255")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and math.isfinite(value)
 
 
 class Placed(NamedTuple):

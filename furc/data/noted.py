@@ -11,12 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any, Protocol, get_args
+from typing import Any, Protocol
 
 import onnx
 from onnx import helper
 
-from furc.data.images import Channels, Fit, Place, Preprocess
+from furc.data.images import CHOICES, Preprocess
 from furc.data.pixels import USUAL, Pixels, as_stored, preprocess_for
 from furc.onnx.graph import PIXELS
 from isa.errors import Loc, SourceError
@@ -24,7 +24,6 @@ from isa.errors import Loc, SourceError
 OPTIONS = {"fit": "resize"}  # where an option is not called as the field is
 OF_LETTERBOX = ("place", "fill")
 MOST_SHOWN = 100  # characters of a note that is none of furc's
-CHOICES: dict[str, tuple[str, ...]] = {"fit": get_args(Fit), "place": get_args(Place), "channels": get_args(Channels)}
 
 
 class Tensor(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from furc.data.images import Channels, Fit, Place, Preprocess
+from furc.data.images import Channels, Fit, Place, Preprocess, check_numbers, check_words
 from isa.errors import NOWHERE, ConfigError, Loc, SourceError, counted
 
 IMAGE_AXES = 4
@@ -14,7 +14,7 @@ LIKELY = (1, 3, 640, 640)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pixels:
-    """As in Preprocess; the size and the order of axes are the model's."""
+    """As in Preprocess; the size and the order of axes are the model's. Raises ConfigError BadOption."""
 
     fit: Fit = "stretch"
     place: Place = "centre"
@@ -23,6 +23,10 @@ class Pixels:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     channels: Channels = "rgb"
+
+    def __post_init__(self) -> None:
+        check_words(fit=self.fit, place=self.place, channels=self.channels)
+        check_numbers(fill=self.fill, scale=self.scale, mean=self.mean, std=self.std)
 
 
 USUAL = Pixels()

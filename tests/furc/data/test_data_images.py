@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from furc.data.samples import image_feeds
 from furc.evaluate.annotations import read_annotations
 from furc.evaluate.labels import read_labels
 from furc.evaluate.truth import Annotated
-from isa.errors import SourceError
+from isa.errors import ConfigError, SourceError
 
 SHOWN = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)  # rows, columns, as a viewer shows it
 # What the file holds for what is shown; from the EXIF standard: where row 0 and column 0 of the file are seen.
@@ -120,3 +122,19 @@ def test_what_is_far_longer_than_wide_is_cropped_or_refused_by_its_name(tmp_path
     assert caught.value.name == "BadImage" and str(caught.value.at) == str(tmp_path / "strip.png")
     with pytest.raises(SourceError, match=r"strip\.png"):
         read_inputs([Input("x", "float32", (1, 3, 640, 640))], {"x": tmp_path / "strip.png"}, pixels=Pixels(fit="crop"))
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"channels": "BGR"}, {"fit": "Letterbox"}, {"place": "center"}, {"layout": "NHWC"}, {"dtype": "int8"},
+        {"mean": 127.5}, {"mean": ()}, {"std": (1.0, 0.0)}, {"std": (np.nan,)}, {"scale": (1.0,)}, {"fill": 256},
+    ],
+)  # fmt: skip
+def test_a_word_that_says_nothing_is_refused(option: dict[str, Any]) -> None:
+    """channels="BGR" had been RGB, fit="Letterbox" a crop that was not cut, layout="NHWC" channels first."""
+    with pytest.raises(ConfigError, match=f"BadOption.*{next(iter(option))} is "):
+        Preprocess(**option)
+    if next(iter(option)) in {field.name for field in fields(Pixels)}:
+        with pytest.raises(ConfigError, match="BadOption"):
+            Pixels(**option)
