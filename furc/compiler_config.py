@@ -164,6 +164,8 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, object]:
         if not equals:
             what = f"'{shortened(setting)}' is not KEY=VALUE"
             raise ConfigError("BadConfigValue", what, hint="-c use_program_loading=true")
+        if key.strip() in result:
+            raise ConfigError("BadConfigValue", f"{shortened(key.strip())} is given twice", hint="give it once")
         try:
             result[key.strip()] = read_yaml(value)
         except PlainYamlError as error:

@@ -46,10 +46,31 @@ def _check(events: Iterable[yaml.Event]) -> None:
     """Event by event: nothing has been built yet, so that nothing can be large."""
     import yaml  # here: see above
 
-    depth = 0
+    around: list[_Mapping | None] = []  # a list is None
     for event in events:
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
             raise PlainYamlError("anchors and aliases (& and *) are not read: write the value where it is needed")
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > DEEPEST:
+        if isinstance(event, yaml.NodeEvent) and around and around[-1] is not None:
+            around[-1].add(event)
+        if isinstance(event, yaml.CollectionStartEvent):
+            around.append(_Mapping() if isinstance(event, yaml.MappingStartEvent) else None)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            around.pop()
+        if len(around) > DEEPEST:
             raise PlainYamlError(f"nested more than {DEEPEST} deep")
+
+
+class _Mapping:
+    """Keys and values in turns. No two keys are alike, says YAML; its parser takes the last one without a word."""
+
+    def __init__(self) -> None:
+        self._keys, self._is_key = set[str](), True
+
+    def add(self, event: yaml.NodeEvent) -> None:
+        """Raises PlainYamlError."""
+        if self._is_key and (key := getattr(event, "value", None)) is not None:
+            if key in self._keys:
+                line = f"line {event.start_mark.line + 1}: " if event.start_mark is not None else ""
+                raise PlainYamlError(f"{line}'{shortened(key)}' is given twice")
+            self._keys.add(key)
+        self._is_key = not self._is_key

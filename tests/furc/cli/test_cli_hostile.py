@@ -50,6 +50,17 @@ def test_plain_values_are_read() -> None:
             read_yaml(text)
 
 
+def test_what_is_given_twice_is_refused(furc: Furc, models: Path) -> None:
+    """The last one had counted: a grid of two lines "batch:" was that of the second."""
+    assert read_yaml("a: {b: 1, c: [{b: 2}, {b: 3}]}\nb: a\nd: b\n")
+    for text in ("a: 1\nb: {a: 1}\na: 2\n", "{a: {b: 1, b: 2}}", "[1, {a: [], a: {}}]", "a: 1\n'a': 1\n"):
+        with pytest.raises(PlainYamlError, match=r"'[ab]' is given twice"):
+            read_yaml(text)
+    twice = ("-c", "use_program_loading=true", "-c", "use_program_loading=false")
+    said = furc("compile", models / "int8.onnx", *twice, exits=1).stderr
+    assert "error[BadConfigValue]: use_program_loading is given twice" in said
+
+
 @pytest.mark.parametrize(
     "text",
     ["x = " + "[" * 5000 + "]" * 5000, "a" + ".a" * 5000 + " = 1", "x = 1\n" * 20000, "base = '" + "w" * 9000 + "'",
