@@ -30,3 +30,9 @@ def rows_of(channels_first: Float) -> Float:
 def strides(size: Size) -> list[tuple[int, int, int]]:
     """Stride, rows and columns of the three grids of a YOLO, which whole outputs have one behind the other."""
     return [(s, -(-size[0] // s), -(-size[1] // s)) for s in (8, 16, 32)]
+
+
+def is_turned(cells: int, channels: int, size: Size, anchors: int = 1) -> bool:
+    """Whether a whole output that would have so many cells has its axes in the order of another head: there are more
+    channels than cells, and of the three grids these cells are not. anchors: of a cell."""
+    return cells < channels and cells != anchors * sum(rows * columns for _, rows, columns in strides(size))

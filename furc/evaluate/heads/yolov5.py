@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from furc.evaluate.heads.cells import corners, grid, rows_of, sigmoid
+from furc.evaluate.heads.cells import corners, grid, is_turned, rows_of, sigmoid
 from furc.evaluate.heads.head import Candidates, Float, Head, Outputs, Size, Unfit, joined
 
 ANCHORS = {  # width and height in pixels, by stride
@@ -22,6 +22,8 @@ SHAPES = "the head convolutions [1,3*(5+classes),h,w] of strides 8, 16 and 32, o
 def candidates(outputs: Outputs, size: Size) -> Candidates:
     if len(outputs) == 1 and outputs[0].ndim == 2 and outputs[0].shape[1] > 5:
         rows = outputs[0]
+        if is_turned(rows.shape[0], rows.shape[1], size, anchors=3):
+            raise Unfit
         return Candidates(corners(*rows[:, :4].T), rows[:, 5:] * rows[:, 4:5])
     if len(outputs) != 3 or any(o.ndim != 3 or o.shape[0] % 3 or o.shape[0] < 18 for o in outputs):
         raise Unfit

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from furc.evaluate.heads.cells import corners, grid, rows_of, sigmoid
+from furc.evaluate.heads.cells import corners, grid, is_turned, rows_of, sigmoid
 from furc.evaluate.heads.head import Candidates, Float, Head, Outputs, Size, Unfit, joined
 
 BINS = 16
@@ -17,6 +17,8 @@ SHAPES = "for each stride the head convolutions [1,64,h,w] and [1,classes,h,w], 
 
 def candidates(outputs: Outputs, size: Size) -> Candidates:
     if len(outputs) == 1 and outputs[0].ndim == 2 and outputs[0].shape[0] > 4:
+        if is_turned(outputs[0].shape[1], outputs[0].shape[0], size):
+            raise Unfit
         return Candidates(corners(*outputs[0][:4]), outputs[0][4:].T)
     if not outputs or any(output.ndim != 3 for output in outputs):
         raise Unfit

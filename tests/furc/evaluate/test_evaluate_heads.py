@@ -148,6 +148,16 @@ def test_other_outputs_are_refused_with_what_is_taken(kind: str, shapes: list[tu
     assert caught.value.name == "HeadMismatch" and HEADS[kind].shapes in caught.value.hint
 
 
+@pytest.mark.parametrize(("kind", "other"), [("yolov5", "yolov8"), ("yolov8", "yolov5")])
+def test_a_decoded_export_of_the_other_head_is_refused(kind: str, other: str) -> None:
+    """Their axes are in another order: yolov5 had read 84 boxes of 8395 classes from the [84, 8400] of yolov8."""
+    shapes = {"yolov5": (25200, 85), "yolov8": (84, 8400)}
+    assert HEADS[kind].decode([np.zeros(shapes[kind])], (640, 640)).scores.shape[1] == 80
+    for wrong in (shapes[other], shapes[kind][::-1]):
+        with pytest.raises(RunError, match=f"are not those of {kind}"):
+            HEADS[kind].decode([np.zeros(wrong)], (640, 640))
+
+
 def test_the_head_of_yolox_is_not_that_of_yolov8() -> None:
     with pytest.raises(RunError, match="are not those of yolov8"):
         HEADS["yolov8"].decode([np.zeros((channels, 4, 4)) for channels in (4, 1, 80)], SIZE)
