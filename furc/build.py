@@ -59,6 +59,9 @@ def build(source: Path | str, request: Request | None = None, progress: Listener
 
 def lower(source: Path | str, level: str, request: Request | None = None, progress: Listener = QUIET) -> IR:
     """A quantized model or IR text at a level above enf, one of LEVELS. Raises FurcError."""
+    if level not in LEVELS[:-1]:
+        hint = f"one of {', '.join(LEVELS[:-1])}; build makes a binary"
+        raise ConfigError("BadOption", f"there is no level '{level}' above {ENF}", hint=hint)
     content, options = read(Path(source), request or Request())
     return lowered(content, options, level, progress)
 

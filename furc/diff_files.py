@@ -7,7 +7,7 @@ from pathlib import Path
 
 from furc.build import build
 from furc.machine import machine_of
-from furc.profile_files import profile_of
+from furc.profile_files import check_form, profile_of
 from furc.profiling.diff import Diff, diff
 from furc.profiling.measured import Measured, is_profile, measured, read_measured
 from furc.profiling.profile import is_enf
@@ -48,7 +48,8 @@ def diff_tables(found: Diff, top: int | None = None) -> tuple[Table, ...]:
 
 
 def diff_text(found: Diff, form: str = "table", top: int | None = None) -> str:
-    """A comparison as one of DIFF_FORMATS. top: layers in the table, all by default."""
+    """A comparison as one of DIFF_FORMATS. top: layers in the table, all by default. Raises ConfigError BadOption."""
+    check_form(form, DIFF_FORMATS)
     if form == "json":
         return json.dumps(found.to_json(), indent=1) + "\n"
     if form == "html":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from furc.build import build
@@ -16,6 +17,7 @@ from furc.report.trace import chrome_trace
 from furc.request import Request
 from isa import enf as enf_file
 from isa.enf import Enf
+from isa.errors import ConfigError
 from isa.npu import NpuConfig
 
 FORMATS = ("table", "json", "html", "trace")
@@ -41,7 +43,8 @@ def profile_tables(profile: Profile, top: int | None = None) -> tuple[Table, ...
 
 
 def profile_text(profile: Profile, form: str = "table", top: int | None = None) -> str:
-    """A profile as one of FORMATS. top: operators in the table, all by default."""
+    """A profile as one of FORMATS. top: operators in the table, all by default. Raises ConfigError BadOption."""
+    check_form(form, FORMATS)
     if form == "json":
         return json.dumps(profile.to_json(), indent=1) + "\n"
     if form == "html":
@@ -49,3 +52,9 @@ def profile_text(profile: Profile, form: str = "table", top: int | None = None) 
     if form == "trace":
         return chrome_trace(profile)
     return "\n".join(plain(table) for table in profile_tables(profile, top))
+
+
+def check_form(form: str, known: Sequence[str]) -> None:
+    """Raises ConfigError BadOption."""
+    if form not in known:
+        raise ConfigError("BadOption", f"there is no form '{form}'", hint=f"one of {', '.join(known)}")

@@ -107,15 +107,17 @@ def verify_file(
     against: Against = Against.ONNXRUNTIME,
     told: Callable[[str], None] = lambda _: None,
 ) -> Verification:
-    """`verify` for a model in a file. files: data by input name, seeded noise for all inputs where there are none.
+    """`verify` for a model in a file. files: data by input name, seeded noise where an input has none.
     told: hears how images become inputs, where the model notes it.
 
     Raises FurcError.
     """
+    if against not in tuple(Against):
+        raise ConfigError("BadOption", f"against is '{against}'", hint=f"one of {', '.join(Against)}")
     asked, data = request or Request(), read_bytes(Path(path))
     model, inputs = model_and_data(path, asked, files or {}, seed, told)
     options = replace(asked, batch=1).options()
-    if against is Against.ONNXRUNTIME:
+    if against == Against.ONNXRUNTIME:  # or its text
         shapes = fixed_batch(model, asked.input_shapes, asked.open_batch)
         return verify(model, inputs, options, input_shapes=shapes)
     return verify_litert(data, asked, inputs, str(path))

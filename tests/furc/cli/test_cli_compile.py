@@ -22,8 +22,10 @@ from furc import build
 from furc.cache import default_cache
 from furc.data.arrays import npz_bytes, read_arrays
 from furc.output import CONSTANTS_MARK
+from furc.verify import Against, verify_file
 from isa import enf as enf_file
 from isa.enf import Enf
+from isa.errors import ConfigError
 
 Furc = Callable[..., Result]
 LEVELS = ("dfg", "ldfg", "cdfg", "gir", "lir")
@@ -303,3 +305,17 @@ def test_a_program_that_is_loaded_while_running(furc: Furc, models: Path) -> Non
     furc("run", "x.enf", *machine, "-o", "small.npz")
     furc("run", models / "model.enf", "-o", "large.npz")
     assert Path("small.npz").read_bytes() == Path("large.npz").read_bytes()
+
+
+@pytest.mark.parametrize("level", ["LDFG", "enf", ""])
+def test_a_level_that_is_none_is_refused_in_python_too(level: str) -> None:
+    with pytest.raises(ConfigError, match=f"BadOption.*'{level}'"):
+        build.lower("not read", level)
+
+
+def test_the_reference_of_verify_may_be_a_text(models: Path) -> None:
+    """It had been taken for LiteRT, which runs no ONNX."""
+    found = verify_file(models / "int8.onnx", against="onnxruntime")  # type: ignore[arg-type]
+    assert found.against is Against.ONNXRUNTIME
+    with pytest.raises(ConfigError, match="BadOption"):
+        verify_file(models / "int8.onnx", against="onnx")  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import furc
 from furc.diff_files import diff_files, diff_text
+from furc.profile_files import profile_text
 from furc.profiling.diff import Diff, diff
 from furc.profiling.measured import TOTALS, Amounts, read_measured
 from furc.quantizer import QuantizeOptions, quantize_model
@@ -144,6 +145,12 @@ class TestOfModels:
         found = diff(make(), furc.profile(make()))
         assert not any(layer.changed for layer in (*found.layers, found.rest))
         assert "0 faster by 0, 0 slower by 0" in diff_text(found)
+
+    def test_a_form_that_is_none_is_no_table(self, make: Make) -> None:
+        with pytest.raises(FurcError, match="there is no form 'csv'"):
+            diff_text(diff(make(), make()), "csv")
+        with pytest.raises(FurcError, match="there is no form 'csv'"):
+            profile_text(furc.profile(make()), "csv")
 
     def test_a_profile_and_its_file_are_the_same(self, make: Make, tmp_path: Path) -> None:
         enf_file.save(make(), tmp_path / "a.enf")
