@@ -18,12 +18,14 @@ Array = NDArray[Any]
 class Closeness:
     """Summed over images. db: of the outputs, each counting alike; worst: SQNR of every image, in order.
 
-    agreement: share of images with the same largest value in the first output, in percent."""
+    agreement: share of images with the same largest value in the first output, in percent; None where that is no row of
+    scores."""
 
     noises: dict[str, Noise] = field(default_factory=dict)
     cosines: list[float] = field(default_factory=list)
     worst: list[float] = field(default_factory=list)
     same: int = 0
+    of_scores: bool = True
 
     def add(self, exact: Mapping[str, Array], found: Mapping[str, Array]) -> None:
         """Of one image, paired outputs of one shape."""
@@ -35,6 +37,7 @@ class Closeness:
             length = float(np.linalg.norm(a)) * float(np.linalg.norm(b))
             cosines.append(float(np.dot(a, b)) / length if length else float(not a.any() and not b.any()))
         first = next(iter(exact))
+        self.of_scores &= is_row(np.asarray(exact[first]))
         self.same += int(np.argmax(exact[first]) == np.argmax(found[first]))
         self.cosines.append(float(np.mean(cosines)))
         self.worst.append(sqnr_db(mean_ratio(own)))
@@ -48,8 +51,13 @@ class Closeness:
         return float(np.mean(self.cosines)) if self.cosines else 1.0
 
     @property
-    def agreement(self) -> float:
-        return 100 * self.same / max(len(self.worst), 1)
+    def agreement(self) -> float | None:
+        return 100 * self.same / max(len(self.worst), 1) if self.of_scores else None
+
+
+def is_row(values: Array) -> bool:
+    """Whether it is a vector, along whichever axis: a map has a largest value in some place, which says nothing."""
+    return values.ndim > 0 and values.size == max(values.shape)
 
 
 def paired(reference: Mapping[str, Array], outputs: Mapping[str, Array]) -> dict[str, Array] | None:

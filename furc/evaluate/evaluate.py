@@ -22,7 +22,7 @@ from furc.data.inputs import image_input
 from furc.data.pixels import Pixels
 from furc.evaluate.annotations import read_annotations
 from furc.evaluate.boxes import SCORE, Detections, detections
-from furc.evaluate.closeness import Closeness, paired
+from furc.evaluate.closeness import Closeness, is_row, paired
 from furc.evaluate.heads.catalog import HEADS
 from furc.evaluate.heads.head import Candidates, Head
 from furc.evaluate.labels import read_labels
@@ -231,11 +231,15 @@ class _Run:
             close.add(reference, known)
 
     def _classify(self, number: int, outputs: Mapping[str, Array]) -> None:
-        values = next(iter(outputs.values())).reshape(-1)
+        first = next(iter(outputs.values()))
+        values = first.reshape(-1)
         at, image = Loc(self.models[number].name), self.truth.images[len(self.best[number])]
         assert isinstance(image, Labelled)
         if len(outputs) != 1:
             raise RunError("NoScores", f"it has {len(outputs)} outputs, a classification has one", at=at,
+                           hint="--task detection, or none")  # fmt: skip
+        if not is_row(first):
+            raise RunError("NoScores", f"its output {list(first.shape)} is no score for each class", at=at,
                            hint="--task detection, or none")  # fmt: skip
         if self.truth.classes and len(self.truth.classes) + self.options.offset != len(values):
             raise self._unlike_classes(len(values), at)

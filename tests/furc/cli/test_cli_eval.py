@@ -282,6 +282,21 @@ def test_a_class_that_the_model_lacks_is_named_in_every_image(furc: Furc, detect
     assert "error[NoSuchClass]: labels: '2.png' is labelled 7, classes are 0 to 1" in furc(*words, exits=1).stderr
 
 
+def test_a_map_tells_no_classes(furc: Furc, detector: Path) -> None:
+    """Its largest value of all pixels had been the class, and the share of images in which it is at one place."""
+    model = onnx.load(detector)
+    del model.graph.output[1:]
+    onnx.save(model, "map.onnx")
+    Path("images/1").mkdir(parents=True)
+    Image.new("RGB", (64, 64)).save("images/1/1.png")
+    words = ("eval", "--float", "map.onnx", "--float", "map.onnx", "--data", "images")
+    said = furc(*words, exits=1).stderr
+    assert "error[NoScores]: map.onnx: its output [1, 4, 8, 8] is no score for each class" in said
+    furc(*words, "--task", "none", "--json", "e.json")
+    other = json.loads(Path("e.json").read_text())["models"][1]
+    assert other["sqnr_db"] == 120 and other["agreement_percent"] is None
+
+
 @pytest.mark.parametrize("crowd", [0, 1])
 def test_images_without_any_object_are_no_data(furc: Furc, detector: Path, crowd: int) -> None:
     """Their mAP is the mean of nothing; --json had ended in an internal error when all was run."""
