@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -72,7 +73,8 @@ def _known(classes: Sequence[str]) -> dict[str, int]:
 
 def _by_file(folder: Path, labels: Path, classes: Sequence[str], offset: int, *, partial: bool) -> Truth:
     files = {str(file.relative_to(folder)): file for file in images_below(folder)}
-    known, images, missing = _known(classes), dict[str, Labelled](), list[str]()
+    images, missing = dict[str, Labelled](), list[str]()
+    known = {word: index for word, index in _known(classes).items() if word in classes or not _is_number(word)}
     for line, name, word in _rows(labels):
         if name in images or name in missing:
             raise bad(labels, f"'{name}' has two labels", "keep one line for each image", line)
@@ -93,10 +95,14 @@ def _by_file(folder: Path, labels: Path, classes: Sequence[str], offset: int, *,
 def _label(labels: Path, line: int, word: str, known: dict[str, int]) -> int:
     if word in known:
         return known[word]
-    try:
+    if _is_number(word):
         return int(word[:18])
-    except ValueError:
-        raise bad(labels, f"'{word}' is no class", f"a label is {NUMBERED}", line) from None
+    raise bad(labels, f"'{word}' is no class", f"a label is {NUMBERED}", line)
+
+
+def _is_number(word: str) -> bool:
+    """Also of a name's first word: a label 1 is the class 1, not the one called "1 cent coin"."""
+    return re.fullmatch(r"[+-]?[0-9]+", word) is not None
 
 
 def _rows(path: Path) -> Iterator[tuple[int, str, str]]:

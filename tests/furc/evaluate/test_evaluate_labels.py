@@ -52,6 +52,14 @@ def test_lines_of_file_and_label(images: Path, tmp_path: Path, content: str) -> 
     assert labels(read_labels(images, text(tmp_path / "l.csv", content), ("cat", "dog, big"))) == ALL
 
 
+def test_a_number_is_no_first_word_of_a_name(images: Path, tmp_path: Path) -> None:
+    """Of ImageNet's list the first word is a class; of "1 cent" it had been, too, for the label 1."""
+    path = text(tmp_path / "l.csv", "a/1.png,0\na/2.png,0\nb/3.png,1\n")
+    for names in (("1 cent", "0 cents"), ("1 tench", "2 goldfish")):
+        assert labels(read_labels(images, path, names)) == ALL
+    assert labels(read_labels(images, path, ("1", "0"))) == {"a/1.png": 1, "a/2.png": 1, "b/3.png": 0}  # whole names
+
+
 def test_directories_are_classes(images: Path) -> None:
     truth = read_labels(images)
     assert labels(truth) == ALL and truth.classes == ("a", "b")
@@ -75,6 +83,7 @@ def test_directories_that_are_numbers_are_those_classes(images: Path) -> None:
         ("a/1.png,0\na/2.png,0\nb/3.png,1\nx.png,1\n", "ImageMissing", "'x.png' is not in"),
         ("a/1.png,0\na/1.png,1\n", "BadLabels", "'a/1.png' has two labels"),
         ("a/1.png,cow\n", "BadLabels", "'cow' is no class"),
+        ("a/1.png,1_0\n", "BadLabels", "'1_0' is no class"),
         ("a/1.png\n", "BadLabels", "this line is not file,label"),
         ("", "BadLabels", "there are no labels in it"),
     ],
