@@ -143,14 +143,25 @@ def _noted(entry: object) -> Retype:
 
 
 def apply_retype(graph: Graph, retype: Retype) -> None:
-    """Convert an input or output of a QDQ graph. Raises QuantizeError[NotQuantized, BadRange]."""
+    """Convert an input or output of a QDQ graph, which are float32. Raises QuantizeError[NotQuantized, BadRange,
+    BadOption]."""
     if retype.type is TensorType.FLOAT32:
+        if _is_stored(graph, retype.tensor):
+            raise QuantizeError("BadOption", f"'{retype.tensor}' is stored values already: there is no way back",
+                                hint="convert the model as it was quantized")  # fmt: skip
         return
     if retype.tensor in graph.inputs:
         _retype_input(graph, retype.tensor, retype.type)
     else:
         _retype_output(graph, retype)
     graph.remove_dead()
+
+
+def _is_stored(graph: Graph, name: str) -> bool:
+    made = graph.producer(name)
+    if made is not None:
+        return made.op == "QuantizeLinear"
+    return any(reader.op == "DequantizeLinear" for reader in graph.readers(name))
 
 
 def retype_inputs(graph: Graph, dtype: str) -> None:

@@ -77,6 +77,18 @@ def test_wrong_names_and_float_models_are_refused() -> None:
         typed.convert_input_type("x", TensorType.UINT8)
 
 
+@pytest.mark.parametrize("name", ["x", "y"])
+def test_stored_values_do_not_become_floats_again(name: str) -> None:
+    """It had been accepted, and nothing was done; of what is float there is nothing to do."""
+    editor = ModelEditor(quantized(conv()))
+    before = editor.model.SerializeToString(deterministic=True)
+    editor.retype_as(name, TensorType.FLOAT32)
+    assert editor.model.SerializeToString(deterministic=True) == before
+    editor.retype_as(name, TensorType.UINT8)
+    with pytest.raises(QuantizeError, match=f"'{name}' is stored values already"):
+        editor.retype_as(name, TensorType.FLOAT32)
+
+
 def test_a_type_that_is_none_is_refused_with_those_that_are() -> None:
     with pytest.raises(QuantizeError) as raised:
         ModelEditor(quantized(conv())).convert_input_type("x", "uint16")
