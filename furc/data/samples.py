@@ -35,14 +35,18 @@ class SampleSource:
     pixels: Pixels = USUAL
 
     def __post_init__(self) -> None:
-        for name, count in (("random", self.random), ("limit", self.limit)):
-            if count is not None and count < 1:
-                raise ConfigError("BadOption", f"{name} is {count}", hint="a number from 1 on, or None")
+        _check_count("random", self.random)
+        _check_count("limit", self.limit)
 
     @property
     def of_images(self) -> bool:
         """Whether `pixels` says anything."""
         return self.random is None and self.path is not None and self.path.suffix != ".npz"
+
+
+def _check_count(name: str, count: int | None) -> None:
+    if count is not None and count < 1:
+        raise ConfigError("BadOption", f"{name} is {count}", hint="a number from 1 on, or None")
 
 
 def read_samples(model: onnx.ModelProto, source: SampleSource, input_shapes: Shapes | None = None) -> list[Sample]:
@@ -116,8 +120,9 @@ def image_feeds(
     """Samples for `Calibrator` and `quantize_model`. source: a directory, an image or an .npz; files in order of names.
 
     Arrays of an npz are fed as they are: one entry named after the input, or a single entry, [samples, ...].
-    Raises SourceError[NoImages, BadImage, BadData].
+    Raises SourceError[NoImages, BadImage, BadData], ConfigError BadOption.
     """
+    _check_count("limit", limit)
     path = Path(source)
     if path.suffix == ".npz":
         for sample in itertools.islice(_samples(path, input_name), limit):

@@ -57,7 +57,8 @@ def _of_coco(folder: Path, labels: Path, classes: Sequence[str], *, partial: boo
     names = {
         _number(labels, image, "id"): _text(labels, image, "file_name") for image in _list(labels, content, "images")
     }
-    if len(names) != len(content["images"]) or len(set(names.values())) != len(names):
+    known = {str(Path(name)): number for number, name in names.items()}  # ./a.jpg is a.jpg
+    if len(names) != len(content["images"]) or len(known) != len(names):
         raise bad(labels, "two images have one id or one file_name", "give each image its own")
     boxes: dict[int, list[_Box]] = {number: [] for number in names}
     for entry in _list(labels, content, "annotations"):
@@ -77,7 +78,6 @@ def _of_coco(folder: Path, labels: Path, classes: Sequence[str], *, partial: boo
             )  # fmt: skip
         boxes[number].append(_box(labels, entry, place))
     files = {str(file.relative_to(folder)): file for file in images_below(folder)}
-    known = {str(Path(name)): number for number, name in names.items()}
     left_out = complete([n for n in known if n not in files], [n for n in files if n not in known], labels, folder,
                         partial=partial)  # fmt: skip
     sizes = {image["id"]: (image.get("width"), image.get("height")) for image in content["images"]}

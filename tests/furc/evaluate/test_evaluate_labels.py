@@ -192,6 +192,7 @@ def test_boxes_of_another_size_of_the_image_are_refused(images: Path, tmp_path: 
         (coco(annotations=[{"image_id": 8, "category_id": 90}]), "BadLabels", "an annotation is of image 8"),
         (coco(annotations=[{"image_id": 7, "category_id": 90, "bbox": [1, 2, float("inf"), 3]}]), "BadLabels", "bbox"),
         (coco(annotations=[{"image_id": 7, "category_id": 90, "bbox": [1, 2, 10**400, 3]}]), "BadLabels", "'bbox' is"),
+        (coco(images=[*coco()["images"], {"id": 9, "file_name": "./a/1.png"}]), "BadLabels", "two images have one id"),
         (coco(images=[{"id": 7, "file_name": "a/1.png"}]), "NoLabel", "no label for 'a/2.png'"),
         (coco(images=[*coco()["images"], {"id": 9, "file_name": "x"}]), "ImageMissing", "'x' is not in"),
     ],

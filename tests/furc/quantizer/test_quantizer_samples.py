@@ -12,7 +12,7 @@ from quantizer_models import image, images, model, node, normal, residual
 
 from furc.data.samples import SampleSource
 from furc.onnx.graph import Array
-from furc.quantizer import QuantizeOptions, nux, quantize_model
+from furc.quantizer import Preprocess, QuantizeOptions, image_feeds, nux, quantize_model
 from isa.errors import ConfigError, QuantizeError
 
 FAST = QuantizeOptions(method="MIN_MAX_ASYM")
@@ -119,3 +119,6 @@ def test_a_number_of_samples_is_from_1_on(source: dict[str, Any]) -> None:
     """limit=-1 had left out the last image."""
     with pytest.raises(ConfigError, match="BadOption"):
         SampleSource(path=Path("images"), **source)
+    if "limit" in source:
+        with pytest.raises(ConfigError, match="BadOption"):
+            next(image_feeds("images", "x", Preprocess(), **source))
