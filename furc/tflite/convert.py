@@ -12,7 +12,8 @@ import numpy as np
 import onnx
 
 from furc.tflite import convolution, elementwise, movement, pooling
-from furc.tflite.model import CUT, EXPORT, Model, read
+from furc.tflite.extents import evaluated, of_extents
+from furc.tflite.model import CUT, EXPORT, FIXED, Model, Operator, read
 from furc.tflite.orders import images
 from furc.tflite.registry import HANDLERS
 from furc.tflite.writer import Writer
@@ -43,12 +44,26 @@ def converted(data: bytes, source: str = "") -> Writer:
     for operator in model.operators:
         try:
             writer.begin(operator)
-            HANDLERS[operator.op](writer, operator)
+            if not _known(writer, operator):
+                HANDLERS[operator.op](writer, operator)
         except FurcError:
             raise
         except _CONTRADICTIONS as error:
             raise operator.invalid(f"options and tensors do not go together ({first_line(error)})") from error
     return writer
+
+
+def _known(writer: Writer, operator: Operator) -> bool:
+    """Whether it is an operator on extents, which are then known instead of computed."""
+    made = writer.tensor(operator.outputs[0])
+    if not of_extents(operator, made):
+        return False
+    values = evaluated(operator, [writer.tensor(number) for number in operator.inputs if number >= 0], made)
+    if values is not None:
+        writer.know(operator.outputs[0], values)
+    elif operator.op not in HANDLERS:
+        raise operator.unsupported(f"{operator.op} computes integers from values, the NPU computes in int8", FIXED)
+    return values is not None
 
 
 def _folded(model: Model) -> Model:
@@ -67,7 +82,10 @@ def _folded(model: Model) -> Model:
 
 def _check_known(model: Model) -> None:
     """Raise for all operators without a converter at once."""
-    unknown = [operator for operator in model.operators if operator.op not in HANDLERS]
+    unknown = [
+        operator for operator in model.operators
+        if operator.op not in HANDLERS and not of_extents(operator, model.tensors[operator.outputs[0]])
+    ]  # fmt: skip
     if not unknown:
         return
     first, *others = unknown

@@ -100,7 +100,8 @@ def transpose_conv(writer: Writer, node: Operator) -> None:
     weights = _weights(writer, _as_conv(node), (3, 0, 1, 2))
     stride, kernel = strides_of(node), list(w.shape[1:3])
     spans = [(size - 1) * s + k for size, s, k in zip(x.shape[1:3], stride, kernel, strict=True)]
-    over = [span - out for span, out in zip(spans, y.shape[1:3], strict=True)]
+    shape = tuple(writer.known_ints(node, 0)) if y.open else y.shape
+    over = [span - out for span, out in zip(spans, shape[1:3], strict=True)]
     total, extra = [max(o, 0) for o in over], [max(-o, 0) for o in over]
     bias = _bias(writer, node, weights.scale, index=3)
     made = writer.emit(
@@ -120,7 +121,7 @@ def _as_conv(node: Operator) -> Operator:
 @operator("FULLY_CONNECTED")
 def fully_connected(writer: Writer, node: Operator) -> None:
     """Weights [o, k]; the operand becomes rows of k."""
-    number, w, y = node.inputs[0], writer.tensor(node.inputs[1]), writer.tensor(node.outputs[0])
+    number, w = node.inputs[0], writer.tensor(node.inputs[1])
     x = writer.tensor(number)
     if w.rank != 2 or w.shape[1] < 1 or math.prod(x.shape) % w.shape[1]:
         raise node.invalid(f"an operand of {list(x.shape)} and weights of {list(w.shape)}")
@@ -131,8 +132,9 @@ def fully_connected(writer: Writer, node: Operator) -> None:
     bias = _bias(writer, node, weights.scale)
     made = writer.emit("Gemm", [writer.on_grid(number, operand), _stored(writer, weights, 0), *bias], transB=1)
     made = fused(writer, node, made)
-    if y.shape != (rows, w.shape[0]):
-        made = writer.reshaped(made, y.shape)
+    shape = writer.shape_of(node.outputs[0], rows * w.shape[0])
+    if shape != (rows, w.shape[0]):
+        made = writer.reshaped(made, shape)
     writer.result(node.outputs[0], made)
 
 

@@ -28,6 +28,7 @@ LONGEST_NAME = 1000  # bytes; names are there to be read
 MOST_OPERANDS = 1000  # of one operator
 MOST_AXES = 8
 EXPORT = "convert the model again; the LiteRT interpreter may say more"
+FIXED = "convert the model with inputs of fixed shape"
 CUT = "cut the model before this operator, or replace it"
 _BROKEN = (
     struct.error, LookupError, ValueError, TypeError, ArithmeticError, AttributeError, MemoryError, RecursionError,
@@ -50,7 +51,10 @@ ELEMENT_NAMES = _names(tflite.TensorType)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Tensor:
-    """scale, zero: empty where the tensor is not quantized, one, or one for each index of axis. data: of a constant."""
+    """scale, zero: empty where the tensor is not quantized, one, or one for each index of axis. data: of a constant.
+
+    open: the axes whose extents the file leaves open, a batch for example; shape has 1 there until they are found.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -59,6 +63,7 @@ class Tensor:
     zero: Int64
     axis: int
     data: Array | None
+    open: tuple[int, ...] = ()
 
     @property
     def rank(self) -> int:
@@ -195,8 +200,12 @@ class _Reader:
         scale, zero, axis = self.quantization(tensor, name, shape)
         return Tensor(
             name=name, shape=shape, dtype=dtype, scale=scale, zero=zero, axis=axis,
-            data=self.content(tensor, name, shape, dtype),
+            data=self.content(tensor, name, shape, dtype), open=self.open_axes(tensor, rank),
         )  # fmt: skip
+
+    def open_axes(self, tensor: Any, rank: int) -> tuple[int, ...]:
+        signature = [int(tensor.ShapeSignature(i)) for i in range(min(tensor.ShapeSignatureLength(), rank))]
+        return tuple(axis for axis, extent in enumerate(signature) if extent == -1)
 
     def quantization(self, tensor: Any, name: str, shape: tuple[int, ...]) -> tuple[Float32, Int64, int]:
         found = tensor.Quantization()

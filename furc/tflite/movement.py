@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from furc.tflite.activation import fused
@@ -14,11 +16,22 @@ from isa.errors import counted
 
 @operator("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
 def reshape(writer: Writer, node: Operator) -> None:
-    """The shape of the result says it all."""
+    """The shape of the result says it all; where the file leaves some of it open, the operand does."""
     x, y = writer.tensor(node.inputs[0]), writer.tensor(node.outputs[0])
-    if np.prod(x.shape, dtype=np.int64) != np.prod(y.shape, dtype=np.int64):
-        raise node.invalid(f"{list(x.shape)} does not fit into {list(y.shape)}")
-    writer.result(node.outputs[0], writer.reshaped(writer.plain(node.inputs[0]), y.shape))
+    elements = math.prod(x.shape)
+    if node.op == "RESHAPE" and y.open and node.has_input(1):
+        shape = _completed(writer.known_ints(node, 1), elements)
+    else:
+        shape = writer.shape_of(node.outputs[0], elements)
+    if elements != math.prod(shape):
+        raise node.invalid(f"{list(x.shape)} does not fit into {list(shape)}")
+    writer.result(node.outputs[0], writer.reshaped(writer.plain(node.inputs[0]), shape))
+
+
+def _completed(shape: list[int], elements: int) -> tuple[int, ...]:
+    """With the one extent that may be -1."""
+    others = math.prod(extent for extent in shape if extent != -1)
+    return tuple(elements // others if extent == -1 and others else extent for extent in shape)
 
 
 @operator("TRANSPOSE")
@@ -48,20 +61,21 @@ def concatenation(writer: Writer, node: Operator) -> None:
 
 @operator("PACK")
 def pack(writer: Writer, node: Operator) -> None:
-    y = writer.tensor(node.outputs[0])
+    x, y = writer.tensor(node.inputs[0]), writer.tensor(node.outputs[0])
     axis = _axis(node, node.option("Axis"), y.rank, False)
-    shape = [*y.shape[:axis], 1, *y.shape[axis + 1 :]]
+    shape = [*x.shape[:axis], 1, *x.shape[axis:]]
     parts = [writer.reshaped(writer.plain(number), shape) for number in node.inputs]
     writer.result(node.outputs[0], writer.emit("Concat", parts, axis=axis))
 
 
 @operator("UNPACK")
 def unpack(writer: Writer, node: Operator) -> None:
-    x, rank = writer.plain(node.inputs[0]), writer.tensor(node.inputs[0]).rank
-    axis = _axis(node, node.option("Axis"), rank, False)
+    x, shape = writer.plain(node.inputs[0]), writer.tensor(node.inputs[0]).shape
+    axis = _axis(node, node.option("Axis"), len(shape), False)
+    rest = [*shape[:axis], *shape[axis + 1 :]]
     for index, number in enumerate(node.outputs):
         part = _sliced(writer, x, {axis: slice(index, index + 1, 1)})
-        writer.result(number, writer.reshaped(part, writer.tensor(number).shape))
+        writer.result(number, writer.reshaped(part, rest))
 
 
 @operator("SPLIT", "SPLIT_V", order=Order.EITHER)
@@ -73,9 +87,10 @@ def split(writer: Writer, node: Operator) -> None:
     x = writer.image(number) if image else writer.plain(number)
     listed = writer.known_ints(node, at)[0]
     own, axis = _axis(node, listed, rank, False), _axis(node, listed, rank, image)
-    first = 0
+    first, whole = 0, writer.tensor(number).shape[own]
     for output in node.outputs:
-        size = writer.tensor(output).shape[own]
+        made = writer.tensor(output)
+        size = made.shape[own] if own not in made.open or node.op == "SPLIT_V" else whole // len(node.outputs)
         writer.result(output, _sliced(writer, x, {axis: slice(first, first + size, 1)}), image=image)
         first += size
 
@@ -96,7 +111,7 @@ def slice_(writer: Writer, node: Operator) -> None:
 
 @operator("STRIDED_SLICE", order=Order.EITHER)
 def strided_slice(writer: Writer, node: Operator) -> None:
-    number, y = node.inputs[0], writer.tensor(node.outputs[0])
+    number = node.inputs[0]
     x = writer.tensor(number)
     begin, end, step = (writer.known_ints(node, i) for i in (1, 2, 3))
     if not len(begin) == len(end) == len(step) <= x.rank or 0 in step:
@@ -121,7 +136,7 @@ def strided_slice(writer: Writer, node: Operator) -> None:
     if node.option("ShrinkAxisMask"):
         if image:
             made = writer.turned(made, [kept[axis] for axis in TO_IMAGE], TO_PLAIN)
-        made, image = writer.reshaped(made, y.shape), False
+        made, image = writer.reshaped(made, writer.shape_of(node.outputs[0], math.prod(kept))), False
     writer.result(node.outputs[0], made, image=image)
 
 

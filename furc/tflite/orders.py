@@ -13,7 +13,7 @@ def images(model: Model) -> set[int]:
     """The tensors of four axes, by their number in the file."""
     found: set[int] = set()
     for operator in reversed(model.operators):
-        order = ORDERS[operator.op]
+        order = ORDERS.get(operator.op, Order.PLAIN)  # what counts extents has no order
         if order is Order.IMAGE or (order is Order.EITHER and not found.isdisjoint(operator.outputs)):
             found.update(n for n in operator.inputs if n >= 0 and model.tensors[n].rank == 4)
     return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from furc.tflite.activation import fused
@@ -46,4 +48,4 @@ def reduce(writer: Writer, node: Operator) -> None:
     kept = [1 if axis in reduced else extent for axis, extent in enumerate(x.shape)]
     if image:
         made = writer.turned(made, [kept[axis] for axis in TO_IMAGE], TO_PLAIN)
-    writer.result(node.outputs[0], writer.reshaped(made, y.shape))
+    writer.result(node.outputs[0], writer.reshaped(made, writer.shape_of(node.outputs[0], math.prod(kept))))

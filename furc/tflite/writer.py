@@ -7,19 +7,22 @@ reshapes need them, and nowhere else. Tensors of 8 bits are in QDQ form: what an
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper, shape_inference
 
-from furc.tflite.model import EXPORT, Array, Model, Operator, Tensor
+from furc.tflite.model import EXPORT, FIXED, Array, Model, Operator, Tensor
 from isa.errors import Loc, LowerError, SourceError, counted
 
 OPSET, IR_VERSION = 14, 8
+OPSETS = [helper.make_opsetid("", OPSET)]
 TO_IMAGE, TO_PLAIN = (0, 3, 1, 2), (0, 2, 3, 1)
 QDQ = ("QuantizeLinear", "DequantizeLinear")
 AROUND = (*QDQ, "Transpose", "Reshape", "Concat", "Resize", "Slice", "Identity", "Flatten")  # what stands around others
@@ -37,11 +40,13 @@ class Writer:
 
     def __init__(self, model: Model, images: Set[int] = frozenset()) -> None:
         self.model, self.images = model, images
+        self._tensors = list(model.tensors)  # as far as they are known: extents that the file leaves open are found
         self.makers = {output: operator for operator in model.operators for output in operator.outputs}
         self.places: dict[str, tuple[int, bool]] = {}  # of an ONNX tensor: which of the file it is; as n, c, h, w
         self._nodes: list[onnx.NodeProto] = []
         self._ops: dict[str, str] = {}  # what makes a tensor
         self._constants: dict[str, Array] = {}
+        self._types: dict[str, onnx.TypeProto] = {}
         self._plain: dict[int, str] = {}
         self._image: dict[int, str] = {}
         self._taken: set[str] = set()
@@ -53,7 +58,7 @@ class Writer:
     # what the families ask for
 
     def tensor(self, number: int) -> Tensor:
-        return self.model.tensors[number]
+        return self._tensors[number]
 
     def begin(self, operator: Operator) -> None:
         """Nodes from here on are made for this operator."""
@@ -65,6 +70,25 @@ class Writer:
         for number in operator.outputs:
             if number in self._plain or number in self._image or self.tensor(number).data is not None:
                 raise operator.invalid(f"'{self.tensor(number).name}' is made twice")
+
+    def know(self, number: int, values: Array) -> None:
+        """What an operator makes is the same in every run."""
+        self._tensors[number] = replace(self.tensor(number), data=values, shape=values.shape, open=())
+
+    def shape_of(self, number: int, elements: int) -> tuple[int, ...]:
+        """Of a result of so many elements: the file's, the one extent found that it may leave open."""
+        shape, unknown = list(self.tensor(number).shape), self.tensor(number).open
+        if not unknown:
+            return tuple(shape)
+        others = math.prod(extent for axis, extent in enumerate(shape) if axis not in unknown)
+        if len(unknown) > 1 or not others or elements % others:
+            raise SourceError(
+                "InvalidGraph", f"{counted(elements, 'element')} do not say what '{self.tensor(number).name}' is, of "
+                f"which the file leaves {counted(len(unknown), 'axis', 'axes')} open",
+                at=Loc(self.model.source, (self._current,)), hint=FIXED,
+            )  # fmt: skip
+        shape[unknown[0]] = elements // others
+        return tuple(shape)
 
     def plain(self, number: int) -> str:
         """The real values in TFLite's order of axes."""
@@ -99,9 +123,23 @@ class Writer:
     def emit(self, op: str, inputs: Sequence[str], label: str = "", **attributes: Any) -> str:
         """One node with one output, whose name is new."""
         output = self._fresh(label or f"{self._current}/{op}")
-        self._nodes.append(helper.make_node(op, list(inputs), [output], name=self._current, **attributes))
+        node = helper.make_node(op, list(inputs), [output], name=self._current, **attributes)
+        self._nodes.append(node)
         self._ops[output] = op
+        self._types |= self._inferred(node)
         return output
+
+    def _inferred(self, node: onnx.NodeProto) -> dict[str, onnx.TypeProto]:
+        """The type of what a node makes, as far as ONNX says it."""
+        integers = [name for name in node.input if name in self._constants and self._constants[name].dtype == np.int64]
+        known = {name: numpy_helper.from_array(self._constants[name]) for name in integers}  # sizes, axes, pads
+        types = {name: self._types[name] for name in node.input if name in self._types}
+        schema = onnx.defs.get_schema(node.op_type, OPSET)
+        try:
+            return dict(shape_inference.infer_node_outputs(schema, node, types, known, opset_imports=OPSETS,
+                                                           ir_version=IR_VERSION))  # fmt: skip
+        except (onnx.shape_inference.InferenceError, RuntimeError):
+            return {}  # a contradiction, which checking the whole graph tells
 
     def turned(self, name: str, shape: Sequence[int], perm: Sequence[int]) -> str:
         """Axes in another order: for free where only axes of extent 1 move."""
@@ -122,6 +160,7 @@ class Writer:
     def constant(self, label: str, array: Array) -> str:
         name = self._fresh(f"{self._current}/{label}")
         self._constants[name] = np.ascontiguousarray(array).reshape(np.shape(array))
+        self._types[name] = helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
         return name
 
     def stored(self, label: str, array: Array, scale: Array, zero: Array, axis: int | None) -> str:
@@ -144,16 +183,29 @@ class Writer:
                 "InvalidGraph", f"'{tensor.name}' is {list(tensor.shape)}, the operator makes an image of four axes",
                 at=Loc(self.model.source, (self._current,)), hint=EXPORT,
             )  # fmt: skip
+        if tensor.open:
+            self._tensors[number] = tensor = replace(tensor, shape=self._extents(name, tensor, image), open=())
         last = self._nodes[-1] if self._nodes else None
         if last is not None and last.output[0] == name and name.startswith(self._current):
             fresh = self._fresh(f"{tensor.name}/real" if number in self._labels else tensor.name)
-            self._ops[fresh] = self._ops.pop(name)
+            self._ops[fresh], self._types[fresh] = self._ops.pop(name), self._types.pop(name)
             name = last.output[0] = fresh
         self.places[name] = (number, image)
         if number in self._labels:  # an int8 output of the graph has the model's own name
             self.places[self._labels[number]] = (number, False)
         made = self._through_q(tensor, name) if tensor.dtype != np.float32 else name
         (self._image if image else self._plain)[number] = made
+
+    def _extents(self, name: str, tensor: Tensor, image: bool) -> tuple[int, ...]:
+        """Of a result of which the file leaves some open, in TFLite's order."""
+        dims = self._types[name].tensor_type.shape.dim if name in self._types else ()
+        if len(dims) != tensor.rank or not all(dim.HasField("dim_value") for dim in dims):
+            raise LowerError(
+                "DynamicShape", f"the file leaves open how large '{tensor.name}' is, and what makes it does not say",
+                at=Loc(self.model.source, (self._current,)), hint=FIXED,
+            )  # fmt: skip
+        found = [int(dim.dim_value) for dim in dims]
+        return tuple(found[axis] for axis in TO_PLAIN) if image else tuple(found)
 
     def known(self, operator: Operator, index: int) -> Array:
         """The values of an input that must be constant."""
@@ -190,9 +242,7 @@ class Writer:
             [self._info(number) for number in dict.fromkeys(self.model.outputs)],
             [numpy_helper.from_array(array, name) for name, array in self._constants.items() if name in live],
         )  # fmt: skip
-        return helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="furc-tflite"
-        )
+        return helper.make_model(graph, opset_imports=OPSETS, ir_version=IR_VERSION, producer_name="furc-tflite")
 
     def _info(self, number: int) -> onnx.ValueInfoProto:
         tensor = self.tensor(number)
@@ -204,14 +254,20 @@ class Writer:
             at = Loc(self.model.source, detail=f"input '{tensor.name}'")
             message = f"it is {tensor.dtype} {list(tensor.shape)}, furc reads images of float32, uint8 and int8"
             raise LowerError("UnsupportedType", message, at=at, hint="convert the model with such an input")
+        if tensor.open and (tensor.open != (0,) or tensor.rank < 2):  # a batch alone is one
+            open_axes = ", ".join(map(str, tensor.open))
+            at = Loc(self.model.source, detail=f"input '{tensor.name}'")
+            message = f"the file leaves its {counted(len(tensor.open), 'axis', 'axes').split()[1]} {open_axes} open"
+            raise SourceError("DynamicShape", message, at=at, hint=FIXED)
         self._current = f"input {tensor.name}"
+        self._types[label] = helper.make_tensor_type_proto(TYPES[tensor.dtype], tensor.shape)
         self._plain[number] = self._dequantized(tensor, label) if tensor.dtype != np.float32 else label
 
     def _output(self, number: int) -> None:
         """Under the name and in the order that the model gives it."""
         tensor, label = self.tensor(number), self._labels[number]
         maker = self.makers.get(number)
-        if maker is None:
+        if maker is None or tensor.data is not None:
             at = Loc(self.model.source, detail=f"output '{tensor.name}'")
             hint = "remove this output: its value is known without running the model"
             raise LowerError("ConstantOutput", f"'{tensor.name}' does not depend on computation", at=at, hint=hint)

@@ -1,0 +1,120 @@
+"""Files that leave extents open, as converters write them of models whose batch is not fixed: the batch is 1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+from tflite_models import Drawing, data_for, litert
+
+import furc
+from isa.errors import LowerError, SourceError
+
+
+def opened(d: Drawing, number: int, *axes: int) -> int:
+    """What a converter states of a tensor whose extents it does not know."""
+    tensor = d.graph.tensors[number]
+    tensor.shapeSignature = [-1 if axis in axes else extent for axis, extent in enumerate(tensor.shape)]
+    tensor.shape = [1 if axis in axes else extent for axis, extent in enumerate(tensor.shape)]
+    return number
+
+
+def extents(d: Drawing, x: int) -> int:
+    """The shape of a tensor, asked for while the model runs."""
+    made = d.tensor((len(d.graph.tensors[x].shape),), dtype="int32")
+    return d.op("SHAPE", (x,), (made,), "ShapeOptions", outType=2)
+
+
+def batch_and(d: Drawing, x: int, *rest: int) -> int:
+    """[the batch of x, *rest], as Keras' Flatten, Reshape and Conv2DTranspose compute it."""
+    batch = d.op("STRIDED_SLICE", (extents(d, x), d.ints(0), d.ints(1), d.ints(1)), (d.tensor((), dtype="int32"),),
+                 "StridedSliceOptions", shrinkAxisMask=1)  # fmt: skip
+    parts = (batch, *map(d.scalar, rest))
+    return d.op("PACK", parts, (d.tensor((len(parts),), dtype="int32"),), "PackOptions", valuesCount=len(parts))
+
+
+def dense(d: Drawing, x: int, inner: int, y: int) -> int:
+    channels = d.graph.tensors[y].shape[-1]
+    weights = d.tensor((channels, inner), 0.01, 0, data=d.random.integers(-127, 128, (channels, inner)).astype(np.int8))
+    return d.op("FULLY_CONNECTED", (x, weights, -1), (y,), "FullyConnectedOptions")
+
+
+def flatten_and_dense(d: Drawing) -> int:
+    x = opened(d, d.conv(opened(d, d.input((1, 6, 5, 3)), 0), 4), 0)
+    flat = opened(d, d.activation((1, 120), 0.2), 0)
+    d.op("RESHAPE", (x, batch_and(d, x, 120)), (flat,))
+    return dense(d, flat, 120, opened(d, d.activation((1, 7), 0.4), 0))
+
+
+def transpose_conv(d: Drawing) -> int:
+    x = opened(d, d.input((1, 5, 4, 6)), 0)
+    weights, _ = d.weights((3, 3, 3, 6), 3, 0)
+    y = opened(d, d.activation((1, 10, 8, 3), 0.2), 0)
+    return d.op("TRANSPOSE_CONV", (batch_and(d, x, 10, 8, 3), weights, x), (y,), "TransposeConvOptions",
+                strideH=2, strideW=2, padding=0)  # fmt: skip
+
+
+def dense_of_three_axes(d: Drawing) -> int:
+    """Keras' Dense behind a sequence: rows and columns of its operand are products of extents."""
+    x = opened(d, d.input((1, 7, 20)), 0)
+    shape = extents(d, x)
+
+    def taken(*at: int) -> int:
+        return d.op("GATHER", (shape, d.ints(*at)), (d.tensor((len(at),), dtype="int32"),), "GatherOptions")
+
+    def product(of: int) -> int:
+        return d.op("REDUCE_PROD", (of, d.ints(0)), (d.tensor((), dtype="int32"),), "ReducerOptions")
+
+    kept = taken(0, 1)
+    rows, columns = product(kept), product(taken(2))
+    full = d.op("CONCATENATION", (kept, d.ints(16)), (d.tensor((3,), dtype="int32"),), "ConcatenationOptions")
+    both = d.op("PACK", (rows, columns), (d.tensor((2,), dtype="int32"),), "PackOptions", valuesCount=2)
+    flat = d.op("RESHAPE", (x, both), (opened(d, d.activation((7, 20)), 0, 1),))
+    made = dense(d, flat, 20, opened(d, d.activation((7, 16), 0.2), 0))
+    return d.op("RESHAPE", (made, full), (opened(d, d.activation((1, 7, 16), 0.2), 0),))
+
+
+def rows_that_a_reshape_opens(d: Drawing) -> int:
+    """What comes behind has open rows, too: a convolution, a sum with a fixed image, a transposition."""
+    x = opened(d, d.input((1, 24, 5, 3)), 0)
+    image = opened(d, d.activation((1, 12, 10, 3)), 0, 1)
+    d.op("RESHAPE", (x, batch_and(d, x, 12, 10, 3)), (image,))
+    made = opened(d, d.conv(image, 4, stride=2, scale=0.2), 0, 1)
+    total = opened(d, d.activation((1, 6, 5, 4), 0.4), 0, 1)
+    d.op("ADD", (made, d.input((1, 6, 5, 4))), (total,), "AddOptions")
+    return d.op("TRANSPOSE", (total, d.ints(0, 3, 1, 2)), (opened(d, d.activation((1, 4, 6, 5), 0.4), 0, 2),))
+
+
+CASES = (flatten_and_dense, transpose_conv, dense_of_three_axes, rows_that_a_reshape_opens)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+def test_extents_that_are_computed_are_found(case: Callable[[Drawing], int]) -> None:
+    drawing = Drawing("int8")
+    model = drawing.bytes(case(drawing))
+    session, inputs = furc.Session(furc.compile(model)), data_for(model)
+    ours, theirs = session.run(inputs), litert(model, inputs)
+    for name, expected in theirs.items():
+        assert ours[name].shape == expected.shape
+        assert np.abs(ours[name].astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("axes", [(1,), (0, 1, 2)])
+def test_an_image_of_open_size_is_refused(axes: Sequence[int]) -> None:
+    """The file says 1 x 1 there, and no image is that small."""
+    drawing = Drawing("int8")
+    model = drawing.bytes(drawing.conv(opened(drawing, drawing.input((1, 9, 8, 3)), *axes), 4))
+    with pytest.raises(SourceError) as caught:
+        furc.compile(model)
+    assert caught.value.name == "DynamicShape"
+    assert "fixed shape" in str(caught.value)
+
+
+def test_a_shape_as_output_is_refused() -> None:
+    drawing = Drawing("int8")
+    x = drawing.conv(opened(drawing, drawing.input((1, 9, 8, 3)), 0), 4)
+    model = drawing.bytes(x, extents(drawing, x))
+    with pytest.raises(LowerError) as caught:
+        furc.compile(model)
+    assert caught.value.name == "ConstantOutput"
