@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 
 from furc.tflite import convolution, elementwise, movement, pooling
+from furc.tflite.dilated import BLOCKS, HINT, spread
 from furc.tflite.extents import evaluated, of_extents
 from furc.tflite.model import CUT, EXPORT, FIXED, Model, Operator, read
 from furc.tflite.orders import images
@@ -38,7 +39,7 @@ def to_onnx(data: bytes, source: str = "") -> onnx.ModelProto:
 
 def converted(data: bytes, source: str = "") -> Writer:
     """The model as ONNX, and what became of each of its tensors."""
-    model = _folded(read(data, source))
+    model = spread(_folded(read(data, source)))
     _check_known(model)
     writer = Writer(model, images(model))
     for operator in model.operators:
@@ -89,7 +90,8 @@ def _check_known(model: Model) -> None:
     if not unknown:
         return
     first, *others = unknown
+    hint = HINT if first.op in BLOCKS else CUT
     raise LowerError(
         "UnsupportedOperator", f"{first.op} has no counterpart among the operators that furc reads", at=first.loc,
-        hint=CUT, also=tuple(f"the same holds for '{other.name}'" for other in others[:20]),
+        hint=hint, also=tuple(f"the same holds for '{other.name}'" for other in others[:20]),
     )  # fmt: skip

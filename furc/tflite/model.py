@@ -89,6 +89,14 @@ class Tensor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """Of a convolution that the file writes over blocks of the image: rows, then columns; pads before, then after."""
+
+    dilation: tuple[int, int]
+    pads: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Operator:
     """One operator, its number in the file, its tensors by number (-1 where one is left out)."""
 
@@ -99,6 +107,7 @@ class Operator:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     options: Any  # the accessor of its options, None where it has none
+    spread: Spread | None = None  # takes the place of dilation and padding in the options
 
     @property
     def name(self) -> str:

@@ -13,6 +13,8 @@ def pads_of(
     """Rows and columns before, then after. SAME puts the odd one behind. sizes: height and width."""
     if min((*stride, *dilation, *kernel, *sizes)) < 1:
         raise operator.invalid(f"kernel {kernel}, stride {stride} and dilation {dilation} over {sizes}")
+    if operator.spread is not None:
+        return list(operator.spread.pads)
     if operator.option("Padding", tflite.Padding.SAME) == tflite.Padding.VALID:
         return [0, 0, 0, 0]
     total = [
@@ -27,4 +29,6 @@ def strides_of(operator: Operator) -> list[int]:
 
 
 def dilations_of(operator: Operator) -> list[int]:
+    if operator.spread is not None:
+        return list(operator.spread.dilation)
     return [operator.option("DilationHFactor", 1), operator.option("DilationWFactor", 1)]

@@ -32,6 +32,16 @@ def test_unknown_operators_are_told_all_at_once() -> None:
     assert caught.value.hint
 
 
+def test_blocks_around_no_convolution_are_refused_with_the_way_out() -> None:
+    drawing = Drawing()
+    blocks, none = drawing.ints(2, 2), drawing.ints([0, 0], [0, 0])
+    made = (drawing.activation((4, 2, 2, 3)),)
+    model = drawing.bytes(drawing.op("SPACE_TO_BATCH_ND", (drawing.input((1, 4, 4, 3)), blocks, none), made))
+    with pytest.raises(LowerError) as caught:
+        furc.compile(model)
+    assert caught.value.name == "UnsupportedOperator" and "fixed batch" in str(caught.value.hint)
+
+
 def test_a_contradiction_names_the_operator() -> None:
     d = Drawing()
     y = d.op(

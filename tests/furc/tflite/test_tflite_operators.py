@@ -225,11 +225,25 @@ def padded_conv(d: Drawing) -> int:
     return d.conv(y, 4)
 
 
+def conv_over_blocks(d: Drawing, depthwise: bool = False) -> int:
+    """A dilated convolution as converters write it where the batch is open: paddings fill up blocks, crops undo it."""
+    x = d.input((1, 11, 9, 4))
+    blocks, paddings, crops = d.ints(2, 3), d.ints([3, 2], [3, 6]), d.ints([1, 0], [0, 3])
+    y = d.op("SPACE_TO_BATCH_ND", (x, blocks, paddings), (d.activation((6, 8, 6, 4)),))
+    y = d.conv(y, 4, depthwise=depthwise, padding=VALID, activation=RELU)
+    return d.op("BATCH_TO_SPACE_ND", (y, blocks, crops), (d.activation((1, 11, 9, 4), 0.2),))
+
+
+def depthwise_over_blocks(d: Drawing) -> int:
+    return conv_over_blocks(d, depthwise=True)
+
+
 CASES: list[Callable[[Drawing], int]] = [
     conv, conv_valid_dilated, depthwise, depthwise_multiplied, transpose_conv, transpose_conv_valid, fully_connected,
     flattened, add, mul, sub_constant, max_pool, average_pool, mean, mean_kept, concatenation, reshape, squeeze,
     expand_dims, pad, padv2, strided_slice, strided_slice_shrunk, slice_, split, transpose, logistic, tanh, relu, relu6,
     resize, depth_to_space, space_to_depth, requantize, pack, unpack, padded_conv,
+    conv_over_blocks, depthwise_over_blocks,
 ]  # fmt: skip
 EXACT = {
     max_pool, concatenation, squeeze, expand_dims, pad, padv2, strided_slice, slice_, resize, depth_to_space,

@@ -214,6 +214,25 @@ def test_against_litert_a_tflite_model_is_cut_out(
     assert "error[WouldOverwrite]" in furc_command(*words[:-1], other).stderr
 
 
+@pytest.mark.usefixtures("wrong_depthwise")
+def test_a_convolution_over_blocks_is_cut_out_whole(tmp_path: Path) -> None:
+    """The file has three operators for the one that is wrong."""
+    drawing = Drawing()
+    x = drawing.conv(drawing.input((1, 8, 8, 3)), 4, scale=0.1)
+    blocks = drawing.ints(2, 2)
+    y = drawing.op(
+        "SPACE_TO_BATCH_ND", (x, blocks, drawing.ints([2, 2], [2, 2])), (drawing.activation((4, 6, 6, 4), 0.1),)
+    )
+    y = drawing.conv(y, 4, depthwise=True, padding=1)
+    y = drawing.op(
+        "BATCH_TO_SPACE_ND", (y, blocks, drawing.ints([0, 0], [0, 0])), (drawing.activation((1, 8, 8, 4), 0.2),)
+    )
+    path = tmp_path / "net.tflite"
+    path.write_bytes(drawing.bytes(y))
+    found = minimal_tflite(path, Request(target_npu="warboy"))
+    assert found is not None and found[0].operators == 4
+
+
 def test_against_litert_nothing_is_cut_out_of_what_is_right(tmp_path: Path) -> None:
     model = written(residual, "int8", tmp_path / "net.tflite")
     assert minimal_tflite(model, Request(target_npu="warboy")) is None
