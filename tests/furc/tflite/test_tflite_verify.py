@@ -155,6 +155,17 @@ def test_litert_runs_no_onnx_model(furc_command: Callable[..., Result], tmp_path
     assert told.exit_code == 1 and told.stderr.startswith("error[NotTflite]:")
 
 
+def test_what_litert_lacks_is_told(furc_command: Callable[..., Result], tmp_path: Path) -> None:
+    """Converters write versions of operators that the installed LiteRT may not have."""
+    drawing = Drawing()
+    y = drawing.op("TILE", (drawing.input((1, 4, 4, 3)), drawing.ints(1, 2, 2, 1)), (drawing.activation((1, 8, 8, 3)),))
+    drawing.model.operatorCodes[0].version = 99
+    path = tmp_path / "net.tflite"
+    path.write_bytes(drawing.bytes(y))
+    told = furc_command("verify", path, "--against", "litert")
+    assert told.exit_code == 1 and "error[LitertCannotRun]" in told.stderr and "version '99'" in told.stderr
+
+
 @pytest.mark.usefixtures("wrong_bias")
 def test_the_command_writes_the_minimal_model(furc_command: Callable[..., Result], tmp_path: Path) -> None:
     model, part = written(residual, "int8", tmp_path / "net.tflite"), tmp_path / "part.onnx"
