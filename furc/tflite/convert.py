@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 
-from furc.tflite import convolution, elementwise, movement, pooling
+from furc.tflite import convolution, elementwise, movement, pooling, product
 from furc.tflite.dilated import BLOCKS, HINT, spread
 from furc.tflite.extents import evaluated, of_extents
 from furc.tflite.model import CUT, EXPORT, FIXED, Model, Operator, read
@@ -20,7 +20,7 @@ from furc.tflite.registry import HANDLERS
 from furc.tflite.writer import Writer
 from isa.errors import FurcError, Loc, LowerError, SourceError, first_line
 
-FAMILIES = (convolution, elementwise, movement, pooling)  # importing them fills the registry
+FAMILIES = (convolution, elementwise, movement, pooling, product)  # importing them fills the registry
 _CONTRADICTIONS = (ArithmeticError, LookupError, ValueError, TypeError, AttributeError, MemoryError, struct.error)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from furc.tflite.activation import clipped, fused
@@ -11,9 +13,10 @@ from furc.tflite.writer import TO_IMAGE, Writer
 
 UNARY = {
     "LOGISTIC": "Sigmoid", "RELU": "Relu", "EXP": "Exp", "HARD_SWISH": "HardSwish", "SQRT": "Sqrt", "LOG": "Log",
-    "ABS": "Abs", "NEG": "Neg", "TANH": "Tanh",
+    "ABS": "Abs", "NEG": "Neg", "TANH": "Tanh", "ELU": "Elu",
 }  # fmt: skip
-BINARY = {"ADD": "Add", "MUL": "Mul", "SUB": "Sub", "DIV": "Div", "MAXIMUM": "Max", "MINIMUM": "Min"}
+BINARY = {"ADD": "Add", "MUL": "Mul", "SUB": "Sub", "DIV": "Div", "MAXIMUM": "Max", "MINIMUM": "Min",
+          "POW": "Pow"}  # fmt: skip
 
 
 def same_order(writer: Writer, node: Operator) -> tuple[str, bool]:
@@ -40,6 +43,43 @@ def _tanh(writer: Writer, x: str) -> str:
     return writer.emit("Sub", [writer.emit("Mul", [half, two]), one])
 
 
+@operator("SQUARE", order=Order.EITHER)
+def square(writer: Writer, node: Operator) -> None:
+    x, image = same_order(writer, node)
+    writer.result(node.outputs[0], writer.emit("Mul", [x, x]), image=image)
+
+
+@operator("RSQRT", order=Order.EITHER)
+def reciprocal_root(writer: Writer, node: Operator) -> None:
+    x, image = same_order(writer, node)
+    made = writer.emit("Reciprocal", [writer.emit("Sqrt", [x])])
+    writer.result(node.outputs[0], made, image=image)
+
+
+@operator("GELU", order=Order.EITHER)
+def gelu(writer: Writer, node: Operator) -> None:
+    """x / 2 * (1 + erf(x / sqrt(2))), as exporters of ONNX write it, or its approximation by tanh."""
+    x, image = same_order(writer, node)
+    one, half = (writer.constant(name, np.array(v, np.float32)) for name, v in (("one", 1), ("half", 0.5)))
+    if node.option("Approximate"):
+        cubic, root = (writer.constant("factor", np.array(v, np.float32)) for v in (0.044715, math.sqrt(2 / math.pi)))
+        cube = writer.emit("Mul", [writer.emit("Mul", [x, x]), x])
+        inner = writer.emit("Add", [x, writer.emit("Mul", [cube, cubic])])
+        between = writer.emit("Tanh", [writer.emit("Mul", [inner, root])])
+    else:
+        between = writer.emit("Erf", [writer.emit("Div", [x, writer.constant("root", np.array(2**0.5, np.float32))])])
+    made = writer.emit("Mul", [writer.emit("Mul", [x, writer.emit("Add", [between, one])]), half])
+    writer.result(node.outputs[0], made, image=image)
+
+
+@operator("PRELU", order=Order.EITHER)
+def prelu(writer: Writer, node: Operator) -> None:
+    """Slopes [c], [1, 1, c] or one for each element."""
+    writer.known(node, 1)
+    x, image = same_order(writer, node)
+    writer.result(node.outputs[0], writer.emit("PRelu", [x, _operand(writer, node, 1, image)]), image=image)
+
+
 @operator("RELU6", "RELU_N1_TO_1", "RELU_0_TO_1", order=Order.EITHER)
 def relu6(writer: Writer, node: Operator) -> None:
     x, image = same_order(writer, node)
@@ -63,12 +103,16 @@ def along_channels(writer: Writer, node: Operator) -> None:
     writer.result(node.outputs[0], writer.emit(name, [x], axis=1 if image else -1), image=image)
 
 
-@operator(*BINARY, order=Order.EITHER)
+@operator(*BINARY, "SQUARED_DIFFERENCE", order=Order.EITHER)
 def binary(writer: Writer, node: Operator) -> None:
     if len(node.inputs) != 2 or min(node.inputs) < 0:
         raise node.invalid(f"{len(node.inputs)} operands, expected 2")
     image = any(map(writer.is_image, node.inputs)) and writer.tensor(node.outputs[0]).rank == 4
     operands = [_operand(writer, node, i, image) for i in (0, 1)]
+    if node.op == "SQUARED_DIFFERENCE":
+        difference = writer.emit("Sub", operands)
+        writer.result(node.outputs[0], writer.emit("Mul", [difference, difference]), image=image)
+        return
     negated = node.op == "SUB" and writer.tensor(node.inputs[1]).data is not None
     made = writer.emit("Add" if negated else BINARY[node.op], operands)
     writer.result(node.outputs[0], fused(writer, node, made) if node.op in FUSING else made, image=image)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import tflite
 
 from furc.tflite.activation import fused
 from furc.tflite.elementwise import same_order
-from furc.tflite.model import Operator
+from furc.tflite.model import Int64, Operator
 from furc.tflite.registry import Order, operator
 from furc.tflite.writer import TO_IMAGE, TO_PLAIN, Writer
 from isa.errors import counted
@@ -150,17 +151,61 @@ def _sliced(writer: Writer, x: str, taken: dict[int, slice]) -> str:
 def pad(writer: Writer, node: Operator) -> None:
     """PAD puts real zeros around, PADV2 a value."""
     x, image = same_order(writer, node)
-    tensor, amounts = writer.tensor(node.inputs[0]), writer.known(node, 1)
-    if amounts.shape != (tensor.rank, 2):
-        raise node.invalid(f"amounts of {list(amounts.shape)} for {list(tensor.shape)}")
-    order = TO_IMAGE if image else range(tensor.rank)
-    before, after = ([int(amounts[axis, end]) for axis in order] for end in (0, 1))
     value = np.array(0, np.float32)
     if node.op == "PADV2":
         writer.known(node, 2)
         value = writer.tensor(node.inputs[2]).real.astype(np.float32).reshape(-1)[0].reshape(())
-    pads, fill = (writer.constant(*c) for c in (("pads", np.array(before + after, np.int64)), ("value", value)))
+    pads, fill = (writer.constant(*c) for c in (("pads", _pads(writer, node, image)), ("value", value)))
     made = writer.emit("Pad", [x, pads, fill])
+    writer.result(node.outputs[0], made, image=image)
+
+
+def _pads(writer: Writer, node: Operator, image: bool) -> Int64:
+    """Before all axes, then behind all, in the order that the operand is in."""
+    tensor, amounts = writer.tensor(node.inputs[0]), writer.known(node, 1)
+    if amounts.shape != (tensor.rank, 2):
+        raise node.invalid(f"amounts of {list(amounts.shape)} for {list(tensor.shape)}")
+    order = list(TO_IMAGE if image else range(tensor.rank))
+    return amounts[order].T.reshape(-1).astype(np.int64)
+
+
+@operator("MIRROR_PAD", order=Order.EITHER)
+def mirror_pad(writer: Writer, node: Operator) -> None:
+    x, image = same_order(writer, node)
+    if node.option("Mode") != tflite.MirrorPadMode.REFLECT:
+        raise node.unsupported("MIRROR_PAD that repeats the edge does not run on the NPU", "pad by mode REFLECT")
+    pads = writer.constant("pads", _pads(writer, node, image))
+    writer.result(node.outputs[0], writer.emit("Pad", [x, pads], mode="reflect"), image=image)
+
+
+@operator("TILE", order=Order.EITHER)
+def tile(writer: Writer, node: Operator) -> None:
+    x, image = same_order(writer, node)
+    rank, repeats = writer.tensor(node.inputs[0]).rank, writer.known_ints(node, 1)
+    if len(repeats) != rank:
+        raise node.invalid(f"{repeats} repeats of {counted(rank, 'axis', 'axes')}")
+    ordered = [repeats[axis] for axis in TO_IMAGE] if image else repeats
+    made = writer.emit("Tile", [x, writer.constant("repeats", np.array(ordered, np.int64))])
+    writer.result(node.outputs[0], made, image=image)
+
+
+@operator("BROADCAST_TO")
+def broadcast_to(writer: Writer, node: Operator) -> None:
+    shape = writer.constant("shape", np.array(writer.known_ints(node, 1), np.int64))
+    writer.result(node.outputs[0], writer.emit("Expand", [writer.plain(node.inputs[0]), shape]))
+
+
+@operator("GATHER", order=Order.EITHER)
+def gather(writer: Writer, node: Operator) -> None:
+    """Of the parts of one axis that the indices name."""
+    if node.option("BatchDims"):
+        raise node.unsupported("GATHER with indices for each of a batch does not run on the NPU")
+    indices = writer.known(node, 1)
+    x, image = same_order(writer, node)
+    image = image and indices.ndim == 1
+    x = x if image else writer.plain(node.inputs[0])
+    axis = _axis(node, node.option("Axis"), writer.tensor(node.inputs[0]).rank, image)
+    made = writer.emit("Gather", [x, writer.constant("indices", indices.astype(np.int64))], axis=axis)
     writer.result(node.outputs[0], made, image=image)
 
 

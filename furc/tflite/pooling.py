@@ -12,7 +12,7 @@ from furc.tflite.registry import Order, operator
 from furc.tflite.windows import pads_of, strides_of
 from furc.tflite.writer import TO_IMAGE, TO_PLAIN, Writer
 
-REDUCTIONS = {"MEAN": "ReduceMean", "SUM": "ReduceSum", "REDUCE_MAX": "ReduceMax"}
+REDUCTIONS = {"MEAN": "ReduceMean", "SUM": "ReduceSum", "REDUCE_MAX": "ReduceMax", "REDUCE_MIN": "ReduceMin"}
 
 
 @operator("MAX_POOL_2D", "AVERAGE_POOL_2D", order=Order.IMAGE)
@@ -40,6 +40,8 @@ def reduce(writer: Writer, node: Operator) -> None:
     operand = writer.image(number) if image else writer.plain(number)
     if node.op == "SUM":  # its axes are an operand from opset 13 on
         made = writer.emit("ReduceSum", [operand, writer.constant("axes", np.array(axes, np.int64))], keepdims=1)
+    elif node.op == "REDUCE_MAX" and image and reduced == [1, 2]:
+        made = writer.emit("MaxPool", [operand], kernel_shape=x.shape[1:3])
     else:
         made = writer.emit(REDUCTIONS[node.op], [operand], axes=axes, keepdims=1)
     if node.option("KeepDims") and y.rank == rank:

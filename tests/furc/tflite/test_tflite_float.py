@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from test_tflite_operators import CASES, requantize
+from test_tflite_operators import CASES, OF_FLOAT, requantize
 from tflite_models import Drawing, data_for, litert
 
 import furc
@@ -25,8 +25,11 @@ MOSTLY_INT8 = {
 }  # their drawings have int8 constants
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c.__name__ not in MOSTLY_INT8 and c is not requantize],
-                         ids=lambda case: case.__name__)  # fmt: skip
+@pytest.mark.parametrize(
+    "case",
+    [c for c in (*CASES, *OF_FLOAT) if c.__name__ not in MOSTLY_INT8 and c is not requantize],
+    ids=lambda case: case.__name__,
+)
 def test_a_float_operator_is_the_same_function(case: object) -> None:
     drawing = Drawing("float32", seed=1)
     model = drawing.bytes(case(drawing))  # type: ignore[operator]
@@ -38,6 +41,16 @@ def test_a_float_operator_is_the_same_function(case: object) -> None:
     for name, array in theirs.items():
         assert mine[name].shape == array.shape
         np.testing.assert_allclose(mine[name], array, rtol=1e-4, atol=1e-4)
+
+
+def test_elu_is_its_formula() -> None:
+    """LiteRT's reference kernels lack it."""
+    drawing = Drawing("float32")
+    model = drawing.bytes(drawing.op("ELU", (drawing.input((1, 6, 5, 4)),), (drawing.activation((1, 6, 5, 4)),)))
+    ((name, x),) = data_for(model).items()
+    session = onnxruntime.InferenceSession(to_onnx(model).SerializeToString(), providers=["CPUExecutionProvider"])
+    (y,) = session.run(None, {name: x})
+    np.testing.assert_allclose(y, np.where(x < 0, np.expm1(x), x), rtol=1e-5)
 
 
 def network() -> bytes:
