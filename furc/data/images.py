@@ -102,11 +102,12 @@ def find_images(source: Path) -> list[Path]:
         return [source]
     found = [p for p in files_below(source) if p.suffix.lower() in SUFFIXES] if source.is_dir() else []
     if not found:
+        arrays = sorted(source.glob("*.npz")) if source.is_dir() else []
         raise SourceError(
             "NoImages",
             "there is no image here" if source.is_dir() else "there is no such directory or file",
             at=Loc(str(source)),
-            hint=f"furc reads {', '.join(sorted(SUFFIXES))} and .npz",
+            hint=f"give {arrays[0]} itself" if arrays else f"furc reads {', '.join(sorted(SUFFIXES))} and .npz",
         )
     return found
 

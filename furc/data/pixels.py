@@ -48,9 +48,11 @@ def preprocess_for(
     size = shape[1:3] if last else shape[2:4]
     if len(shape) != IMAGE_AXES or min(size) < 1:
         likely = "x".join(str(extent if extent > 0 else d) for extent, d in zip(shape, LIKELY, strict=False))
+        fixed = bool(shape) and min(shape) > 0
         raise SourceError(
             "NotAnImageInput", f"input '{name}' is {list(shape)}, images need four axes with known rows and columns",
-            at=at, hint=f"give --input-shape {name}={likely or '1x3x640x640'}, or an .npz",
+            at=at,
+            hint="give an .npz" if fixed else f"give --input-shape {name}={likely or '1x3x640x640'}, or an .npz",
         )  # fmt: skip
     channels = shape[3] if last else shape[1]
     order = "gray" if channels == 1 else pixels.channels

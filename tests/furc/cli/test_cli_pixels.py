@@ -15,7 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from furc.data.images import preprocess_image
+from furc.data.pixels import USUAL, preprocess_for
 from furc.quantizer import Preprocess
+from isa.errors import SourceError
 
 Furc = Callable[..., Result]
 
@@ -106,6 +108,19 @@ def test_an_empty_directory_holds_no_image(furc: Furc, models: Path) -> None:
     Path("photos").mkdir()
     result = furc("run", models / "model.enf", "--input", "images=photos", exits=1)
     assert result.stderr.startswith("error[NoImages]: photos: there is no image here")
+    np.savez("photos/arrays.npz", images=np.zeros((1, 1, 8, 8), np.float32))
+    result = furc("run", models / "model.enf", "--input", "images=photos", exits=1)
+    assert "hint: give photos/arrays.npz itself" in result.stderr
+
+
+def test_no_shape_is_asked_for_where_the_model_has_one() -> None:
+    """A sequence takes no images, whatever its shape."""
+    with pytest.raises(SourceError) as fixed:
+        preprocess_for("x", (1, 7, 20), USUAL)
+    assert fixed.value.hint == "give an .npz"
+    with pytest.raises(SourceError) as opened:
+        preprocess_for("x", (1, 3, 0, 0), USUAL)
+    assert opened.value.hint == "give --input-shape x=1x3x640x640, or an .npz"
 
 
 @pytest.mark.parametrize(
