@@ -290,6 +290,11 @@ class Graph:
         """Let a tensor be float32 of this shape; None where an extent, or all, is not known."""
         self.set_info(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
 
+    def set_alike(self, name: str, other: str) -> None:
+        """Let a tensor have the elements of another, as far as shape inference knows them, else float32."""
+        kind = self._output_info(other).type.tensor_type.elem_type
+        self.set_info(helper.make_tensor_value_info(name, kind, None))
+
     def model(self) -> onnx.ModelProto:
         """The model as ONNX, with the value infos of the tensors that still exist."""
         model = onnx.ModelProto()

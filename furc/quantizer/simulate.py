@@ -88,6 +88,8 @@ def _simulating(graph: Graph, scheme: Scheme, outputs: Sequence[str]) -> Graph:
     copy.nodes, copy.outputs = nodes, [f"{name}/out" for name in wanted]
     copy.changed()
     copy.remove_dead()
+    for name in wanted:
+        copy.set_alike(f"{name}/out", name)
     for name in sorted(set(scheme.leader.values())):
         copy.set_float(f"{name}/scale", [])
         copy.set_info(helper.make_tensor_value_info(f"{name}/zero", TensorProto.INT8, []))

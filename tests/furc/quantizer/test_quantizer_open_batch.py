@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.parser
 import pytest
 from quantizer_models import images, run
 from test_quantizer_split import hard_silu
@@ -70,3 +71,25 @@ def test_layers_kept_in_float_stay_so() -> None:
     [last] = [node for node in model.graph.node if node.name == "y_node"]
     makers = {name: node for node in model.graph.node for name in node.output}
     assert last.input[1] not in makers and model.graph.output[0].name == "y" and makers["y"] is last
+
+
+def test_extents_that_are_read_behind_a_layer_stay_integers() -> None:
+    """As tf2onnx writes Keras' Dense of three axes: the shape of what the layer reads is that of what it makes."""
+    random = np.random.default_rng(0)
+    text = """<ir_version: 8, opset_import: ["" : 15]> dense (float[n, 7, 20] x) => (float[n, 7, 16] y)
+        <int64[2] kept = {0, 1}, int64[1] channels = {16}, int64[2] rows = {-1, 20}> {
+            whole = Shape(x)
+            outer = Gather(whole, kept)
+            shape = Concat<axis = 0>(outer, channels)
+            flat = Reshape(x, rows)
+            product = MatMul(flat, w)
+            y = Reshape(product, shape)
+        }"""
+    model = onnx.parser.parse_model(text)
+    weights = random.normal(0, 0.2, (20, 16)).astype(np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(weights, "w"))
+    feeds = [{"x": random.normal(0, 1, (1, 7, 20)).astype(np.float32)} for _ in range(8)]
+    quantized = quantize_model(model, feeds)
+    exact, rounded = run(model, feeds[0])[0], run(quantized, feeds[0])[0]
+    assert 10 * np.log10(np.sum(exact**2) / np.sum((exact - rounded) ** 2)) > 25
+    furc.compile(quantized)
