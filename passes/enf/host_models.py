@@ -78,6 +78,10 @@ def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
     inner = {name for node in graph.node for name in (*node.input, *node.output)} | {t.name for t in graph.initializer}
     names = names | {name: f"{name}/inner" for name in inner & taken if name not in names}
     _rename_in(graph.node, names)
+    # what a call takes under two names, as integers and as what they stand for, is one tensor by now
+    renamed = [names.get(tensor.name, tensor.name) for tensor in graph.input]
+    for index in reversed([index for index, name in enumerate(renamed) if name in renamed[:index]]):
+        del graph.input[index]
     for tensor in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
         tensor.name = names.get(tensor.name, tensor.name)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.parser
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -67,6 +68,33 @@ def test_the_operator_form_of_quantization(tmp_path: Path, kind: QuantType, per_
     got, wanted = Session(enf).run(x)["y"], RunModel(model, plain=True)(x)["y"]
     step = max(abs(wanted).max() / 50, 1e-3)  # a few LSB: means and sigmoids of uint8 kernels round on their own
     assert np.abs(got - wanted).max() <= step
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_host_takes_a_tensor_as_integers_and_as_numbers(tmp_path: Path) -> None:
+    """A PReLU spelled out, as tf2onnx has it: QLinearAdd reads what Neg reads behind a DequantizeLinear."""
+    model = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["" : 13]>
+        net (float[1, 3, 8, 8] x) => (float[1, 32, 4, 4] y) {
+            inner = Conv(x, w)
+            c = Conv(inner, v)
+            n = Neg(c)
+            below = Relu(n)
+            scaled = Mul(below, slope)
+            y = Add(c, scaled)
+        }""")
+    for name, shape in (("w", (64, 3, 3, 3)), ("v", (32, 64, 3, 3)), ("slope", (32, 1, 1))):
+        model.graph.initializer.append(numpy_helper.from_array(RNG.normal(0, 0.3, shape).astype(np.float32), name))
+    for index, node in enumerate(model.graph.node):
+        node.name = f"{node.op_type}{index}"
+    quantize_static(model, tmp_path / "q.onnx", _Noise(), quant_format=QuantFormat.QOperator,
+                    activation_type=QuantType.QInt8, weight_type=QuantType.QInt8)  # fmt: skip
+    quantized = onnx.load(tmp_path / "q.onnx")
+    assert {"QLinearAdd", "Neg"} <= {node.op_type for node in quantized.graph.node}
+    x = {"x": RNG.normal(size=(1, 3, 8, 8)).astype(np.float32)}
+    enf = furc.compile(quantized)
+    assert [o for o in enf.operators if o.name == "LowLevelConv2d"]
+    got, wanted = Session(enf).run(x)["y"], RunModel(quantized, plain=True)(x)["y"]
+    assert np.array_equal(got, wanted)
 
 
 def island() -> Qdq:
