@@ -10,6 +10,7 @@ from isa.errors import QuantizeError
 
 OLDEST, NEWEST_QDQ = 13, 20  # QuantizeLinear takes per-channel scales since 13; 21 changes its attributes
 FROM_THE_END = 13  # since this opset Softmax and Hardmax take one axis
+PLACED_RESIZES = 11  # since this opset Resize says where its elements lie, and by default in the middle of pixels
 DILATED_AVERAGES = 19  # since this opset AveragePool has dilations
 
 
@@ -28,7 +29,8 @@ def convert_opset(model: onnx.ModelProto, wanted: int = 13) -> onnx.ModelProto:
     problem: Exception | None = None
     for version in ways:
         try:
-            return _converted(_as_plain(model) if have < FROM_THE_END <= version else model, version)
+            made = _converted(_as_plain(model) if have < FROM_THE_END <= version else model, version)
+            return _placed(made) if have < PLACED_RESIZES <= version else made
         except Exception as error:  # the C++ converter has no exception type of its own
             problem = problem or error
     if OLDEST <= have <= NEWEST_QDQ:
@@ -64,6 +66,16 @@ def _as_plain(model: onnx.ModelProto) -> onnx.ModelProto:
     for node in model.graph.node:
         changed.graph.node.extend(_flat_hardmax(node) if node.op_type == "Hardmax" else [node])
     return changed
+
+
+def _placed(model: onnx.ModelProto) -> onnx.ModelProto:
+    """With every Resize and Upsample of an old opset where they were: from the corner on, rounded down. The converter
+    leaves it to the default, which is another since 11."""
+    for node in model.graph.node:
+        if node.op_type == "Resize":
+            node.attribute.append(helper.make_attribute("coordinate_transformation_mode", "asymmetric"))
+            node.attribute.append(helper.make_attribute("nearest_mode", "floor"))
+    return model
 
 
 def _flat_hardmax(node: onnx.NodeProto) -> list[onnx.NodeProto]:

@@ -436,6 +436,22 @@ def test_an_old_opset_is_brought_up() -> None:
     assert_same(before, after, image())
 
 
+@pytest.mark.parametrize(
+    ("op", "opset", "mode", "scale"),
+    [
+        ("Upsample", 9, "linear", 2),
+        ("Upsample", 9, "nearest", 2),
+        ("Resize", 10, "linear", 2),
+        ("Resize", 10, "nearest", 0.25),
+    ],
+)
+def test_an_old_resize_reads_from_the_corner_on(op: str, opset: int, mode: str, scale: float) -> None:
+    """What later opsets state, by another default."""
+    scales = {"scales": np.array([1, 1, scale, scale], np.float32)}
+    before = model([node(op, ["x", "scales"], "y", mode=mode)], {"x": (1, 3, 12, 12)}, ["y"], scales, opset=opset)
+    assert_same(before, optimize_model(before), image())
+
+
 def test_optimizing_twice_changes_nothing() -> None:
     once = optimize_model(residual())
     assert optimize_model(once) == once
