@@ -10,6 +10,7 @@ from isa.errors import QuantizeError
 
 OLDEST, NEWEST_QDQ = 13, 20  # QuantizeLinear takes per-channel scales since 13; 21 changes its attributes
 FROM_THE_END = 13  # since this opset Softmax and Hardmax take one axis
+FILLED_PADS = 11  # since this opset the value that Pad fills with is an input
 PLACED_RESIZES = 11  # since this opset Resize says where its elements lie, and by default in the middle of pixels
 DILATED_AVERAGES = 19  # since this opset AveragePool has dilations
 
@@ -29,7 +30,8 @@ def convert_opset(model: onnx.ModelProto, wanted: int = 13) -> onnx.ModelProto:
     problem: Exception | None = None
     for version in ways:
         try:
-            made = _converted(_as_plain(model) if have < FROM_THE_END <= version else model, version)
+            plain = _as_plain(model) if have < FROM_THE_END <= version else model
+            made = _converted(_without_idle_fills(plain) if have < FILLED_PADS <= version else plain, version)
             return _placed(made) if have < PLACED_RESIZES <= version else made
         except Exception as error:  # the C++ converter has no exception type of its own
             problem = problem or error
@@ -65,6 +67,17 @@ def _as_plain(model: onnx.ModelProto) -> onnx.ModelProto:
     del changed.graph.node[:]
     for node in model.graph.node:
         changed.graph.node.extend(_flat_hardmax(node) if node.op_type == "Hardmax" else [node])
+    return changed
+
+
+def _without_idle_fills(model: onnx.ModelProto) -> onnx.ModelProto:
+    """No value for a Pad of mode reflect or edge, which uses none: the converter leaves it where it has no place."""
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    for node in changed.graph.node:
+        given = {attribute.name: attribute for attribute in node.attribute}
+        if node.op_type == "Pad" and "value" in given and "mode" in given and given["mode"].s != b"constant":
+            node.attribute.remove(given["value"])
     return changed
 
 

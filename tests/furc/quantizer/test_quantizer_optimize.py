@@ -452,6 +452,15 @@ def test_an_old_resize_reads_from_the_corner_on(op: str, opset: int, mode: str, 
     assert_same(before, optimize_model(before), image())
 
 
+@pytest.mark.parametrize("mode", ["reflect", "edge", "constant"])
+def test_an_old_pad_may_state_a_value_that_it_does_not_use(mode: str) -> None:
+    pads = [0, 0, 1, 2, 0, 0, 3, 1]
+    before = model(
+        [node("Pad", ["x"], "y", mode=mode, pads=pads, value=0.5)], {"x": (1, 3, 12, 12)}, ["y"], {}, opset=9
+    )
+    assert_same(before, optimize_model(before), image())
+
+
 def test_optimizing_twice_changes_nothing() -> None:
     once = optimize_model(residual())
     assert optimize_model(once) == once
