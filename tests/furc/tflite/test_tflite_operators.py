@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import OpResolverType
 from tflite_models import Drawing, data_for, litert
 
 import furc
@@ -398,6 +399,20 @@ def test_an_operator_agrees_with_litert(case: Callable[[Drawing], int], dtype: s
             assert mine[name].shape == array.shape and mine[name].dtype == array.dtype
             distance = np.abs(mine[name].astype(int) - array.astype(int))
             assert distance.max() <= (0 if case in EXACT else 1), np.bincount(distance.ravel())
+
+
+@pytest.mark.parametrize(("axes", "left"), [((1, 2), (1, 4)), ((3,), (1, 6, 5)), ((1, 3), (1, 5))])
+def test_a_sum_agrees_with_the_fast_kernel(axes: tuple[int, ...], left: tuple[int, ...]) -> None:
+    """LiteRT's reference kernel gives other numbers than the sum."""
+    drawing = Drawing()
+    y = drawing.activation(left, 0.3, 0)
+    model = drawing.bytes(drawing.op("SUM", (drawing.input((1, 6, 5, 4)), drawing.ints(*axes)), (y,), "ReducerOptions"))
+    inputs = data_for(model)
+    (mine,), (theirs,) = (
+        list(run.values())
+        for run in (furc.Session(furc.compile(model)).run(inputs), litert(model, inputs, OpResolverType.BUILTIN))
+    )
+    assert mine.shape == theirs.shape and np.abs(mine.astype(int) - theirs).max() <= 1
 
 
 @pytest.mark.parametrize("case", [conv, padded_conv, max_pool, transpose_conv, mirror_pad, reduce_max, tile])

@@ -85,11 +85,11 @@ def data_for(model: bytes, seed: int = 0) -> dict[str, Array]:
     return found
 
 
-def litert(model: bytes, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """What LiteRT's reference kernels give."""
-    interpreter = Interpreter(
-        model_content=model, num_threads=1, experimental_op_resolver_type=OpResolverType.BUILTIN_REF
-    )
+def litert(
+    model: bytes, inputs: Mapping[str, Array], kernels: OpResolverType = OpResolverType.BUILTIN_REF
+) -> dict[str, Array]:
+    """What LiteRT gives, by default with its reference kernels."""
+    interpreter = Interpreter(model_content=model, num_threads=1, experimental_op_resolver_type=kernels)
     interpreter.allocate_tensors()
     for detail in interpreter.get_input_details():
         interpreter.set_tensor(detail["index"], inputs[detail["name"]])
