@@ -39,7 +39,12 @@ def to_onnx(data: bytes, source: str = "") -> onnx.ModelProto:
 
 def converted(data: bytes, source: str = "") -> Writer:
     """The model as ONNX, and what became of each of its tensors."""
-    model = spread(_folded(read(data, source)))
+    model = _folded(read(data, source))
+    try:
+        model = spread(model)
+    except _CONTRADICTIONS as error:
+        message = f"operators and tensors do not go together ({first_line(error)})"
+        raise SourceError("InvalidGraph", message, at=Loc(source), hint=EXPORT) from error
     _check_known(model)
     writer = Writer(model, images(model))
     for operator in model.operators:
@@ -59,7 +64,7 @@ def _known(writer: Writer, operator: Operator) -> bool:
     made = writer.tensor(operator.outputs[0])
     if not of_extents(operator, made):
         return False
-    values = evaluated(operator, [writer.tensor(number) for number in operator.inputs if number >= 0], made)
+    values = evaluated(operator, [writer.tensor(number) for number in operator.inputs], made)
     if values is not None:
         writer.know(operator.outputs[0], values)
     elif operator.op not in HANDLERS:

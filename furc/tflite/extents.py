@@ -62,7 +62,7 @@ def of_extents(operator: Operator, made: Tensor) -> bool:
 
 
 def evaluated(operator: Operator, operands: Sequence[Tensor], made: Tensor) -> Array | None:
-    """What such an operator makes; None where an operand is not known. operands: those that are there.
+    """What such an operator makes; None where an operand is not known.
 
     Raises ArithmeticError, LookupError, ValueError or TypeError where options and operands do not go together.
     """

@@ -46,7 +46,8 @@ class Writer:
         self._nodes: list[onnx.NodeProto] = []
         self._ops: dict[str, str] = {}  # what makes a tensor
         self._constants: dict[str, Array] = {}
-        self._types: dict[str, onnx.TypeProto] = {}
+        self._types: dict[str, onnx.TypeProto] = {}  # where the file leaves extents open
+        self._open = any(tensor.open for tensor in model.tensors)
         self._plain: dict[int, str] = {}
         self._image: dict[int, str] = {}
         self._taken: set[str] = set()
@@ -58,6 +59,9 @@ class Writer:
     # what the families ask for
 
     def tensor(self, number: int) -> Tensor:
+        """Raises LookupError where an operator leaves it out."""
+        if number < 0:
+            raise LookupError("an operand is left out")
         return self._tensors[number]
 
     def begin(self, operator: Operator) -> None:
@@ -126,7 +130,8 @@ class Writer:
         node = helper.make_node(op, list(inputs), [output], name=self._current, **attributes)
         self._nodes.append(node)
         self._ops[output] = op
-        self._types |= self._inferred(node)
+        if self._open:
+            self._types |= self._inferred(node)
         return output
 
     def _inferred(self, node: onnx.NodeProto) -> dict[str, onnx.TypeProto]:
@@ -138,7 +143,7 @@ class Writer:
         try:
             return dict(shape_inference.infer_node_outputs(schema, node, types, known, opset_imports=OPSETS,
                                                            ir_version=IR_VERSION))  # fmt: skip
-        except (onnx.shape_inference.InferenceError, RuntimeError):
+        except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError):
             return {}  # a contradiction, which checking the whole graph tells
 
     def turned(self, name: str, shape: Sequence[int], perm: Sequence[int]) -> str:
@@ -188,7 +193,9 @@ class Writer:
         last = self._nodes[-1] if self._nodes else None
         if last is not None and last.output[0] == name and name.startswith(self._current):
             fresh = self._fresh(f"{tensor.name}/real" if number in self._labels else tensor.name)
-            self._ops[fresh], self._types[fresh] = self._ops.pop(name), self._types.pop(name)
+            self._ops[fresh] = self._ops.pop(name)
+            if name in self._types:
+                self._types[fresh] = self._types.pop(name)
             name = last.output[0] = fresh
         self.places[name] = (number, image)
         if number in self._labels:  # an int8 output of the graph has the model's own name

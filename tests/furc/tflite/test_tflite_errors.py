@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from test_tflite_open import CASES as OPEN
+from test_tflite_operators import CASES as OPERATORS
+from test_tflite_operators import OF_INT8, conv_over_blocks
 from tflite_models import Drawing
 
 import furc
@@ -80,8 +84,25 @@ def test_what_is_no_model_is_refused(data: bytes, tmp_path: Path) -> None:
         furc.compile(file)
 
 
-def test_damage_anywhere_is_an_error_or_another_model() -> None:
-    model, random = small(), np.random.default_rng(1)
+@pytest.mark.parametrize("case", [*OPERATORS, *OF_INT8, *OPEN], ids=lambda case: case.__name__)
+def test_an_operand_that_is_left_out_is_an_error_or_was_none_too_many(case: Callable[[Drawing], int]) -> None:
+    drawing = Drawing()
+    y = case(drawing)
+    for operator in drawing.graph.operators:
+        whole = list(operator.inputs)
+        for index in range(len(whole)):
+            operator.inputs = [*whole[:index], -1, *whole[index + 1 :]]
+            try:
+                to_onnx(drawing.bytes(y))
+            except FurcError as error:
+                assert error.message
+        operator.inputs = whole
+
+
+@pytest.mark.parametrize("case", [None, conv_over_blocks, *OPEN], ids=lambda case: getattr(case, "__name__", "small"))
+def test_damage_anywhere_is_an_error_or_another_model(case: Callable[[Drawing], int] | None) -> None:
+    drawing, random = Drawing(), np.random.default_rng(1)
+    model = small() if case is None else drawing.bytes(case(drawing))
     for _ in range(600):
         data = bytearray(model)
         for _ in range(int(random.integers(1, 4))):
