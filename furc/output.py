@@ -121,7 +121,8 @@ ELSEWHERE = "give another place"
 class Outputs:
     """What is to be written; nothing reaches the disk before `write`.
 
-    sources: what was read, which is never overwritten. force: overwrite whatever else is there.
+    sources: what was read; neither is overwritten, nor are the files that a model has its weights in. force: overwrite
+    whatever else is there.
     """
 
     sources: tuple[Path, ...] = ()
@@ -142,7 +143,9 @@ class Outputs:
         if path is None:
             return
         at = Loc(str(path))
-        if any(_same(path, source) for source in self.sources):
+        if os.path.exists(path) and any(
+            _same(path, read) for source in self.sources for read in (source, *_beside(source))
+        ):
             raise OutputError("OutputIsInput", "this would overwrite what is read", at=at, hint="give another name")
         if str(path) == STANDARD:
             what = f"{kind.name} does not go to stdout"
@@ -205,6 +208,16 @@ def _prepared(path: Path, content: bytes) -> list[tuple[Path, Path]]:
         beside.unlink(missing_ok=True)
         raise
     return [(beside, target)]
+
+
+def _beside(source: Path) -> list[Path]:
+    """The files that a model has its weights in, which are read as well."""
+    from furc.onnx.files import data_files  # here: with onnx, and few outputs are in place of a file
+
+    try:
+        return data_files(source)
+    except (OSError, ValueError):  # no model, or one that will be refused
+        return []
 
 
 def _same(path: Path, other: Path) -> bool:

@@ -99,3 +99,5 @@ def _write(outputs: Outputs, path: Path, found: Applied) -> None:
     for file, model in written:
         if model is not None:
             saved(file)
+        elif file.exists():
+            say(f"{file} is of an earlier proposal: this one cuts nothing off there", err=True)

@@ -63,6 +63,9 @@ def test_what_is_applied_equals_the_whole(furc: Furc, tailed: onnx.ModelProto) -
     assert not Path("out.before.onnx").exists()
     furc("quantize", "out.onnx", "-o", "q.onnx", "--random", 2)
     furc("compile", "q.onnx", "--strict")
+    Path("out.rest.onnx").rename("out.before.onnx")  # as of an earlier run
+    result = furc("advise", "t.onnx", "--kind", "cut", "--apply", "out.onnx")
+    assert "out.before.onnx is of an earlier proposal: this one cuts nothing off there" in result.stderr
 
 
 def test_nothing_to_advise_is_said(furc: Furc, models: Path) -> None:

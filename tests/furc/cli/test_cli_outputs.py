@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from click.testing import Result
 
@@ -153,3 +154,12 @@ def test_a_folder_that_is_read_only_is_told_before_the_work(
         "error[OutputUnwritable]: mine/q.onnx: its directory is read-only for you\n  hint: give another place\n"
     )
     furc("compile", models / "int8.onnx", "-o", os.devnull)  # nothing is put beside a device
+
+
+def test_the_weights_beside_a_model_are_not_overwritten(furc: Furc, models: Path) -> None:
+    model = onnx.load(str(models / "int8.onnx"))
+    onnx.save(model, "m.onnx", save_as_external_data=True, location="m.bin", size_threshold=0)
+    weights = Path("m.bin").read_bytes()
+    result = furc("compile", "m.onnx", "-o", "m.bin", "--force", exits=1)
+    assert "OutputIsInput" in result.output + result.stderr
+    assert Path("m.bin").read_bytes() == weights
