@@ -14,6 +14,7 @@ from furc.data.samples import Sample, SampleSource, Shapes, read_samples
 from furc.frontend import load_onnx
 from furc.onnx.files import in_file, load
 from furc.onnx.graph import fixed_batch
+from furc.onnx.half import in_single
 from furc.output import PRODUCER
 from furc.progress import Progress, silent
 from furc.quantizer import (
@@ -70,8 +71,11 @@ class Comparison(NamedTuple):
 
 
 def read_float_model(path: Path | str) -> onnx.ModelProto:
-    """An ONNX model with its external data. Raises SourceError ModelNotFound, NotOnnx, ExternalDataMissing, ..."""
-    model = load(path)
+    """An ONNX model with its external data, of float32 where it is of float16.
+
+    Raises SourceError ModelNotFound, NotOnnx, ExternalDataMissing, ...
+    """
+    model = in_single(load(path))
     if not model.graph.output:
         raise SourceError(
             "NotOnnx", "not an ONNX model: no graph with outputs", at=Loc(str(path)), hint="pass a .onnx file"

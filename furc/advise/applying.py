@@ -10,6 +10,7 @@ from furc.advise.advice import Advice
 from furc.advise.proposal import Change, Proposal
 from furc.advise.uint8_input import taking_bytes
 from furc.onnx.files import Source, load
+from furc.onnx.half import in_single
 from isa.errors import ConfigError, Loc, counted
 
 SHOWN = 3  # proposals in a hint
@@ -58,5 +59,5 @@ def _chosen(advice: Advice, number: int | None) -> Proposal:
 
 
 def _model(source: Source, change: Change) -> onnx.ModelProto:
-    model = load(source) if change.model is None else change.model
+    model = in_single(load(source)) if change.model is None else change.model
     return model if change.input_dtype == "float32" else taking_bytes(model)

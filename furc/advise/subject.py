@@ -15,6 +15,7 @@ from furc.data.samples import Sample, random_samples
 from furc.frontend.onnx.model import has_ranges
 from furc.onnx.files import load
 from furc.onnx.graph import Array, Graph, Node, fixed_batch, fixed_inputs, infer_shapes
+from furc.onnx.half import in_single
 from furc.onnx.soundness import node_name
 from furc.onnx.work import macs
 from furc.quantizer.float_run import FloatRun
@@ -79,7 +80,7 @@ class Subject:
 
 def subject_of(path: Path | str, request: Request, sample: Sample | None = None) -> Subject:
     """Read a model. An open batch becomes 1. Raises FurcError."""
-    loaded = load(path)
+    loaded = in_single(load(path))
     shapes = fixed_batch(loaded, request.input_shapes, request.open_batch or 1)
     report = check_file(loaded, replace(request, input_shapes=shapes), str(path))
     model = fixed_inputs(loaded, shapes) if shapes else loaded

@@ -22,6 +22,7 @@ from furc.frontend.onnx.model import has_ranges
 from furc.machine import machine_of
 from furc.onnx.files import in_file, load
 from furc.onnx.graph import fixed_batch, input_infos, noted_pixels
+from furc.onnx.half import in_single
 from furc.onnx.run import runner_for
 from furc.profiling.profile import is_enf
 from furc.request import Request, Shapes
@@ -107,9 +108,9 @@ def npu_model(path: Path, request: Request) -> Model:
 
 
 def float_model(path: Path, request: Request) -> Model:
-    """Any model, on ONNX Runtime as it is. Raises FurcError."""
+    """Any model, on ONNX Runtime as it is, halves as floats. Raises FurcError."""
     with in_file(path):
-        return onnx_model(load(path), path.name, request.input_shapes)
+        return onnx_model(in_single(load(path)), path.name, request.input_shapes)
 
 
 def session_model(session: Session, name: str) -> Model:

@@ -270,9 +270,8 @@ def test_weights_that_are_no_numbers_are_not_blamed_on_the_data(value: float) ->
     assert (error.name, error.message) == ("NotFinite", "the weights of Conv hold NaN or infinity")
 
 
-@pytest.mark.parametrize("kind", [np.float16, np.float64])
-def test_a_model_of_other_floats_is_told_so(kind: type[np.generic]) -> None:
+def test_a_model_of_other_floats_is_told_so() -> None:
     """Not that it has nothing to quantize, or that ONNX Runtime lacks a kernel."""
-    error = refused_weights(np.array(1, kind))
+    error = refused_weights(np.array(1, np.float64))
     assert error.name == "NotFloat32"
-    assert error.message == f"the weights of Conv are {np.dtype(kind).name}, what is quantized is float32"
+    assert error.message == "the weights of Conv are float64, what is quantized is float32"

@@ -20,6 +20,7 @@ from furc.frontend.onnx.operator_form import in_qdq_nodes
 from furc.isolated import Died, Worker, isolated
 from furc.onnx.files import NEWEST_OPSET, OLDEST_OPSET, Source, load
 from furc.onnx.graph import captured, fixed_batch, input_infos, lightened, opset_of
+from furc.onnx.half import in_single
 from furc.onnx.soundness import CHECK, NotValid, check_by_onnx, node_name, onnx_checker
 from isa.errors import Loc, SourceError, counted, first_line
 from passes.ir.types import DType
@@ -98,7 +99,7 @@ class _Reading(NamedTuple):
 
     def float_judged(self, proto: onnx.ModelProto) -> Model:
         """A float model that is only looked at: as the quantizer makes it over, without its large weights."""
-        proto, inputs = self._formed(proto)
+        proto, inputs = self._formed(in_single(proto))
         weights = {
             tensor.name: tuple(tensor.dims)
             for tensor in proto.graph.initializer

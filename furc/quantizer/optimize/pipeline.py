@@ -11,6 +11,7 @@ import onnx
 from furc.isolated import Worker
 from furc.onnx.files import Source, in_file, load
 from furc.onnx.graph import Graph, Node, fixed_inputs, lightened
+from furc.onnx.half import in_single
 from furc.onnx.soundness import CHECK, check_by_onnx, node_name, onnx_checker
 from furc.onnx.traps import TRAP
 from furc.quantizer.operators import LINEAR
@@ -62,7 +63,7 @@ def optimize_graph(
     """As `optimize_model`, left taken apart."""
     with in_file(model):
         with onnx_checker() as checker:
-            loaded = load(model)
+            loaded = in_single(load(model))
             if input_shapes:
                 _check_names(loaded, input_shapes)
                 loaded = fixed_inputs(loaded, input_shapes)
