@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from furc.onnx.graph import Array
 from furc.quantizer.affine import STEPS, Range
 from furc.quantizer.calibrator import Observer
-from furc.quantizer.equalize import Float64
 from furc.quantizer.float_run import Feed, FloatRun
 from furc.quantizer.histogram import Histogram
 from furc.quantizer.pointwise import behind
@@ -39,13 +39,9 @@ def lint(
 
     ranges: the chosen ones; layers: see `layer_sqnr`; samples: some data, to see channels; advice: what may help a
     layer that loses much; noise: see `noise_findings`. Where noise is given it says what layers cost, and the signs
-    that clipping, a low SQNR and constant channels of a layer are, are not looked at.
+    that clipping and a low SQNR are, are not looked at.
     """
-    graph = observer.graph
-    found = [*_samples(observer), *_inputs(observer, samples)]
-    layer_outputs = [node.output for node in graph.nodes if node.op in ("Conv", "ConvTranspose")]
-    watched = [*graph.inputs, *(layer_outputs if noise is None else [])]
-    found += _constant_channels(observer, samples, watched) if samples else []
+    found = [*_samples(observer), *_inputs(observer, samples), *_constant_channels(observer, samples)]
     if noise is not None:
         return [*found, *noise][:MOST_LINES]
     found += _clipped(observer, ranges) if ranges is not None else []
@@ -125,31 +121,30 @@ def _deviation(histogram: Histogram) -> float:
     return float(np.sqrt(np.average((bins.centre - mean) ** 2, weights=bins.held)))
 
 
-def _constant_channels(observer: Observer, samples: Sequence[Feed], watched: Sequence[str]) -> Iterator[LintWarning]:
-    """Channels (axis 1) that never change."""
-    graph = observer.graph
-    names = [name for name in watched if name in observer.histograms]
-    run = FloatRun(graph, names)
-    low: dict[str, Float64] = {}
-    high: dict[str, Float64] = {}
-    for feed in samples:
-        for name, values in run(feed).items():
-            if values.ndim >= 3:
-                axes = tuple(axis for axis in range(values.ndim) if axis != 1)
-                low[name] = np.minimum(low.get(name, np.inf), values.min(axis=axes))
-                high[name] = np.maximum(high.get(name, -np.inf), values.max(axis=axes))
-    for name in low:
-        constant = np.flatnonzero(low[name] == high[name])
+def _constant_channels(observer: Observer, samples: Sequence[Feed]) -> Iterator[LintWarning]:
+    """Channels (axis 1) of inputs that never change. Those of layers are no fault of the data, and make no error: they
+    died in training."""
+    looked_at = counted(len(samples), "sample")
+    for name in observer.graph.inputs:
+        channels = [_extremes(feed[name]) for feed in samples if feed[name].ndim >= 3]
+        if len({len(low) for low, _ in channels}) != 1:  # none, or an axis of any extent, which is no channels
+            continue
+        low, high = np.minimum.reduce([low for low, _ in channels]), np.maximum.reduce([high for _, high in channels])
+        constant = np.flatnonzero(low == high)
         if constant.size:
             shown = ", ".join(str(c) for c in constant[:8]) + (", ..." if constant.size > 8 else "")
-            node = graph.producer(name)
             yield LintWarning(
                 "ConstantChannels",
                 name,
-                f"{constant.size} of {low[name].size} channels of '{name}' never change: {shown}",
-                "check the channel order and the data of an input; prune dead channels of a layer",
-                node.loc if node else NOWHERE,
+                f"{constant.size} of {low.size} channels of '{name}' never change in {looked_at}: {shown}",
+                "check the channel order and the data",
             )
+
+
+def _extremes(values: Array) -> tuple[Array, Array]:
+    """Of each channel."""
+    axes = tuple(axis for axis in range(values.ndim) if axis != 1)
+    return values.min(axis=axes), values.max(axis=axes)
 
 
 def _clipped(observer: Observer, ranges: Mapping[str, Range]) -> Iterator[LintWarning]:
