@@ -18,12 +18,12 @@ from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.quantization import DEQUANTIZE, QUANTIZE
 from furc.frontend.placement import Carried, Problem, Unit, place
 from isa.enf import OPEN
-from isa.errors import counted
+from isa.errors import LowerError, counted
 from isa.npu import NS_PER_MS, NpuConfig
 from isa.timing.formulas import CONV_COMMANDS
 from passes.analysis.host_share import macs_of
 from passes.ir.graph import Graph, Placement
-from passes.ir.types import DType
+from passes.ir.types import DType, Quant
 
 UTILIZATION = 0.25  # of the peak that networks reach; published ones: 0.06 to 0.22 of 64 TOPS and more alone
 SEGMENT_NS = 10_000.0  # assumed: starting a program, and waiting for its end
@@ -56,6 +56,8 @@ class Walked(Protocol):
     all_quantized: bool
 
     def readers_of(self, tensor: str) -> list[Node]: ...
+
+    def quantization_after(self, tensor: str) -> Quant | None: ...
 
 
 def estimates(walk: Walked, placing: Placing) -> dict[int, Unit]:
@@ -224,14 +226,27 @@ class _Question:
         npu, elements = self.placing.npu, math.prod(self._shape(tensor))
         link = elements / npu.host_link_bytes_per_second * NS + npu.host_copy_ns_per_element * elements
         floating = isinstance(self.walk.env[tensor], Pending | Unary | Joined | OnHost) and not quantized and not shown
+        if quantized:  # which whoever makes it pays for
+            to_npu_ns = link
+        elif self._settled_behind(tensor):
+            to_npu_ns = link + npu.host_quantize_ns_per_element * elements
+        else:
+            to_npu_ns = math.inf
         return Carried(
             maker,
             tuple(readers),
             shown,
-            to_npu_ns=link if quantized else math.inf,
+            to_npu_ns=to_npu_ns,
             to_host_ns=math.inf if floating else link,
             on_host_ns=npu.host_dequantize_ns_per_element * elements,
         )
+
+    def _settled_behind(self, tensor: str) -> bool:
+        """Whether what follows says how a float tensor is quantized: it is moved, clamped or compared until then."""
+        try:
+            return self.walk.quantization_after(tensor) is not None
+        except LowerError:  # to what the NPU does not compute with
+            return False
 
     def _quantizing_ns(self, node: Node) -> float:
         """Of what the node makes, where the host makes it: somebody quantizes it, whoever reads it."""

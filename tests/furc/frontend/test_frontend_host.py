@@ -134,6 +134,34 @@ def test_where_it_costs_least(draw: Callable[[Qdq], None], segments: int | str) 
     assert len(enf.npu_steps) <= (segments if isinstance(segments, int) else 9)
 
 
+@pytest.mark.parametrize(
+    ("op", "attributes"),
+    [
+        ("Relu", {}),
+        ("MaxPool", {"kernel_shape": [3, 3], "pads": [1] * 4}),
+        ("Transpose", {"perm": [0, 1, 3, 2]}),
+    ],
+)
+def test_what_moves_results_of_the_host_before_they_are_quantized(op: str, attributes: dict[str, Any]) -> None:
+    """The quantization behind it is that of what it reads, too: the host gives integers."""
+    m = Qdq("int8")
+    t = m.node("Tanh", conv(m, m.float_input(1, 16, 32, 32), 16, 16))
+    m.output(conv(m, m.quantized(m.node(op, t, **attributes), 1 / 128, 0), 16, 16))
+    enf = same_as_onnxruntime(m.model(), m.feeds(), segments="auto")
+    assert [o.name for o in in_float(enf)] == ["Tanh"] and len(enf.npu_steps) == 2
+
+
+def test_what_moves_into_a_quantization_that_the_npu_does_not_have() -> None:
+    """The host has what is quantized to 16 bits, and the model compiles."""
+    m = Qdq("int8", opset=21)
+    pooled = m.node("MaxPool", m.float_input(1, 4, 8, 8), kernel_shape=[2, 2])
+    sixteen = m.node("QuantizeLinear", m.node("Relu", pooled), m.const(0.001, np.float32), m.const(0, np.int16))
+    m.output(m.node("DequantizeLinear", sixteen, m.const(0.001, np.float32), m.const(0, np.int16)))
+    m.output(conv(m, m.quantized(m.node("MaxPool", pooled, kernel_shape=[2, 2]))))
+    enf = furc.compile(m.model(), compiler_config={"max_npu_segments": "auto"})
+    assert [o.name for o in in_float(enf)] == ["Relu"]
+
+
 def test_a_large_body_stays_on_the_npu_before_its_tail() -> None:
     """One segment: everything behind the unsupported operator goes to the host with it, nothing before it."""
     m = Qdq("int8")
