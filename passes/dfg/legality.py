@@ -210,12 +210,6 @@ def _extents(node: Node) -> str | None:
     return None if taken <= MAX_EXTENT else f"{node.op} over {taken} elements, the machine takes at most {MAX_EXTENT}"
 
 
-def _mode(node: Node) -> str | None:
-    mode = node.text("mode", "constant")
-    known = mode in ("constant", "edge", "reflect", "wrap")
-    return None if known else f"Pad with mode {mode} does not run on the NPU"
-
-
 def _counted(node: Node) -> str | None:
     pads, x = any(node.integers("pads")), node.shape()
     if x is not None and len(x) == 5 and pads and not node.integer("count_include_pad", 0):
@@ -273,17 +267,15 @@ EXTENTS = Rule(
     remedy="pool before it",
     source=ENCODED,
 )
-MODE = Rule(
-    condition="mode constant, edge, reflect or wrap",
-    says="Pad with mode",
-    broken=_mode,
-    remedy="pad with a constant",
-    source="furc: no other mode",
-)
+MIRRORED = Rule(
+    condition="mode reflect by less than an axis has, wrap by at most as much", broken=_elsewhere, says="Pad with mode",
+    remedy="pad twice", source="furc: each side is a part of what is padded",
+)  # fmt: skip
 COUNTED = Rule(
     condition="over 3 axes padding counts, and no window reaches beyond it",
     says="AveragePool ", broken=_counted,
-    remedy="set ceil_mode to 0 and state the pads", source="furc: no instruction divides so",
+    remedy="set ceil_mode to 0, and count_include_pad to 1 where there are pads",
+    source="furc: no instruction divides so",
 )  # fmt: skip
 RANK = Rule(
     condition=f"at most {MOVE_AXES} axes",
@@ -328,7 +320,7 @@ def _rows() -> Iterator[Operator]:
     yield Operator(name="Mean", how="a sum rounded once", rules=(RANK,))
     yield Operator(name="Mul", how="a multiplication; by a number, a table", rules=(RANK,))
     yield Operator(
-        name="Pad", how="a pad, two for more than two axes; other modes by slices and concatenations", rules=(MODE,)
+        name="Pad", how="a pad, two for more than two axes; other modes by slices and concatenations", rules=(MIRRORED,)
     )
     yield Operator(name="ReduceL2", how="one pass over channels", rules=(EXTENTS,))
     yield Operator(name="ReduceSum", how="pooling over rows and columns, else a contraction with ones",

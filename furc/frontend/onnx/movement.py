@@ -13,6 +13,7 @@ from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.quantization import checked_axis
 from furc.frontend.onnx.registry import OnnxContext, operator
 from isa.errors import counted
+from passes.dfg.legality import MIRRORED
 from passes.ir.op import Value
 
 # Which elements stand in front of an axis, for a padding of so many; counted from its end for what stands behind it.
@@ -240,7 +241,9 @@ def mirrored(
         extent = x.type.shape[axis]
         counts = max(0, amounts[0]), max(0, amounts[1])
         if mode != "edge" and max(counts) > extent - (mode == "reflect"):
-            raise node.unsupported(f"Pad with mode {mode} by {max(counts)}, there are {extent} elements", "pad twice")
+            raise node.unsupported(
+                f"Pad with mode {mode} by {max(counts)}, there are {extent} elements", MIRRORED.remedy
+            )
         sides = [[i % extent for i in MIRRORS[mode](s * extent, n)] for s, n in zip((1, -1), counts, strict=True)]
         parts = [*_picked(context, node, x, axis, sides[0]), x, *_picked(context, node, x, axis, sides[1])]
         x = context.builder.concat(parts, axis, f"{node.output}.padded" if axis + 1 < x.type.rank else name, node.loc)

@@ -11,6 +11,7 @@ from furc.frontend.onnx.convolution import Weights, contract_volume
 from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.registry import OnnxContext, operator
 from furc.frontend.onnx.windows import lifted, lowered_shape, read_window, read_windows
+from passes.dfg.legality import COUNTED
 from passes.ir.attributes import Kernel
 from passes.ir.op import Value
 from passes.ops.move import Pad
@@ -108,7 +109,7 @@ def _mean_of_volume(context: OnnxContext, node: Node, x: Value) -> Entry:
     padded = any(any(window.pads) for window in windows) and not node.integer("count_include_pad", 0)
     if rounds or padded:
         why = "rounds its size up" if rounds else "leaves padding out of the mean"
-        raise node.unsupported(f"AveragePool over 3 axes that {why} does not run on the NPU", "state other pads")
+        raise node.unsupported(f"AveragePool over 3 axes that {why} does not run on the NPU", COUNTED.remedy)
     channels = x.type.shape[1]
     scale = np.array([1 / np.prod(kernel)], np.float32)
     ones = Weights(f"{node.output}.ones", np.ones((channels, 1, *kernel), np.int8), scale, 0, None)

@@ -9,6 +9,7 @@ from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.quantization import checked_axis
 from furc.frontend.onnx.registry import OnnxContext, operator
 from furc.frontend.onnx.windows import lifted
+from passes.dfg.legality import ORDER
 from passes.ir.attributes import Kernel
 from passes.ir.op import Op, Value
 from passes.ops.channels import L2Normalize, Reduce, Softmax
@@ -34,7 +35,7 @@ def softmax(context: OnnxContext, node: Node) -> Entry:
 @operator("LpNormalization")
 def lp_normalization(context: OnnxContext, node: Node) -> Entry:
     if node.integer("p", 2) != 2:
-        raise node.unsupported(f"LpNormalization with p {node.integer('p', 2)}: Warboy accelerates p = 2")
+        raise node.unsupported(f"LpNormalization with p {node.integer('p', 2)}: Warboy accelerates p = 2", ORDER.remedy)
     x = context.activation(node)
     return _along(node, L2Normalize, x, checked_axis(node.integer("axis", -1), x.type.rank, node), x.type.shape)
 
