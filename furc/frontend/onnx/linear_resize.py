@@ -39,9 +39,11 @@ class Tent(NamedTuple):
         return self.factor + len(self.numerators) - self.crop if self.factor > 1 else 0
 
 
-def obstacle(node: Node, shape: Sequence[int], out: Sequence[int]) -> str:
-    """Why a linear resize is no contraction; "" where it is one."""
-    if len(shape) != IMAGE or list(out[:2]) != list(shape[:2]) or any(o % d for o, d in zip(out, shape, strict=True)):
+def obstacle(node: Node, shape: Sequence[int], out: Sequence[int], scales: Sequence[float]) -> str:
+    """Why a linear resize is no contraction; "" where it is one. scales: by which coordinates go, also where 2 elements
+    become 4 by 2.4."""
+    whole = all(o % d == 0 and o // d == scale for o, d, scale in zip(out, shape, scales, strict=True))
+    if len(shape) != IMAGE or list(out[:2]) != list(shape[:2]) or not whole:
         return "not by whole factors over rows and columns"
     transformation = _transformation(node)
     if transformation not in (*HALF_PIXELS, "asymmetric"):

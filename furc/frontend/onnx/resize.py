@@ -30,7 +30,7 @@ def resize(context: OnnxContext, node: Node) -> Entry:
     if out == list(x.type.shape):
         return context.moved(node, x)
     mode = node.text("mode", "nearest")
-    why = obstacle(node, x.type.shape, out) if mode == "linear" else ""
+    why = obstacle(node, x.type.shape, out, scales) if mode == "linear" else ""
     if mode == "linear" and not why and context.operator_set == OperatorSet.SDK010:
         return linear(context, node, x, out)
     maps = [_index_map(node, d, o, s) for d, o, s in zip(x.type.shape, out, scales, strict=True)]

@@ -66,6 +66,7 @@ def test_linear_resize_by_whole_factors_is_a_contraction(transformation: str, fa
         ((2, 2), "align_corners", "weights of align_corners are not the same everywhere"),
         ((8, 8), "half_pixel", "by 8 x 8 takes weights up to 225, int8 ends at 127"),
         ((1.5, 2), "half_pixel", "not by whole factors over rows and columns"),
+        ((2.2, 2), "half_pixel", "not by whole factors over rows and columns"),  # 4 rows become 8
     ],
 )
 def test_other_linear_resizes_are_the_hosts(factors: tuple[float, float], transformation: str, why: str) -> None:
