@@ -348,7 +348,11 @@ def _rows() -> Iterator[Operator]:
         ("Max", "comparisons of two", (RANK,)),
         ("Min", "comparisons of two", (RANK,)),
         ("ReduceMean", "pooling over rows and columns, else a contraction with ones", (EXTENTS,)),
-        ("Resize", "nearest neighbours by whole factors: a move; linear ones, in the wider set: a contraction", ()),
+        (
+            "Resize",
+            "by whole factors: nearest, or linear of one element: a move; linear, in the wider set: a contraction",
+            (),
+        ),
         ("SpaceToDepth", MOVE, ()),
         ("Squeeze", MOVE, ()),
         ("Sub", "of a number, a table; of two tensors an addition, in the wider set", (RANK,)),

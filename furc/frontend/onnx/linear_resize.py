@@ -1,22 +1,25 @@
 """Linear Resize by whole factors as a transposed convolution, channel by channel: its kernel is the tent that each
 element spreads over the result. Weights are small integers over a common denominator, so that sums are exact; what lies
-beyond the edge repeats it.
+beyond the edge repeats it. Weights beyond int8 are sums of several: each channel is read that many times.
 
 Rows doubled, half pixels: each element adds 1/4, 3/4, 3/4, 1/4 of itself to four rows of the result.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from furc.frontend.entries import Pending
 from furc.frontend.onnx.convolution import Weights
 from furc.frontend.onnx.movement import mirrored
 from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.registry import OnnxContext
+from passes.dfg.legality import MAX_GROUPS, MAX_STRIDE
 from passes.ir.attributes import Kernel
 from passes.ir.op import Value
 from passes.ops.conv import ConvTranspose2d
@@ -51,9 +54,15 @@ def obstacle(node: Node, shape: Sequence[int], out: Sequence[int], scales: Seque
     if node.integer("antialias", 0):
         return "antialiased"
     rows, columns = _tents(node, shape, out)
-    largest = max(rows.numerators) * max(columns.numerators)
-    if largest > LARGEST:
-        return f"by {rows.factor} x {columns.factor} takes weights up to {largest}, int8 ends at {LARGEST}"
+    if max(rows.factor, columns.factor) > MAX_STRIDE:
+        return f"by {rows.factor} x {columns.factor}, the machine takes steps of at most {MAX_STRIDE}"
+    kernel, _ = _kernel(rows, columns)
+    if len(kernel) > 1 and shape[1] > MAX_GROUPS:
+        largest = max(rows.numerators) * max(columns.numerators)
+        return (
+            f"by {rows.factor} x {columns.factor} takes weights up to {largest}, which are sums in int8 for at most "
+            f"{MAX_GROUPS} channels, not {shape[1]}"
+        )
     return ""
 
 
@@ -61,18 +70,19 @@ def linear(context: OnnxContext, node: Node, x: Value, out: Sequence[int]) -> Pe
     """The contraction, where there is no obstacle."""
     shape = x.type.shape
     rows, columns = _tents(node, shape, out)
-    kernel = np.outer(rows.numerators, columns.numerators)
+    kernel, denominator = _kernel(rows, columns)
     around = [0, 0, int(rows.factor > 1), int(columns.factor > 1)]
     x = mirrored(context, node, x, "edge", around, around, f"{node.output}.edged")
-    channels = shape[1]
-    stored = np.broadcast_to(kernel.astype(np.int8), (channels, 1, *kernel.shape))
-    scale = np.array([1 / (rows.denominator * columns.denominator)], np.float32)
+    channels, terms = shape[1], len(kernel)
+    x = context.builder.repeat(x, [1, terms, 1, 1], True, f"{node.output}.terms", node.loc)
+    stored = np.tile(kernel[:, None], (channels, 1, 1, 1))
+    scale = np.array([1 / denominator], np.float32)
     fields = {
         "x": x,
         "w": Weights(f"{node.output}.tent", stored, scale, 0, None).value(context, stored, 1),
         "bias": None,
         "kernel": Kernel(
-            (kernel.shape[0], kernel.shape[1]), (rows.factor, columns.factor),
+            (kernel.shape[1], kernel.shape[2]), (rows.factor, columns.factor),
             (rows.crop, columns.crop, rows.crop_behind, columns.crop_behind), (1, 1),
         ),
         "output_padding": (0, 0),
@@ -80,6 +90,14 @@ def linear(context: OnnxContext, node: Node, x: Value, out: Sequence[int]) -> Pe
     }  # fmt: skip
     made = (shape[0], channels, out[2], out[3])
     return Pending(op=ConvTranspose2d, fields=fields, inner=made, shape=made, loc=node.loc)
+
+
+def _kernel(rows: Tent, columns: Tent) -> tuple[NDArray[np.int8], int]:
+    """int8 [terms, rows, columns], of which the sum is the kernel times the denominator, and that."""
+    whole = np.outer(rows.numerators, columns.numerators)
+    terms = math.ceil(whole.max() / LARGEST)
+    parts = [(whole + term) // terms for term in range(terms)]
+    return np.stack(parts).astype(np.int8), rows.denominator * columns.denominator
 
 
 def _transformation(node: Node) -> str:

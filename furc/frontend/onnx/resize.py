@@ -1,9 +1,10 @@
-"""Resize and Upsample: nearest neighbours by integer factors repeat elements; linear ones are for the wider set of
-operators; everything else is refused."""
+"""Resize and Upsample: nearest neighbours by integer factors repeat elements, as do linear ones of axes of one element;
+others are for the wider set of operators; everything else is refused."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,23 +31,30 @@ def resize(context: OnnxContext, node: Node) -> Entry:
     if out == list(x.type.shape):
         return context.moved(node, x)
     mode = node.text("mode", "nearest")
+    if _repeats(node, x.type.shape, out, scales):
+        factors = [o // d for d, o in zip(x.type.shape, out, strict=True)]
+        return context.moved(node, context.builder.repeat(x, factors, True, node.output, node.loc))
     why = obstacle(node, x.type.shape, out, scales) if mode == "linear" else ""
     if mode == "linear" and not why and context.operator_set == OperatorSet.SDK010:
         return linear(context, node, x, out)
-    maps = [_index_map(node, d, o, s) for d, o, s in zip(x.type.shape, out, scales, strict=True)]
-    factors = [max(1, o // d) for d, o in zip(x.type.shape, out, strict=True)]
-    repeats = all(
-        m is not None and np.array_equal(m, np.repeat(np.arange(d), f))
-        for m, d, f in zip(maps, x.type.shape, factors, strict=True)
+    was, becomes = list(x.type.shape), out
+    transformation = node.text("coordinate_transformation_mode", "half_pixel")
+    message = f"{node.op} is not accelerated: mode {mode}, {transformation}, {was} to {becomes}"
+    if why:
+        raise node.unsupported(f"{message}: {why}", LINEAR_HINT)
+    raise node.unsupported(message, HINTS["Resize"])
+
+
+def _repeats(node: Node, shape: Sequence[int], out: Sequence[int], scales: Sequence[float]) -> bool:
+    """Whether each element is there several times: of nearest neighbours, and of linear ones of axes of one element."""
+    mode, grown = node.text("mode", "nearest"), {d for d, o in zip(shape, out, strict=True) if d != o}
+    if mode != "nearest" and not (mode == "linear" and grown == {1}):
+        return False
+    maps = [_index_map(node, d, o, s) for d, o, s in zip(shape, out, scales, strict=True)]
+    return all(
+        m is not None and np.array_equal(m, np.repeat(np.arange(d), max(1, o // d)))
+        for m, d, o in zip(maps, shape, out, strict=True)
     )
-    if mode != "nearest" or not repeats:
-        was, becomes = list(x.type.shape), out
-        transformation = node.text("coordinate_transformation_mode", "half_pixel")
-        message = f"{node.op} is not accelerated: mode {mode}, {transformation}, {was} to {becomes}"
-        if why:
-            raise node.unsupported(f"{message}: {why}", LINEAR_HINT)
-        raise node.unsupported(message, HINTS["Resize"])
-    return context.moved(node, context.builder.repeat(x, factors, True, node.output, node.loc))
 
 
 def _resized(context: OnnxContext, node: Node, x: Value) -> tuple[list[int], list[float]]:

@@ -44,7 +44,7 @@ def test_a_power_that_varies_is_the_hosts() -> None:
 
 
 @pytest.mark.parametrize("transformation", ["half_pixel", "pytorch_half_pixel", "asymmetric"])
-@pytest.mark.parametrize("factors", [(2, 2), (1, 3), (4, 5), (7, 6)])
+@pytest.mark.parametrize("factors", [(2, 2), (1, 3), (4, 5), (7, 6), (8, 8), (16, 12), (1, 31)])
 def test_linear_resize_by_whole_factors_is_a_contraction(transformation: str, factors: tuple[int, int]) -> None:
     m = Qdq("int8")
     scales = m.const([1, 1, *factors], np.float32)
@@ -64,13 +64,13 @@ def test_linear_resize_by_whole_factors_is_a_contraction(transformation: str, fa
     ("factors", "transformation", "why"),
     [
         ((2, 2), "align_corners", "weights of align_corners are not the same everywhere"),
-        ((8, 8), "half_pixel", "by 8 x 8 takes weights up to 225, int8 ends at 127"),
+        ((33, 2), "half_pixel", "by 33 x 2, the machine takes steps of at most 32"),
         ((1.5, 2), "half_pixel", "not by whole factors over rows and columns"),
         ((2.2, 2), "half_pixel", "not by whole factors over rows and columns"),  # 4 rows become 8
     ],
 )
 def test_other_linear_resizes_are_the_hosts(factors: tuple[float, float], transformation: str, why: str) -> None:
-    """Weights that are not the same everywhere, or do not fit int8 exactly: under both sets for that reason."""
+    """Weights that are not the same everywhere: under both sets for that reason."""
     m = Qdq("int8")
     scales = m.const([1, 1, *factors], np.float32)
     how = {"mode": "linear", "coordinate_transformation_mode": transformation}
@@ -78,3 +78,28 @@ def test_other_linear_resizes_are_the_hosts(factors: tuple[float, float], transf
     for operators in ("seed28", "sdk0.10"):
         (reason,) = on_host(load_onnx(m.model(), operator_set=operators))
         assert reason.startswith("Resize is not accelerated: mode linear") and reason.endswith(f": {why}")
+
+
+def test_weights_beyond_int8_take_as_many_channels_as_there_are_groups() -> None:
+    m = Qdq("int8")
+    scales = m.const([1, 1, 8, 8], np.float32)
+    m.quantized(m.node("Resize", m.float_input(1, 129, 2, 2), "", scales, domain="", mode="linear"))
+    (reason,) = on_host(load_onnx(m.model(), operator_set="sdk0.10"))
+    assert reason.endswith(
+        ": by 8 x 8 takes weights up to 225, which are sums in int8 for at most 128 channels, not 129"
+    )
+
+
+@pytest.mark.parametrize("transformation", ["half_pixel", "align_corners", "asymmetric", "pytorch_half_pixel"])
+@pytest.mark.parametrize("operators", ["seed28", "sdk0.10"])
+def test_a_linear_resize_of_one_element_repeats_it(transformation: str, operators: str) -> None:
+    """As DeepLab's pooled branch does, over 256 channels; under both sets, bit for bit."""
+    m = Qdq("int8")
+    sizes = m.integers(1, 256, 9, 5)
+    how = {"mode": "linear", "coordinate_transformation_mode": transformation}
+    m.quantized(m.node("Resize", m.float_input(1, 256, 1, 1), "", "", sizes, domain="", **how), 0.021, 2)
+    model, feeds = m.model(), m.feeds()
+    graph = load_onnx(model, operator_set=operators)
+    assert on_host(graph) == []
+    held, expected = execute(graph, feeds, target("warboy")), runtime(model, feeds, optimized=False)
+    assert all(np.array_equal(held[value], expected[value.name]) for value in graph.outputs)
