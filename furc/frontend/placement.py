@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import product
 from typing import NamedTuple
 
 EXHAUSTIVE = 12  # undecided operators of which every placement is tried
 ROUNDS = 4  # of improving, at most
+ROUNDING = 1e-12  # of a cost: no gain
 SOURCE, SINK = "source", "sink"
 
 
@@ -41,6 +42,17 @@ class Carried(NamedTuple):
     to_host_ns: float
     on_host_ns: float = 0.0
 
+    def ns(self, on_npu: Sequence[bool]) -> float:
+        """What it costs under a placement."""
+        made = self.maker is not None and on_npu[self.maker]
+        host_reads = self.shown or not all(on_npu[r] for r in self.readers)
+        total = self.on_host_ns if host_reads else 0.0
+        if made and host_reads:
+            total += self.to_host_ns
+        elif not made and any(on_npu[r] for r in self.readers):
+            total += self.to_npu_ns
+        return total
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -54,17 +66,19 @@ class Problem:
     def cost(self, on_npu: Sequence[bool]) -> float:
         """Of a placement, in ns; infinite where it is not allowed."""
         total = sum(unit.npu_ns if npu else unit.host_ns for unit, npu in zip(self.units, on_npu, strict=True))
-        for tensor in self.tensors:
-            made = tensor.maker is not None and on_npu[tensor.maker]
-            host_reads = tensor.shown or not all(on_npu[r] for r in tensor.readers)
-            total += tensor.on_host_ns if host_reads else 0.0
-            if made and host_reads:
-                total += tensor.to_host_ns
-            elif not made and any(on_npu[r] for r in tensor.readers):
-                total += tensor.to_npu_ns
+        total += sum(tensor.ns(on_npu) for tensor in self.tensors)
         segments = self.segments(on_npu)
         allowed = self.most_segments is None or segments <= self.most_segments
         return total + segments * self.segment_ns if allowed else math.inf
+
+    def change(self, on_npu: Sequence[bool], moved: Sequence[bool], units: Iterable[int]) -> float:
+        """What `moved` costs more than `on_npu`, in which these units are elsewhere, but for segments."""
+        tensors = {number for unit in units for number in self.touched[unit]}
+        total = sum(self.tensors[number].ns(moved) - self.tensors[number].ns(on_npu) for number in tensors)
+        for unit in units:
+            here, there = self.units[unit] if moved[unit] else self.units[unit][::-1]
+            total += there - here
+        return total
 
     def segments(self, on_npu: Sequence[bool]) -> int:
         """How many turns the NPU takes."""
@@ -84,6 +98,15 @@ class Problem:
         return found
 
     @cached_property
+    def touched(self) -> list[list[int]]:
+        """The tensors that each unit makes or reads, by number."""
+        found: list[list[int]] = [[] for _ in self.units]
+        for number, tensor in enumerate(self.tensors):
+            for unit in {tensor.maker, *tensor.readers} - {None}:
+                found[unit].append(number)  # type: ignore[index]
+        return found
+
+    @cached_property
     def neighbours(self) -> list[set[int]]:
         """The units that each unit reads from or gives to."""
         found: list[set[int]] = [set(makers) for makers in self.makers]
@@ -95,12 +118,20 @@ class Problem:
 
 def place(problem: Problem) -> tuple[bool, ...]:
     """Which units run on the NPU."""
+    return place_each(problem, [problem.most_segments])[0]
+
+
+def place_each(problem: Problem, most_segments: Sequence[int | None]) -> list[tuple[bool, ...]]:
+    """Which units run on the NPU, for each number of segments. Cuts, which know of none, are made once."""
     free = [i for i, unit in enumerate(problem.units) if math.isfinite(unit.npu_ns)]
+    each = [replace(problem, most_segments=most) for most in most_segments]
     if len(free) <= EXHAUSTIVE:
-        return min(_all(problem, free), key=problem.cost)
-    nowhere = tuple(False for _ in problem.units)
-    starts = [nowhere, _cut_twice(problem), *([] if problem.most_segments == 1 else [_cut_once(problem)])]
-    return _improved(problem, min(starts, key=problem.cost), free)
+        return [min(_all(problem, free), key=problem.cost) for problem in each]
+    one = [tuple(False for _ in problem.units), _cut_twice(problem)]
+    several = [] if all(most == 1 for most in most_segments) else [_cut_once(problem)]
+    return [
+        _improved(p, min([*one, *([] if p.most_segments == 1 else several)], key=p.cost), free) for p in each
+    ]  # fmt: skip
 
 
 def _all(problem: Problem, free: Sequence[int]) -> Iterator[tuple[bool, ...]]:
@@ -181,28 +212,34 @@ class _Cut:
 
     def source_side(self) -> set[object]:
         import networkx as nx  # here: see above
-        from networkx.algorithms.flow import boykov_kolmogorov
+        from networkx.algorithms.flow import preflow_push  # finds the same cut as others, in half their time or less
 
-        _, (chosen, _) = nx.minimum_cut(self.network, SOURCE, SINK, flow_func=boykov_kolmogorov)
+        _, (chosen, _) = nx.minimum_cut(self.network, SOURCE, SINK, flow_func=preflow_push)
         return set(chosen)
 
 
 def _improved(problem: Problem, on_npu: tuple[bool, ...], free: Iterable[int]) -> tuple[bool, ...]:
     """Move units, alone or with all before or behind them, while that makes it cheaper."""
-    best, cost = on_npu, problem.cost(on_npu)
+    best, least = on_npu, problem.cost(on_npu) * ROUNDING
+    segments = problem.segments(best)
+    most = math.inf if problem.most_segments is None else problem.most_segments
     free, moves = list(free), _moves(problem)
     for _ in range(ROUNDS):
-        before = cost
+        before = best
         for unit in (unit for unit in free if _at_the_edge(problem, best, unit)):
             for together in moves(unit):
+                npu = not best[unit]
+                units = [i for i in together if best[i] != npu and (not npu or math.isfinite(problem.units[i].npu_ns))]
                 changed = list(best)
-                for i in together:
-                    changed[i] = not best[unit] and math.isfinite(problem.units[i].npu_ns)
-                moved = tuple(changed)
-                found = problem.cost(moved) if moved != best else cost
-                if found < cost:
-                    best, cost = moved, found
-        if cost == before:
+                for i in units:
+                    changed[i] = npu
+                change = problem.change(best, changed, units)
+                if not units or change > segments * problem.segment_ns:  # whatever segments it spares
+                    continue
+                turns = problem.segments(changed)
+                if turns <= most and change + (turns - segments) * problem.segment_ns < -least:
+                    best, segments = tuple(changed), turns
+        if best == before:
             break
     return best
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from furc.frontend.entries import Entry, Joined, OnHost, Pending, Unary
 from furc.frontend.onnx.hosted import Cause, reads_of
 from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.quantization import DEQUANTIZE, QUANTIZE
-from furc.frontend.placement import Carried, Problem, Unit, place
+from furc.frontend.placement import Carried, Problem, Unit, place_each
 from isa.enf import OPEN
 from isa.errors import LowerError, counted
 from isa.npu import NS_PER_MS, NpuConfig
@@ -84,8 +83,9 @@ def _ways(problem: Problem, asked: int | str) -> dict[int | str, tuple[bool, ...
     and what the user asked for."""
     legal = tuple(math.isfinite(unit.npu_ns) for unit in problem.units)
     counts = sorted({1, *([asked] if isinstance(asked, int) else [])})
-    ways: dict[int | str, tuple[bool, ...]] = {n: place(replace(problem, most_segments=n)) for n in counts}
-    return ways | {AUTO: place(problem), ALL: legal, NOTHING: tuple(False for _ in legal)}
+    *ways, auto = place_each(problem, [*counts, None])
+    placed: dict[int | str, tuple[bool, ...]] = dict(zip(counts, ways, strict=True))
+    return placed | {AUTO: auto, ALL: legal, NOTHING: tuple(False for _ in legal)}
 
 
 def _words(key: int | str) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from itertools import product
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from furc.frontend import placement
-from furc.frontend.placement import Carried, Problem, Unit, place
+from furc.frontend.placement import Carried, Problem, Unit, place, place_each
 
 
 def drawn(seed: int, most: int | None, units: int = 0) -> Problem:
@@ -57,3 +58,25 @@ def test_one_segment_is_one() -> None:
     for seed in range(20):
         problem = drawn(seed, 1)
         assert problem.segments(place(problem)) <= 1
+
+
+def test_each_number_of_segments_is_placed_as_alone_by_the_same_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cuts know of no segments, and are most of the time on large graphs."""
+    monkeypatch.setattr(placement, "EXHAUSTIVE", 0)
+    problem = drawn(3, None, units=9)
+    alone = [place(replace(problem, most_segments=most)) for most in (1, 2, None)]
+    cut = Mock(wraps=placement._cut_twice)
+    monkeypatch.setattr(placement, "_cut_twice", cut)
+    assert place_each(problem, [1, 2, None]) == alone and cut.call_count == 1
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_change_is_what_costs_differ_by_but_for_segments(seed: int) -> None:
+    problem = replace(drawn(seed, None, units=9), segment_ns=0.0)
+    rng = np.random.default_rng(seed)
+    before, after = (
+        tuple(bool(npu) and bool(np.isfinite(unit.npu_ns)) for npu, unit in zip(drawing, problem.units, strict=True))
+        for drawing in rng.integers(0, 2, (2, 9))
+    )
+    moved = [i for i in range(9) if before[i] != after[i]]
+    assert problem.change(before, after, moved) == pytest.approx(problem.cost(after) - problem.cost(before))
