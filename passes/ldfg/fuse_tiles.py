@@ -11,9 +11,11 @@ after:
 
 ldfg -> ldfg. This is the depth-first order of fused-layer accelerators (Alwani et al., 2016).
 1. A tensor is deep where what makes it does not fit SRAM, so that `split-operators` would join its tiles in DRAM.
-2. Operators that deep tensors connect are a group; so is, alone, one that fits and reads a concatenation in DRAM.
+2. Operators that deep tensors connect are a group, with what is computed between them; so is, alone, one that fits and
+   reads a concatenation in DRAM.
 3. A group makes its results band after band. Which rows a band needs is found backwards, reader by reader; those that
-   two bands need (the halo) are computed twice. Deep tensors exist as bands alone; the next band is loaded meanwhile.
+   two bands need (the halo) are computed twice. Deep tensors, and what the group alone reads, exist as bands alone; the
+   next band is loaded meanwhile.
 4. The bands of a result are joined on chip.
 5. What cannot be so stays as it is: readers that are not cut along rows, results that are read early or are too large.
 6. Whether this is faster is for the clock to say: `passes/plan.py` compiles with it and without.
@@ -81,7 +83,24 @@ class _Fusing:
             for each in together:
                 of[each] = together
         groups = {group[-1]: group for group in of.values()}
-        return [group for group in groups.values() if self._works(group)]
+        return [group for each in groups.values() if self._works(group := self._with_between(each, of))]
+
+    def _with_between(self, group: list[Op], of: dict[Op, list[Op]]) -> list[Op]:
+        """The group, and what is computed from it for it, such as a branch beside a residual; where that can be cut."""
+        before, members = self.graph.ops[: self.graph.ops.index(group[-1]) + 1], set(group)
+        behind, ahead = set(members), set(members)
+        for op in before:
+            if any(self.producers.get(value) in behind for value in op.operands()):
+                behind.add(op)
+        for op in reversed(before):
+            if op in ahead:
+                ahead |= {self.producers[value] for value in op.operands() if value in self.producers}
+        between = {op for op in behind & ahead - members if not isinstance(op, LowLevelSlice)}
+        if not between or not all(self._cuttable(op) and op not in of for op in between):
+            return group
+        grown = [op for op in before if op in between or op in members]
+        of |= dict.fromkeys(grown, grown)
+        return grown
 
     def _joined_in_dram(self, value: Value) -> bool:
         return isinstance(value.type.place, InDram) and isinstance(self.producers.get(value), LowLevelConcat)
@@ -109,16 +128,29 @@ class _Fusing:
 
     def _works(self, group: list[Op]) -> bool:
         """True where nobody reads a result before all bands of it are made, and they and it fit together."""
-        results = [op.result for op in group if not self._deep(op.result)]
+        inner = self._inner(group)
+        results = [op.result for op in group if op.result not in inner]
         before = self.graph.ops[: self.graph.ops.index(group[-1]) + 1]
         readers = {user for value in results for user in self.users.get(value, ())}
         most = WHOLE_SHARE * self.room.bytes_per_slice
         return readers.isdisjoint(before) and all(2 * self.room.of(value.type.shape4) <= most for value in results)
 
+    def _inner(self, group: list[Op]) -> set[Value]:
+        """What exists as bands alone."""
+        members = set(group)
+        return {op.result for op in group if self._deep(op.result) or self._read_by(members, op.result)}
+
+    def _read_by(self, members: set[Op], value: Value) -> bool:
+        """True where nobody else computes on a value or a view of it."""
+        return value not in self.graph.outputs and all(
+            user in members or (isinstance(user, LowLevelSlice) and self._read_by(members, user.result))
+            for user in self.users.get(value, ())
+        )
+
     # their bands
 
     def _fuse(self, group: list[Op]) -> None:
-        inner = {op.result for op in group if self._deep(op.result)}
+        inner = self._inner(group)
         parts: dict[Op, list[Value]] = {op: [] for op in group if op.result not in inner}
         for band in range(BANDS):
             boxes = {op.result: _band(op.result.type.shape4, band) for op in parts}

@@ -16,15 +16,25 @@ from isa.npu import target
 from passes.ir.attributes import Kernel
 from passes.ir.graph import Graph
 from passes.ir.lir import Program
-from passes.ir.op import Level
+from passes.ir.op import Level, Value
 from passes.ops.commands import Load, Store
+from passes.ops.elementwise import Add
 from passes.ops.pool import MaxPool
 from passes.options import BEST, CompileOptions
 from passes.pipeline import lower
 from passes.plan import compile_best
 
 WARBOY = target("warboy")
-STEPS = (conv, conv, max_pool, max_pool, average_pool, table, binary, concat, slice_)
+
+
+def residual(d: Draw, x: Value) -> Value:
+    """x and a branch beside it: of few channels, over rows, and of as many channels as x again."""
+    narrow = d.builder.conv(x, d.int(1, 3))
+    inner = d.builder.conv(narrow, narrow.type.shape[1], 3, pads=(1, 1, 1, 1))
+    return d.builder.op(Add, d.quant(), a=x, b=d.builder.conv(inner, x.type.shape[1]))
+
+
+STEPS = (conv, conv, max_pool, max_pool, average_pool, table, binary, concat, slice_, residual, residual)
 
 
 @st.composite
@@ -78,6 +88,29 @@ def test_the_best_schedule_computes_in_bands_where_that_is_faster() -> None:
     slow = WARBOY.dram_bytes_per_second // 4  # so that going through DRAM costs more than computing the halo twice
     npu = replace(WARBOY, num_slices=16, sram_bytes_per_slice=26 * 1024, dram_bytes_per_second=slow)
     best = compile_best(pyramid(), CompileOptions(npu=npu, schedule=BEST))
+    assert best.options.fuse
+    assert isinstance(best.ir, Program)
+    ops = best.ir.graph.ops
+    assert not {op.x for op in ops if isinstance(op, Load)} & {op.result for op in ops if isinstance(op, Store)}
+
+
+def bottlenecks() -> Graph:
+    """Residuals that do not fit, and branches beside them that do."""
+    b = Builder()
+    x = b.conv(b.image((1, 8, 64, 64)), 64, 3, pads=(1, 1, 1, 1))
+    for _ in range(2):
+        branch = b.conv(b.conv(b.conv(x, 8), 8, 3, pads=(1, 1, 1, 1)), 64)
+        x = b.op(Add, x.type.q, a=x, b=branch)
+    b.output(b.conv(x, 16, 3, pads=(1, 1, 1, 1), stride=(2, 2)))
+    return b.done()
+
+
+def test_branches_beside_a_residual_are_computed_in_its_bands() -> None:
+    slow = WARBOY.dram_bytes_per_second // 4
+    npu = replace(WARBOY, num_slices=16, sram_bytes_per_slice=20 * 1024, dram_bytes_per_second=slow)
+    options = CompileOptions(npu=npu, schedule=BEST)
+    check_compile(bottlenecks(), options.with_liberties())
+    best = compile_best(bottlenecks(), options)
     assert best.options.fuse
     assert isinstance(best.ir, Program)
     ops = best.ir.graph.ops
