@@ -47,6 +47,7 @@ from furc.frontend.onnx.placing import Placing, decide
 from furc.frontend.onnx.quantization import DEQUANTIZE, QUANTIZE, activation_quant, read_parameters
 from furc.frontend.onnx.refusals import refusal
 from furc.frontend.onnx.registry import HANDLERS, MOVES
+from furc.frontend.onnx.resize import interpolates
 from furc.frontend.onnx.rounded_pools import agree_on_shape
 from furc.isolated import Worker
 from furc.onnx.graph import OWN_DOMAINS, captured, noted_pixels
@@ -415,7 +416,7 @@ class Importer(Context[Node]):
             known = all(isinstance(self.env.get(name), Constant) for name in node.inputs[1:] if name)
             return activation_quant(read_parameters(self, node), node) if known else Reads.VALUES
         if node.op in MOVES and (index == 0 or node.op == "Concat"):
-            return Reads.ELEMENTS
+            return Reads.VALUES if interpolates(node) else Reads.ELEMENTS
         return Reads.SHAPE if node.op in SHAPE_READERS else Reads.VALUES
 
     def _define_initializers(self) -> None:

@@ -45,6 +45,11 @@ def resize(context: OnnxContext, node: Node) -> Entry:
     raise node.unsupported(message, HINTS["Resize"])
 
 
+def interpolates(node: Node) -> bool:
+    """Whether results are sums of elements: those of rounded and clipped ones are others than the sums rounded."""
+    return node.op in ("Resize", "Upsample") and node.text("mode", "nearest") != "nearest"
+
+
 def _repeats(node: Node, shape: Sequence[int], out: Sequence[int], scales: Sequence[float]) -> bool:
     """Whether each element is there several times: of nearest neighbours, and of linear ones of axes of one element."""
     mode, grown = node.text("mode", "nearest"), {d for d, o in zip(shape, out, strict=True) if d != o}

@@ -80,6 +80,19 @@ def test_other_linear_resizes_are_the_hosts(factors: tuple[float, float], transf
         assert reason.startswith("Resize is not accelerated: mode linear") and reason.endswith(f": {why}")
 
 
+def test_a_linear_resize_of_what_is_not_quantized_is_the_hosts() -> None:
+    """The quantization behind it is not that of what it reads: extremes would be clipped before they are averaged."""
+    m = Qdq("int8")
+    m.inputs["x"] = ("float32", (1, 5, 4, 7))
+    m.quantized(m.node("Resize", "x", "", m.const([1, 1, 2, 2], np.float32), mode="linear"), 0.01, 2)
+    model, feeds = m.model(), m.feeds()
+    graph = load_onnx(model, operator_set="sdk0.10")
+    (reason,) = on_host(graph)
+    assert reason == "Resize needs int8, but the float tensor 'x' goes into it without being quantized"
+    held, expected = execute(graph, feeds, target("warboy")), runtime(model, feeds, optimized=False)
+    assert all(np.array_equal(held[value], expected[value.name]) for value in graph.outputs)
+
+
 def test_weights_beyond_int8_take_as_many_channels_as_there_are_groups() -> None:
     m = Qdq("int8")
     scales = m.const([1, 1, 8, 8], np.float32)
