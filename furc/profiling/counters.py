@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from furc.profiling.recorded import Engine, Recorded
 from isa.operands import OFFSET_UNIT_BYTES, Space
+from isa.timing.clock import FREE
 
 Cycles = NDArray[np.float64]
 CELL_BYTES = OFFSET_UNIT_BYTES  # what SRAM is counted in, in each slice
@@ -45,13 +46,18 @@ def mac_utilization(recorded: Recorded) -> list[Step]:
 def sram_bytes(recorded: Recorded) -> list[Step]:
     """Bytes that hold something which is read later, over all slices.
 
-    From instructions alone: a cell lives from a write to the last read before something else is written there.
+    From instructions alone: a cell lives from a write to the last read before something else is written there. Weights
+    that stay from run to run are read by the next one too: they live all the time.
     """
     npu = recorded.npu
     cells = -(-npu.sram_bytes_per_slice // CELL_BYTES)
     born, read = np.full(cells, -1.0), np.full(cells, -1.0)
     changes: list[tuple[float, int]] = []
     for event in sorted(recorded.timeline.events, key=lambda event: event.start):
+        if event.cost == FREE:  # what it loads is there from an earlier run
+            for low, high in _cells(event.instruction.writes(npu.sram_access_bytes)):
+                born[low:high], read[low:high] = 0.0, recorded.timeline.cycles
+            continue
         for low, high in _cells(event.instruction.reads(npu.sram_access_bytes)):
             read[low:high] = np.maximum(read[low:high], event.end)
         for low, high in _cells(event.instruction.writes(npu.sram_access_bytes)):

@@ -23,7 +23,7 @@ class Bar(NamedTuple):
 
 
 def bars(recorded: Recorded) -> list[Bar]:
-    """Joined over gaps as small as the drawing allows."""
+    """Joined over gaps as small as the drawing allows. Loads of weights that are there already have none."""
     gap, found = 0.0, _joined(recorded, 0.0)
     while len(found) > MOST_BARS and gap < recorded.timeline.cycles:
         gap = max(2 * gap, recorded.timeline.cycles / MOST_BARS / 8)
@@ -44,7 +44,7 @@ def hover(recorded: Recorded, bar: Bar) -> str:
 def _joined(recorded: Recorded, gap: float) -> list[Bar]:
     found: list[Bar] = []
     last: dict[Engine, int] = {}
-    for piece in sorted(recorded.slices, key=lambda piece: piece.start):
+    for piece in sorted((s for s in recorded.slices if s.stop > s.start), key=lambda piece: piece.start):
         at = last.get(piece.engine)
         if at is not None and found[at].operator == piece.operator and piece.start - found[at].stop <= gap:
             found[at] = found[at]._replace(stop=piece.stop, instructions=found[at].instructions + 1)

@@ -9,6 +9,7 @@ from furc.report.lanes import bars, hover
 from furc.report.page import LEGEND_ABOVE, WITH_LEGEND, Figure, Section, page, text
 from furc.report.tables import count
 from isa.operands import Range, Space
+from isa.timing.clock import FREE
 from passes.analysis.aliases import Aliases
 from passes.analysis.occupancy import Occupied, occupancy
 from passes.ir.lir import Program
@@ -47,7 +48,8 @@ def memory_html(program: Program, recorded: Recorded) -> str:
 
 
 def rectangles(program: Program, recorded: Recorded) -> list[Rectangle]:
-    """Every buffer, from when the first instruction that touches it starts to when the last one ends."""
+    """Every buffer, from when the first instruction that touches it starts to when the last one ends; weights that stay
+    from run to run all the time."""
     npu, ops, aliases = recorded.npu, program.graph.ops, Aliases(program.graph)
     buffers = {buffer.name: buffer for buffer in occupancy(program.graph, npu)}
     spans: dict[str, tuple[float, float]] = {}
@@ -56,8 +58,9 @@ def rectangles(program: Program, recorded: Recorded) -> list[Rectangle]:
         touched = (*insn.reads(npu.sram_access_bytes), *insn.writes(npu.sram_access_bytes))
         for name in _buffers_of(ops[step.command], aliases) if step.command >= 0 else ():
             if name in buffers and any(_overlap(buffers[name], memory) for memory in touched):
-                start, stop = spans.get(name, (event.start, event.end))
-                spans[name] = (min(start, event.start), max(stop, event.end))
+                mine = (event.start, event.end) if event.cost != FREE else (0.0, recorded.timeline.cycles)
+                start, stop = spans.get(name, mine)
+                spans[name] = (min(start, mine[0]), max(stop, mine[1]))
     found = [buffers[name] for name in buffers if name in spans]
     return [Rectangle(b.name, b.kind, *spans[b.name], b.low, b.high) for b in found]
 

@@ -14,7 +14,8 @@ from passes.ir.types import InSram, Striped
 
 
 class Occupied(NamedTuple):
-    """Bytes [low, high) of every slice, during commands [first, last] of the graph."""
+    """Bytes [low, high) of every slice, during commands [first, last] of the graph: all of them for weights whose bytes
+    nothing else takes, which stay from run to run."""
 
     name: str
     kind: str  # activation, weights or scratch
@@ -47,7 +48,23 @@ def occupancy(graph: Graph, npu: NpuConfig) -> list[Occupied]:
         else:
             size, kind = place.layout.bytes_per_slice(root.type.shape4, npu.sram_access_bytes), "activation"
         found.append(Occupied(root.name, kind, first, last, place.offset, place.offset + size))
-    return found
+    shared = _shared(found)
+    end = len(graph.ops) - 1
+    return [
+        each._replace(first=0, last=end) if each.kind == "weights" and each not in shared else each for each in found
+    ]
+
+
+def _shared(buffers: Iterable[Occupied]) -> set[Occupied]:
+    """Those that have bytes in common with another one, at whatever time."""
+    shared: set[Occupied] = set()
+    furthest: Occupied | None = None  # of those that begin lower
+    for each in sorted(buffers, key=lambda buffer: buffer.low):
+        if furthest is not None and each.low < furthest.high:
+            shared |= {each, furthest}
+        if furthest is None or each.high > furthest.high:
+            furthest = each
+    return shared
 
 
 def peak(buffers: Iterable[Occupied]) -> tuple[int, int]:

@@ -21,6 +21,7 @@ from furc.report.page import Figure, Section, page, text
 from furc.report.profile_html import profile_html
 from furc.report.tables import Column, Table, count, plain
 from furc.report.terminal import drawn
+from passes.analysis.occupancy import occupancy
 from passes.ir.graph import Graph
 from passes.ir.op import Level, name_at
 
@@ -102,7 +103,17 @@ def test_legends_above_a_drawing_grow_away_from_it(made: Made) -> None:
 
 
 def test_bars_are_joined_only_within_an_operator(made: Made) -> None:
-    assert sum(bar.instructions for bar in bars(made[1])) == len(made[1].slices)
+    assert sum(bar.instructions for bar in bars(made[1])) == sum(piece.stop > piece.start for piece in made[1].slices)
+
+
+def test_weights_that_stay_are_there_all_the_time(made: Made) -> None:
+    found = [r for r in rectangles(made[0].program, made[1]) if r.kind == "weights"]
+    assert made[1].weights.reloaded == 0 and found
+    assert {(r.start, r.stop) for r in found} == {(0, made[1].timeline.cycles)}
+    graph = made[0].program.graph
+    spans = {(each.first, each.last) for each in occupancy(graph, made[1].npu) if each.kind == "weights"}
+    assert spans == {(0, len(graph.ops) - 1)}
+    assert all(bar.stop > bar.start for bar in bars(made[1]))  # none of a load that the run does not do
 
 
 def test_the_budget_survives_the_cache(made: Made) -> None:

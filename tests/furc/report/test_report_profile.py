@@ -96,6 +96,13 @@ def test_the_sram_counter_ends_empty_and_stays_below_the_peak(made: tuple[object
     assert 0 < max(step.value for step in steps) <= 1.5 * made[2].sram_peak_bytes
 
 
+def test_the_sram_counter_has_the_weights_that_stay_all_the_time(made: tuple[object, Recorded, Profile]) -> None:
+    resident, reloaded = made[1].weights
+    assert resident and not reloaded
+    steps = sram_bytes(made[1])
+    assert steps[0].cycle == 0 and min(step.value for step in steps[:-1]) >= resident
+
+
 def test_profile_of_a_path_of_bytes_and_of_an_enf(made: tuple[object, Recorded, Profile]) -> None:
 
     enf = made[1].enf
