@@ -146,8 +146,7 @@ def with_constants(base: NpuConfig, constants: Mapping[str, object], where: str 
     changed: dict[str, object] = {}
     for key, value in constants.items():
         kind = _kind_of(key, where)
-        if kind == "int" and isinstance(value, float) and value.is_integer():
-            value = int(value)
+        value = _whole(value) if kind == "int" else value
         _check(key, kind, value, where)
         changed[key] = float(value) if kind == "float" and isinstance(value, int) else value  # one value, one machine
     return _varied(replace(base, **changed), where)  # type: ignore[arg-type]
@@ -194,9 +193,15 @@ def _resolve(text: str, where: str) -> _Values:
     for key, entry in table.items():
         kind = _kind_of(key, where)
         value, source = (entry.get("value"), entry.get("source", where)) if isinstance(entry, dict) else (entry, where)
+        value = _whole(value) if kind == "int" else value
         _check(key, kind, value, where)
         values[key] = (value, str(source))
     return values
+
+
+def _whole(value: object) -> object:
+    """33e9 as a whole number; everything else as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _kind_of(key: str, where: str) -> object:
@@ -218,13 +223,16 @@ def _check(key: str, kind: object, value: object, where: str) -> None:
     if key == "timing_error" and isinstance(value, int | float) and value >= 1:
         what = f"{key}: {value} is not below 1: a time that is off by all of itself has no upper end"
         raise ConfigError("BadNpuConstant", what, at=Loc(where), hint="0.11 is 11%")
+    if key == "dram_efficiency" and isinstance(value, int | float) and value > 1:
+        what = f"{key}: {value} is above 1: no transfer is faster than dram_bytes_per_second"
+        raise ConfigError("BadNpuConstant", what, at=Loc(where), hint="more bandwidth is more dram_bytes_per_second")
     if key in _LIMITS and isinstance(value, int):
         low, high, step = _LIMITS[key]
         if not low <= value <= high or value % step:
             multiple = f", a multiple of {step}" if step > 1 else ""
             raise ConfigError(
                 "BadNpuConstant", f"{key}: expected {low} to {high}{multiple}, got {value}",
-                at=Loc(where), hint="furc's instruction encoding reaches no further (docs/isa.md)",
+                at=Loc(where), hint="furc's instructions and compiler reach no further (docs/isa.md)",
             )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from furc.quantizer import CalibrationMethod, QuantizeOptions, quantize_model
 from furc.sweep.grid_file import KEYS, read_grid
 from furc.zoo import digits
 from isa import enf as enf_file
+from isa.npu import parse_config, target
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -148,6 +150,14 @@ def test_the_sweep_that_is_written_down_is_read(tmp_path: Path) -> None:
     assert [model.name for model in written.models] == ["a.onnx", "b.onnx"] and written.grid.batches == (1, 4)
     others = re.findall(r"`(\w+)`", text.partition("```yaml")[2].partition("too; an option")[0].partition("```\n")[2])
     assert {*re.findall(r"^(\w+):", grid, re.MULTILINE), *others} == set(KEYS)
+
+
+def test_the_machine_that_is_written_down_is_read(tmp_path: Path) -> None:
+    page = (ROOT / "docs/commands.md").read_text("utf-8")
+    [text] = re.findall(r"^```toml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    found, base = parse_config(text, "what-if.toml"), target("warboy")
+    changed = {"name": found.name, "num_slices": 32, "dram_bytes_per_second": 132_000_000_000, "mac_width": 64}
+    assert found == replace(base, **changed) and found.name != base.name  # type: ignore[arg-type]
 
 
 def test_the_page_of_the_quantizer_names_its_errors() -> None:

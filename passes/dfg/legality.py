@@ -392,7 +392,7 @@ EVERYWHERE = (
     Condition("TensorTooLarge", "its tensors have less than 2^31 elements", "use a smaller input"),
     Condition("TooManyAxes", f"a movement has at most {MOVE_AXES} loops", "split it into simpler ones"),
     Condition("OutOfSram", "a piece of it fits SRAM", "use a smaller input, or warboy-2pe where the error says so"),
-    Condition("OutOfDram", "the model fits DRAM", "use a smaller batch"),
+    Condition("OutOfDram", "the model fits DRAM", "use a smaller batch or input"),
     Condition("BatchNotPossible", "it has a batch axis", "compile with the batch of the model"),
 )
 

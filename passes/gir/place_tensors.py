@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from isa.errors import LowerError
+from isa.errors import Loc, LowerError
 from isa.layout import Box, align
 from isa.npu import NpuConfig
 from passes.analysis.aliases import Aliases
@@ -387,5 +387,8 @@ def _place_dram(graph: Graph, npu: NpuConfig) -> None:
             value.type = value.type.at(root.type.place)
     if at > npu.dram_bytes:
         raise LowerError(
-            "OutOfDram", f"the model needs {at} B of DRAM, there are {npu.dram_bytes}", hint="use a smaller batch"
+            "OutOfDram",
+            f"the model needs {at} B of DRAM, there are {npu.dram_bytes}",
+            at=Loc(graph.source),
+            hint="use a smaller batch or input, or more dram_bytes",
         )

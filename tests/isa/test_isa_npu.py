@@ -42,6 +42,12 @@ def test_a_what_if_file_changes_only_what_it_names(tmp_path: Path) -> None:
     assert config.milliseconds(1_000_000) == 1.0
 
 
+def test_a_whole_number_may_be_written_with_an_exponent(tmp_path: Path) -> None:
+    written = _load('base = "warboy"\ndram_bytes_per_second = 33e9\nclock_hz = { value = 1e9 }\n', tmp_path)
+    assert written == with_constants(target("warboy"), {"dram_bytes_per_second": 33e9, "clock_hz": 1e9})
+    assert isinstance(written.dram_bytes_per_second, int) and isinstance(written.clock_hz, int)
+
+
 def test_constants_change_one_by_one() -> None:
     half = with_constants(target("warboy"), {"num_slices": 32.0, "dram_bytes_per_second": 33e9, "dram_efficiency": 1})
     assert (half.num_slices, half.dram_bytes_per_second, half.name) == (32, 33_000_000_000, "warboy")
@@ -79,6 +85,10 @@ def test_constants_change_one_by_one() -> None:
         (
             'base = "warboy"\ndram_efficiency = inf',
             "error[BadNpuConstant]: {at}: dram_efficiency: inf is not positive and finite",
+        ),
+        (
+            'base = "warboy"\ndram_efficiency = 1.5',
+            "error[BadNpuConstant]: {at}: dram_efficiency: 1.5 is above 1: no transfer is faster than dram_",
         ),
         (
             'base = "warboy"\ncompletion_tags = 1',

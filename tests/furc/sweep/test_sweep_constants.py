@@ -30,6 +30,7 @@ TRIED: dict[str, float] = {
     "dram_bytes": 64,
     "dram_bulk_bytes": 128,
     "host_link_bytes_per_second": 1,
+    "dram_efficiency": 1,
     "timing_error": 0.5,
 }
 
