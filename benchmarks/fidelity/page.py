@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.fidelity.fit import Fidelity, family
-from furc.report.page import Figure, Section, page
+from furc.report.page import LOGARITHMIC, Figure, Section, page
 from furc.report.tables import Column, Table
 
 COLORS = ("#2b6cb0", "#d9822b", "#2f9e8f", "#b0558f", "#c9a227", "#c9513f", "#5c6bc0", "#6d8b3c", "#8d6e63")
@@ -59,7 +59,7 @@ def _scatter(result: Fidelity) -> Figure:
     data.append({
         "type": "scatter", "mode": "lines", "name": "equal", "x": ends, "y": ends, "line": {"color": "#9aa5b1"},
     })  # fmt: skip
-    axis = {"type": "log", "title": {"text": "published, ms"}}
+    axis = {**LOGARITHMIC, "title": {"text": "published, ms"}}
     return Figure(data=data, layout={"xaxis": axis, "yaxis": {**axis, "title": {"text": "modelled, ms"}}}, height=560)
 
 

@@ -228,6 +228,7 @@ def _operator(recorded: Recorded, index: int, pieces: list[Slice], run_cycles: f
     load, store = (length(spans[engine]) for engine in (Engine.DMA_IN, Engine.DMA_OUT))
     compute = union(spans[Engine.MAIN] + spans[Engine.SUB])
     macs = sum(piece.event.cost.macs for piece in pieces)
+    working = [piece for piece in pieces if piece.works] or pieces
     operator = recorded.operator(index)
     return OperatorProfile(
         name=operator.name,
@@ -239,8 +240,8 @@ def _operator(recorded: Recorded, index: int, pieces: list[Slice], run_cycles: f
         compute_cycles=compute,
         store_cycles=store,
         run_cycles=run_cycles,
-        start_cycle=min(piece.start for piece in pieces),
-        end_cycle=max(piece.event.end for piece in pieces),
+        start_cycle=min(piece.start for piece in working),
+        end_cycle=max(piece.event.end for piece in working),
         macs=macs,
         mac_utilization=_utilization(macs, load + compute + store, recorded.npu),
         dram_bytes=sum(piece.event.cost.dram_bytes for piece in pieces),

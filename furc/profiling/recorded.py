@@ -54,6 +54,11 @@ class Slice(NamedTuple):
     run: int
 
     @property
+    def works(self) -> bool:
+        """False for a load of weights that are there from an earlier run: it takes no time."""
+        return self.event.cost != FREE
+
+    @property
     def bound_by(self) -> BoundBy:
         """What makes the instruction take as long as it does."""
         return bound_by((self,))

@@ -11,6 +11,7 @@ from plotly.offline import get_plotlyjs
 from furc.quantizer.noise_html import noise_section, shortened, wide
 from furc.quantizer.noise_report import NoiseReport
 from furc.quantizer.report import LayerSqnr, MethodRow, TensorRanges
+from furc.report.page import LOGARITHMIC
 
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; color: #1c2733; padding: 0 1rem; }
@@ -100,6 +101,6 @@ def _histogram_plot(tensor: TensorRanges, db: float | None) -> str:
         figure.add_scatter(x=[low, high], y=[y, y], name=method, mode="lines+markers")
     note = "" if db is None else f" - {db:.1f} dB"
     figure.update_layout(height=HISTOGRAM_HEIGHT, title=f"{html.escape(tensor.tensor)}{note}", bargap=0)
-    figure.update_layout(xaxis_title="value", yaxis={"title": "values in the bin", "type": "log"})
+    figure.update_layout(xaxis_title="value", yaxis={"title": "values in the bin", **LOGARITHMIC})
     figure.update_layout(margin={"t": 60, "b": 40}, legend={"font": {"size": 11}})  # so that no method is scrolled away
     return wide(figure)

@@ -25,6 +25,8 @@ td { white-space: nowrap; } td.long { white-space: normal; overflow-wrap: anywhe
 """
 BARE, WITH_LEGEND = 40, 64  # pixels above a drawing: for plotly's buttons, and for a legend below them
 LEGEND_ABOVE: dict[str, object] = {"orientation": "h", "y": 1.0, "yanchor": "bottom"}  # grows away from the drawing
+# Ticks at 1, 2 and 5; without a format plotly writes 0.2 and 20 as 2.
+LOGARITHMIC: dict[str, object] = {"type": "log", "tickformat": "~g", "dtick": "D2"}
 CONFIG = {"displaylogo": False, "responsive": True, "scrollZoom": True}
 
 

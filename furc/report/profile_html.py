@@ -7,7 +7,7 @@ from furc.profiling.counters import Step, dram_gigabytes_per_second, mac_utiliza
 from furc.profiling.profile import OperatorProfile, Profile
 from furc.profiling.recorded import Engine
 from furc.report.lanes import bars, hover
-from furc.report.page import BARE, LEGEND_ABOVE, WITH_LEGEND, Figure, Section, page, text
+from furc.report.page import BARE, LEGEND_ABOVE, LOGARITHMIC, WITH_LEGEND, Figure, Section, page, text
 from furc.report.profile_table import host_table, operator_table, summary_table
 from furc.report.tables import count, nodes, percent, shape
 
@@ -46,7 +46,8 @@ def profile_html(profile: Profile) -> str:
             ),
             Section(
                 heading="Distance from the roofs",
-                note="Each NPU operator with MACs: against the compute peak and the DRAM peak of the machine.",
+                note="Each NPU operator with MACs: against the compute peak and the DRAM peak of the machine. Those "
+                "without DRAM traffic are at the right end.",
                 figure=_roofline(profile),
             ),
             Section(heading="Operators on the NPU", tables=(operator_table(profile),)),
@@ -135,22 +136,22 @@ def _operators(profile: Profile) -> Figure:
 
 def _roofline(profile: Profile) -> Figure:
     npu = profile.recorded.npu
-    found = [o for o in profile.operators if o.macs and o.dram_bytes and o.compute_cycles]
+    found = [o for o in profile.operators if o.macs and o.compute_cycles]
+    reach = [o.macs / o.dram_bytes for o in found if o.dram_bytes] or [1.0]
+    ridge = npu.macs_per_cycle / npu.dram_bytes_per_cycle
+    low, high = min(*reach, ridge) / 2, max(*reach, ridge) * 2
     by_bound: dict[BoundBy, list[OperatorProfile]] = {}
     for operator in found:
         by_bound.setdefault(operator.bound_by, []).append(operator)
     data: list[dict[str, object]] = [
         {
             "type": "scatter", "mode": "markers", "name": str(kind), "marker": {"color": COLORS[kind], "size": 9},
-            "x": [o.macs / o.dram_bytes for o in operators],
+            "x": [o.macs / o.dram_bytes if o.dram_bytes else high for o in operators],
             "y": [o.macs / (o.end_cycle - o.start_cycle) for o in operators], "hoverinfo": "text",
             "hovertext": [_operator_hover(o) for o in operators],
         }
         for kind, operators in by_bound.items()
     ]  # fmt: skip
-    reach = [o.macs / o.dram_bytes for o in found] or [1.0]
-    ridge = npu.macs_per_cycle / npu.dram_bytes_per_cycle
-    low, high = min(*reach, ridge) / 2, max(*reach, ridge) * 2
     roof = [low * npu.dram_bytes_per_cycle, float(npu.macs_per_cycle), float(npu.macs_per_cycle)]
     data.append(
         {
@@ -159,8 +160,8 @@ def _roofline(profile: Profile) -> Figure:
         }
     )  # fmt: skip
     layout: dict[str, object] = {
-        "xaxis": {"type": "log", "title": {"text": "MACs a byte of DRAM traffic"}}, "margin": {"l": 80, "t": BARE},
-        "yaxis": {"type": "log", "title": {"text": "MACs a cycle, first work to last"}}, "hovermode": "closest",
+        "xaxis": {**LOGARITHMIC, "title": {"text": "MACs a byte of DRAM traffic"}}, "margin": {"l": 80, "t": BARE},
+        "yaxis": {**LOGARITHMIC, "title": {"text": "MACs a cycle, first work to last"}}, "hovermode": "closest",
     }  # fmt: skip
     return Figure(data=data, layout=layout, height=480)
 

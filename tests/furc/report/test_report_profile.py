@@ -96,6 +96,17 @@ def test_the_sram_counter_ends_empty_and_stays_below_the_peak(made: tuple[object
     assert 0 < max(step.value for step in steps) <= 1.5 * made[2].sram_peak_bytes
 
 
+def test_a_load_of_weights_that_are_there_is_no_work_of_an_operator(profile: Profile) -> None:
+    starts: dict[int, float] = {}
+    for piece in profile.recorded.slices:
+        if piece.stop > piece.start:
+            starts[piece.operator] = min(piece.start, starts.get(piece.operator, piece.start))
+    assert {o.index: o.start_cycle for o in profile.operators if o.bound_by != "host"} == starts
+    for o in profile.operators:  # of which those that only compute take no longer than they are at it
+        if o.macs and not o.dram_bytes:
+            assert o.macs / (o.end_cycle - o.start_cycle) >= 0.5 * o.macs / o.cycles
+
+
 def test_the_sram_counter_has_the_weights_that_stay_all_the_time(made: tuple[object, Recorded, Profile]) -> None:
     resident, reloaded = made[1].weights
     assert resident and not reloaded
