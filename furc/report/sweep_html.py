@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from furc.report.page import BARE, Figure, Section, page
-from furc.report.sweep_look import Look, Value, latency
+from furc.report.page import BARE, LOGARITHMIC, Figure, Section, page
+from furc.report.sweep_look import Look, Value, latency, npu_time
 from furc.report.sweep_table import all_table, errors_table, short, verdict
 from furc.sweep.rows import THROUGHPUT, Row, Sweep, front
 
@@ -24,7 +24,7 @@ def sweep_html(sweep: Sweep) -> str:
     best = front(sweep.rows)
     sections = [Section(note=f"{verdict(sweep)}. Every point is in sweep.csv and sweep.parquet beside this page.")]
     if any(row.ok for row in sweep.rows):
-        sections += [_against(sweep, name) for name in sweep.constants]
+        sections += _by_constant(sweep)
         if len({row.batch for row in sweep.rows}) > 1:
             sections.append(_by_batch(sweep))
         sections.append(_throughput(sweep, best))
@@ -45,14 +45,23 @@ def _table(sweep: Sweep, best: Sequence[Row]) -> Section:
     return Section(heading="All points", note=note, tables=(all_table(shown, best),))
 
 
-def _against(sweep: Sweep, constant: str) -> Section:
-    """Latency over a constant; other constants stay at their middle value, so that a line is a machine that varies."""
+def _by_constant(sweep: Sweep) -> Iterator[Section]:
+    """Latency over each constant; where the host takes most of it and hides what the NPU does, also the NPU's time."""
+    hidden = any(row.ok and npu_time(row) < latency(row) / 2 for row in sweep.rows)
+    for name in sweep.constants:
+        yield _against(sweep, name, latency, "latency")
+        if hidden:
+            yield _against(sweep, name, npu_time, "NPU time")
+
+
+def _against(sweep: Sweep, constant: str, time: Value, called: str) -> Section:
+    """A time over a constant; other constants stay at their middle value, so that a line is a machine that varies."""
     others = {name: _middle(sweep, name) for name in sweep.constants if name != constant}
     rows = [row for row in sweep.rows if all(row.constants[name] == value for name, value in others.items())]
     fixed = "".join(f" {name} is {short(value)}." for name, value in others.items())
     note = f"A line for each model, target, batch and configuration; a gap where a point has no figures.{fixed}"
-    return _lines(sweep, rows, f"Latency against {constant}", lambda row: row.constants[constant], constant,
-                  latency, "latency, ms", note)  # fmt: skip
+    heading = f"{called[0].upper()}{called[1:]} against {constant}"
+    return _lines(sweep, rows, heading, lambda row: row.constants[constant], constant, time, f"{called}, ms", note)
 
 
 def _by_batch(sweep: Sweep) -> Section:
@@ -135,7 +144,7 @@ def _axis(name: str, values: Sequence[float], *, chosen: bool = False) -> dict[s
     if chosen and len(distinct) <= MOST_TICKS:
         axis |= {"tickmode": "array", "tickvals": distinct, "ticktext": [short(value) for value in distinct]}
     if values and min(values) > 0 and max(values) / min(values) >= LOG_FROM:
-        return {**axis, "type": "log"}
+        return {**axis, **LOGARITHMIC}
     return {**axis, "rangemode": "tozero"}
 
 

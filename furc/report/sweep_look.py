@@ -19,6 +19,11 @@ def latency(row: Row) -> float:
     return row.figures["latency_ms"]
 
 
+def npu_time(row: Row) -> float:
+    """The NPU's part of the latency, in ms."""
+    return row.figures["npu_ms"]
+
+
 class Look:
     """A color a model, a dash a target and configuration, a symbol a batch."""
 

@@ -18,7 +18,7 @@ def points_table(sweep: Sweep, top: int) -> Table:
         rows = tuple(best[:top])
         title = f"Of {counted(len(sweep.rows), 'point')} those that no other of the model beats in latency and images/s"
         title += f": the first {top} of {len(best)}" if len(best) > top else ""
-    columns = _columns(sweep, ("latency, ms", "images/s"))
+    columns = _columns(sweep, ("latency, ms", "NPU, ms", "images/s"))
     if all(row.ok for row in rows):
         return Table(title=title, columns=columns, rows=tuple(_short(sweep, row) for row in rows))
     told = tuple((*_short(sweep, row), "" if row.ok else row.status) for row in rows)
@@ -74,7 +74,7 @@ def _place(sweep: Sweep, row: Row) -> tuple[str, ...]:
 
 def _short(sweep: Sweep, row: Row) -> tuple[str, ...]:
     f = row.figures
-    shown = (f"{f['latency_ms']:.3f}", f"{f['images_per_second']:.1f}") if row.ok else ("", "")
+    shown = (f"{f['latency_ms']:.3f}", f"{f['npu_ms']:.3f}", f"{f['images_per_second']:.1f}") if row.ok else ("",) * 3
     return (*_place(sweep, row), *shown)
 
 

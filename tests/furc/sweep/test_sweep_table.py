@@ -79,6 +79,15 @@ def test_values_that_were_chosen_have_ticks_and_measured_ones_not_for_they_may_l
     assert all("tickvals" not in layout["yaxis"] for layout in layouts)
 
 
+def test_the_time_of_the_npu_is_drawn_where_the_host_takes_most_of_the_latency() -> None:
+    def page(latency: float) -> str:
+        rows = tuple(row(latency, constants={"num_slices": n}) for n in (32, 64))  # of which the NPU takes 7 ms
+        return sweep_html(Sweep(rows=rows, constants=("num_slices",)))
+
+    assert "NPU time against num_slices" in page(66.7)
+    assert "NPU time against num_slices" not in page(7.3)
+
+
 def test_the_front_is_what_nothing_beats() -> None:
     a, b, c, d = row(1, 10), row(2, 30), row(3, 20), row(1, 10)
     other = row(9, 1, model="n")
