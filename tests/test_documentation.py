@@ -199,6 +199,13 @@ def test_files_that_a_page_names_are_there(page: Path) -> None:
     assert not [name for name in named if not (ROOT / name).exists()]
 
 
+@pytest.mark.parametrize("floor", ["isa", "passes", "furc"])
+def test_the_page_of_a_floor_names_every_file_and_folder_in_it(floor: str) -> None:
+    page = (ROOT / floor / "README.md").read_text(encoding="utf-8")
+    inside = [path for path in (ROOT / floor).iterdir() if path.suffix in ("", ".py") and path.name[0] not in "_."]
+    assert not [path.name for path in inside if (path.name if path.suffix else f"{path.name}/") not in page]
+
+
 def test_every_command_has_its_function_in_the_table() -> None:
     text = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `furc ([a-z-]+)` \| (.+) \|$", text, re.MULTILINE))

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from ir_documentation import PAGE, up_to_date
 
+from passes.ir import lir_text
 from passes.ir.op import REGISTRY
 from passes.ir.text import parse, show
 
@@ -55,3 +56,9 @@ def test_the_example_text_of_the_page_parses() -> None:
     [example] = re.findall(r'^    dfg "digits" batch=1 \{\n(?:    .*\n)*?    \}\n', page, re.MULTILINE)
     text = "".join(line[4:] + "\n" for line in example.splitlines())
     assert show(parse(text, Anything())) == text
+
+
+def test_the_example_of_lir_is_that_of_its_parser() -> None:
+    text = r"^    lir boundary=.*?^    }\n    gir .*?^    }\n"
+    [example] = re.findall(text, lir_text.__doc__ or "", re.DOTALL | re.MULTILINE)
+    assert example in PAGE.read_text(encoding="utf-8")
