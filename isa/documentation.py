@@ -141,8 +141,8 @@ is that of the busiest slice, for which the others wait.
 
 ## What an instruction costs
 
-On `sub` and `main` an instruction takes `overhead + max(mac, fetch, vector)` cycles, a convolution
-`overhead + max(mac + fetch, vector)`, since it fetches and contracts in turns; on DMA `overhead + transfer`.
+On `sub` and `main` an instruction takes `overhead + max(mac + fetch, vector)` cycles: convolutions and matrix products
+fetch and contract in turns, the others only fetch. On DMA it takes `overhead + transfer`.
 `npu` is the table of constants below; `dram_bytes_per_cycle` is `dram_bytes_per_second / clock_hz`. `-(-a // b)` is
 a / b rounded up. This is the code that the clock and the compiler use.
 """

@@ -77,8 +77,11 @@ def _parts(slices: Sequence[Busy], unit: Unit) -> dict[BoundBy, float]:
 
 
 def _add(parts: dict[BoundBy, float], cost: Cost) -> None:
-    """The parts of a tensor instruction: its overhead, and the slowest of what runs side by side in it."""
+    """The parts of a tensor instruction, which add up to its cycles: its overhead, and the slower side of what runs in
+    it, contracting and fetching in turns or the vector engine."""
     parts[BoundBy.OVERHEAD] += cost.overhead
-    side_by_side = {BoundBy.MAC: cost.mac, BoundBy.FETCH: cost.fetch, BoundBy.VECTOR: cost.vector}
-    slowest = max(side_by_side, key=lambda part: side_by_side[part])
-    parts[slowest] += side_by_side[slowest]
+    if cost.vector > cost.mac + cost.fetch:
+        parts[BoundBy.VECTOR] += cost.vector
+    else:
+        parts[BoundBy.MAC] += cost.mac
+        parts[BoundBy.FETCH] += cost.fetch

@@ -16,9 +16,8 @@ from isa.operands import DramWindow
 class Cost(NamedTuple):
     """Cycles an instruction keeps its unit busy, and what they are made of.
 
-    cycles = overhead + max(mac, fetch, vector) on the tensor unit, where a convolution adds mac and fetch before it
-    takes the maximum; overhead + transfer on DMA. macs counts useful multiply-accumulates over all slices, dram_bytes
-    the bytes that cross the DRAM interface.
+    cycles = overhead + max(mac + fetch, vector) on the tensor unit, overhead + transfer on DMA. macs counts useful
+    multiply-accumulates over all slices, dram_bytes the bytes that cross the DRAM interface.
     """
 
     cycles: float
@@ -31,9 +30,9 @@ class Cost(NamedTuple):
     dram_bytes: int = 0
 
 
-def tensor_cost(overhead: float, mac: float, fetch: float, vector: float) -> Cost:
-    """MACs, fetching and the vector engine work side by side: the slowest of them counts."""
-    return Cost(overhead + max(mac, fetch, vector), overhead, mac, fetch, vector)
+def tensor_cost(overhead: float, fetch: float, vector: float, mac: float = 0.0, macs: int = 0) -> Cost:
+    """Fetching and contracting take turns, the vector engine works beside them: the slower side counts."""
+    return Cost(overhead + max(mac + fetch, vector), overhead, mac, fetch, vector, macs=macs)
 
 
 def issuing_cycles(encoded_bytes: int, npu: NpuConfig) -> float:
@@ -102,8 +101,7 @@ def conv_cycles(work: ConvWork, npu: NpuConfig) -> Cost:
     )
     commands = CONV_COMMANDS if work.channels_per_group > 1 else WINDOW_COMMANDS
     overhead = exec_overhead(npu, commands if work.opens else 0)
-    cycles = overhead + max(mac + fetch * fetches, vector)
-    return Cost(cycles, overhead, mac, fetch * fetches, vector, macs=work.macs)
+    return tensor_cost(overhead, fetch * fetches, vector, mac, work.macs)
 
 
 CONV_COMMANDS, WINDOW_COMMANDS, MOVE_COMMANDS = 3, 2, 1  # commands that set up an operator
@@ -120,14 +118,14 @@ def exec_overhead(npu: NpuConfig, commands: int = MOVE_COMMANDS) -> float:
 def elementwise_cycles(elements: float, operands: int, lookups: bool, npu: NpuConfig) -> Cost:
     """Adding, multiplying or looking up `elements` results in the busiest slice."""
     vector = elements / (npu.table_ports if lookups else npu.vector_lanes)
-    return tensor_cost(exec_overhead(npu), 0.0, operands * elements / npu.te_io_bytes_per_cycle, vector)
+    return tensor_cost(exec_overhead(npu), operands * elements / npu.te_io_bytes_per_cycle, vector)
 
 
 def accumulate_cycles(elements: float, kept_bytes: int, npu: NpuConfig) -> Cost:
     """One more term of a sum of tensors. kept_bytes: of partial sums that each element is read from and written to,
     through the same port as those of a convolution."""
     vector = max(elements / npu.vector_lanes, elements * kept_bytes / npu.te_io_bytes_per_cycle)
-    return tensor_cost(exec_overhead(npu), 0.0, elements / npu.te_io_bytes_per_cycle, vector)
+    return tensor_cost(exec_overhead(npu), elements / npu.te_io_bytes_per_cycle, vector)
 
 
 def across_channels_cycles(elements: float, passes: int, columns: int, lookups: bool, npu: NpuConfig) -> Cost:
@@ -136,7 +134,7 @@ def across_channels_cycles(elements: float, passes: int, columns: int, lookups: 
     handed its part to the next, hop by hop. lookups: exponentials come from tables."""
     overhead = exec_overhead(npu) + passes * (columns - 1) * npu.slice_hop_cycles
     vector = passes * elements / npu.vector_lanes + (elements / npu.table_ports if lookups else 0.0)
-    return tensor_cost(overhead, 0.0, passes * elements / npu.te_io_bytes_per_cycle, vector)
+    return tensor_cost(overhead, passes * elements / npu.te_io_bytes_per_cycle, vector)
 
 
 def matmul_cycles(products: int, rows: int, depth: int, width: int, npu: NpuConfig) -> Cost:
@@ -151,24 +149,24 @@ def matmul_cycles(products: int, rows: int, depth: int, width: int, npu: NpuConf
     left = products * rows * depth * blocks / npu.te_io_bytes_per_cycle
     vector = products * rows * width / npu.vector_lanes
     overhead = exec_overhead(npu, CONV_COMMANDS)
-    return Cost(overhead + max(mac + left + right, vector), overhead, mac, left + right, vector)
+    return tensor_cost(overhead, left + right, vector, mac)
 
 
 def pool_cycles(elements: float, kernel: tuple[int, int], stride_w: int, npu: NpuConfig) -> Cost:
     """Pooling `elements` results in the busiest slice: the shift register serves a kernel row, lanes take the taps."""
     kh, kw = kernel
     fetch = elements * kh * min(kw, stride_w) / npu.te_io_bytes_per_cycle
-    return tensor_cost(exec_overhead(npu, WINDOW_COMMANDS), 0.0, fetch, elements * kh * kw / npu.vector_lanes)
+    return tensor_cost(exec_overhead(npu, WINDOW_COMMANDS), fetch, elements * kh * kw / npu.vector_lanes)
 
 
 def move_cycles(elements: float, npu: NpuConfig) -> Cost:
     """Re-laying `elements` bytes of the busiest slice through the sub context: each is read, then written."""
-    return tensor_cost(exec_overhead(npu), 0.0, 2 * elements / npu.te_io_bytes_per_cycle, 0.0)
+    return tensor_cost(exec_overhead(npu), 2 * elements / npu.te_io_bytes_per_cycle, 0.0)
 
 
 def preload_cycles(bytes_per_slice: int, npu: NpuConfig) -> Cost:
     """Writing a weight tile into the register files."""
-    return tensor_cost(npu.pipeline_warmup_cycles, 0.0, bytes_per_slice / npu.fetch_bytes_per_cycle, 0.0)
+    return tensor_cost(npu.pipeline_warmup_cycles, bytes_per_slice / npu.fetch_bytes_per_cycle, 0.0)
 
 
 def transfer_cycles(total: int, run: int, npu: NpuConfig) -> Cost:

@@ -18,6 +18,7 @@ from isa import enf as enf_file
 from isa.enf import Enf, HostStep
 from isa.errors import EnfError
 from isa.npu import target
+from isa.timing.formulas import tensor_cost
 
 KEYS = {"name", "onnx_nodes", "cycles", "load_cycles", "compute_cycles", "store_cycles", "macs", "mac_utilization",
         "bound_by"}  # fmt: skip
@@ -124,6 +125,24 @@ def test_a_binary_for_another_machine_is_refused(made: tuple[object, Recorded, P
     other = {"warboy": "warboy-2pe", "warboy-2pe": "warboy"}[made[2].target]
     with pytest.raises(EnfError, match="the file is for"):
         furc.profile(made[1].enf, npu=target(other))
+
+
+@pytest.mark.parametrize(
+    ("mac", "fetch", "vector", "bound"),
+    [
+        (50, 45, 60, BoundBy.MAC),
+        (45, 50, 60, BoundBy.FETCH),
+        (50, 45, 96, BoundBy.VECTOR),
+        (30, 30, 0, BoundBy.OVERHEAD),
+    ],
+)
+def test_contracting_and_fetching_take_turns(
+    profile: Profile, mac: float, fetch: float, vector: float, bound: BoundBy
+) -> None:
+    cost = tensor_cost(40, fetch, vector, mac)
+    assert cost.cycles == 40 + max(mac + fetch, vector)
+    piece = next(piece for piece in profile.recorded.slices if piece.engine is Engine.MAIN)
+    assert piece._replace(event=replace(piece.event, cost=cost)).bound_by == bound
 
 
 def testunion() -> None:
