@@ -78,7 +78,7 @@ class Subject:
         )
 
 
-def subject_of(path: Path | str, request: Request, sample: Sample | None = None) -> Subject:
+def subject_of(path: Path | str, request: Request) -> Subject:
     """Read a model. An open batch becomes 1. Raises FurcError."""
     loaded = in_single(load(path))
     shapes = fixed_batch(loaded, request.input_shapes, request.open_batch or 1)
@@ -86,7 +86,7 @@ def subject_of(path: Path | str, request: Request, sample: Sample | None = None)
     model = fixed_inputs(loaded, shapes) if shapes else loaded
     names = {node.output[0]: node_name(node, i) for i, node in enumerate(model.graph.node) if node.output}
     request = replace(request, input_shapes={})  # they are the model's now
-    return Subject(str(path), model, _folded(model), request, report, names, sample)
+    return Subject(str(path), model, _folded(model), request, report, names)
 
 
 def _folded(model: onnx.ModelProto) -> Graph:

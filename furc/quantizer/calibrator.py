@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -85,24 +85,14 @@ class Observer:
             for group in _groups(graph, [n for n in self.histograms if n in seen.values()])
         ]
 
-    def observe(
-        self,
-        data: object,
-        progress: Progress | None = None,
-        total: int | None = None,
-        others: Sequence[Observer] = (),
-    ) -> None:
-        """Count the values of every sample. Raises QuantizeError[BadCalibrationData, NotFinite].
-
-        others: observers of the same graph that look at the same values, and at no tensor that this one does not.
-        """
+    def observe(self, data: object, progress: Progress | None = None, total: int | None = None) -> None:
+        """Count the values of every sample. Raises QuantizeError[BadCalibrationData, NotFinite]."""
         total = len(data) if hasattr(data, "__len__") else total
         for last, values in self._activations(data):
-            for observer in (self, *others):
-                for name, array in values.items():
-                    if name in observer.histograms:
-                        observer._add(name, array)
-                observer.samples += last
+            for name, array in values.items():
+                if name in self.histograms:
+                    self._add(name, array)
+            self.samples += last
             if last and progress is not None:
                 progress("calibrate", self.samples, total)
 

@@ -94,11 +94,9 @@ def layer_sqnr(graph: Graph, quantized: onnx.ModelProto, samples: Iterable[Feed]
     return sorted(rows, key=lambda row: row.db)
 
 
-def tensor_ranges(
-    observer: Observer, methods: Sequence[CalibrationMethod] = tuple(CalibrationMethod)
-) -> list[TensorRanges]:
-    """Histograms and ranges of all tensors, for plots."""
-    ranges = {str(method): observer.ranges(method) for method in methods}
+def tensor_ranges(observer: Observer) -> list[TensorRanges]:
+    """Histograms and ranges of all tensors by each method, for plots."""
+    ranges = {str(method): observer.ranges(method) for method in CalibrationMethod}
     found = []
     for name, histogram in observer.histograms.items():
         low, high = histogram.range

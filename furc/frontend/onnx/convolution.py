@@ -241,7 +241,7 @@ def gemm(context: OnnxContext, node: Node) -> Entry:
     transposed = bool(node.integer("transB", 0))
     weights = _scaled(read_weights(context, node, 1, axis=0 if transposed else 1), node)
     stored = weights.stored if transposed else weights.stored.T
-    return _product(context, node, weights, stored, bias_index=2, turn=bool(node.integer("transA", 0)))
+    return _product(context, node, weights, stored, turn=bool(node.integer("transA", 0)))
 
 
 def _scaled(weights: Weights, node: Node) -> Weights:
@@ -261,7 +261,7 @@ def matmul(context: OnnxContext, node: Node) -> Entry:
     if not isinstance(right, Constant) and not (isinstance(right, QuantizedConstant) and len(right.shape) == 2):
         return _activations(context, node)
     weights = read_weights(context, node, 1, axis=1)
-    return _product(context, node, weights, weights.stored.T, bias_index=2)
+    return _product(context, node, weights, weights.stored.T)
 
 
 def _activations(context: OnnxContext, node: Node) -> Entry:
@@ -305,9 +305,7 @@ def _on_four_axes(
     return context.builder.reshape(x, to, f"{x.name}.matrices", node.loc)
 
 
-def _product(
-    context: OnnxContext, node: Node, weights: Weights, stored: Array, bias_index: int, *, turn: bool = False
-) -> Entry:
+def _product(context: OnnxContext, node: Node, weights: Weights, stored: Array, *, turn: bool = False) -> Entry:
     """x [..., k] times stored [o, k] transposed: axes but the last become rows of a Gemm. turn: x is [k, rows]."""
     x = context.activation(node)
     if turn:
@@ -317,7 +315,7 @@ def _product(
         raise node.invalid(f"{list(shape)} times {list(weights.stored.shape)} does not go together")
     rows = math.prod(shape[:-1])
     flat = context.builder.reshape(x, (rows, inner), f"{x.name}.rows", node.loc)
-    bias = read_bias(context, node, bias_index, flat, weights, out)
+    bias = read_bias(context, node, 2, flat, weights, out)
     return Pending(
         op=Gemm,
         fields={"x": flat, "w": weights.value(context, stored, 0), "bias": bias},
