@@ -90,8 +90,8 @@ def why(layer: Layer) -> str:
     change = layer.change
     moved = {"load": change.load_cycles, "compute": change.compute_cycles, "store": change.store_cycles}
     largest_first = sorted(moved, key=lambda name: -abs(moved[name]))
-    parts += (f"{name} {moved[name]:+.0f}" for name in largest_first if round(moved[name]))
-    parts.append(f"DRAM {change.dram_bytes:+.0f} B" if change.dram_bytes else "")
+    parts += (f"{name} {plus(moved[name])}" for name in largest_first if round(moved[name]))
+    parts.append(f"DRAM {plus(change.dram_bytes)} B" if change.dram_bytes else "")
     if not any(map(round, moved.values())) and round(change.run_cycles):
         parts.append("same work, more of it hidden" if change.run_cycles < 0 else "same work, less of it hidden")
     before, after = layer.before.bound_by, layer.after.bound_by

@@ -21,6 +21,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 th, td { padding: .2rem .8rem .2rem 0; border-bottom: 1px solid #e3e8ee; text-align: left; vertical-align: top; }
 .right { text-align: right; } .note { color: #566573; max-width: 60rem; } tfoot td { font-weight: 600; }
 td { white-space: nowrap; } td.long { white-space: normal; overflow-wrap: anywhere; min-width: 10rem; }
+thead, tfoot { position: sticky; background: #fff; } thead { top: 0; } tfoot { bottom: 0; box-shadow: 0 -1px #e3e8ee; }
 .scroll { max-height: 34rem; overflow: auto; } .wide { overflow-x: auto; } .wide > div { min-width: 50rem; }
 """
 BARE, WITH_LEGEND = 40, 64  # pixels above a drawing: for plotly's buttons, and for a legend below them

@@ -113,6 +113,7 @@ class TestLayers:
         before, after = operator("a", cycles=10), operator("a", cycles=10, run_cycles=2)
         assert "same work, more of it hidden" in diff_text(diff(run(before), run(after)))
         assert "compute -4" in diff_text(diff(run(before), run(operator("a", cycles=6))))
+        assert "compute +41 990;" in diff_text(diff(run(before), run(operator("a", cycles=42000))))
 
 
 NODES = st.lists(st.sampled_from("abcdefgh"), max_size=3, unique=True)

@@ -92,6 +92,7 @@ def test_figures_scroll_and_only_long_texts_break_on_narrow_windows() -> None:
     body = html.rpartition("</head>")[2]
     assert '<div class="wide"><div id="figure0"></div></div>' in body and "td { white-space: nowrap; }" in html
     assert '<td>warboy-2pe</td><td class="right">66.401</td><td class="long">a long text</td>' in body
+    assert "thead, tfoot { position: sticky" in html  # a long table scrolls: headings and sums stay in sight
     assert body.count("Host") == 1  # a title that the heading has said is not said again
 
 
