@@ -9,7 +9,7 @@ from isa.encoding import WORD_BYTES
 from isa.enf.container import COMPILE_AGAIN
 from isa.enf.model import OPEN, DramTensor, Enf, HostStep, ModelTensor, NpuStep
 from isa.errors import EnfError, Loc
-from isa.npu import NpuConfig
+from isa.npu import TARGETS, NpuConfig
 from isa.operands import DRAM_UNIT_BYTES, MAX_DRAM_BYTES, MAX_IMAGES
 
 DTYPES = ("float32", "int8", "uint8", "int32", "int64", "bool")
@@ -25,7 +25,8 @@ def check_compatible(enf: Enf, npu: NpuConfig) -> None:
     """Raises EnfError IncompatibleConfiguration unless the file was made for this very machine."""
     if (enf.target, enf.fingerprint) != (npu.name, npu.fingerprint()):
         if enf.target != npu.name:
-            hint = f"{COMPILE_AGAIN} with --target-npu {npu.name}, or run it on {enf.target}"
+            again = f"--target-npu {npu.name}" if npu.name in TARGETS else "this --npu-config"
+            hint = f"{COMPILE_AGAIN} with {again}, or run it on {enf.target}"
         else:
             hint = f"give the --npu-config that it was compiled with, or {COMPILE_AGAIN} for this machine"
         raise EnfError(
