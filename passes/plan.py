@@ -4,8 +4,8 @@ Two PEs may use the slices of one where a model is that small. A schedule that i
 the vendor's does not; what is fastest without hoisting and bands is compiled once more with each. A batch may run in
 groups of images: smaller groups stay on chip but load the weights more often. How large is estimated from the program
 of one group. The groups run one after another, or each starts while the one before it still runs, so that one is
-padded, loaded or stored while another is computed; these plans and the whole batch at once are compiled, and the winner
-is what is used.
+padded, loaded or stored while another is computed, from which smaller groups gain more: two sizes are tried so where
+they are close. These plans and the whole batch at once are compiled, and the winner is what is used.
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ from passes.pipeline import LIR, level_of, lower
 # Of the graph that a group of a batch is ahead of the next one. Less, and the large tensors of both meet in SRAM; more,
 # and more of the program has one group alone.
 STAGGER = 1 / 4
+
+# Times the cycles of the best size of groups, one after another, that the second best may take and is tried overlapping
+# too: smaller groups gain more by that, and fit where two large ones at once do not.
+CLOSE = 1.1
 
 # Half the slices gain up to 1% where overheads are much of it (the digits, 0.01 ms; yolov5n on small images, 0.15 ms);
 # on 24 networks that take longer they never won: 17% to 95% slower.
@@ -130,17 +134,19 @@ def plans(graph: Graph, options: CompileOptions) -> list[CompileOptions]:
     free = (False, True) if options.schedule == BEST else (False,)
     found = [replace(options, free_columns=c, join_on_chip=j) for c, j in product(free, free)]
     if options.batch > 1:
-        groups = [plan for each in found if (plan := _best_group(graph, each)) is not None]
         stagger = max(1, round(STAGGER * len(stretches(graph.ops))))
-        found += [*groups, *(replace(plan, stagger=stagger) for plan in groups)]
+        groups = [_best_groups(graph, each) for each in found]
+        found += [sizes[0] for sizes in groups if sizes]
+        found += [replace(size, stagger=stagger) for sizes in groups for size in sizes]
     of_one = options.npu.num_slices // options.npu.num_pes  # none where a what-if machine has fewer slices than PEs
     if options.npu.num_pes > 1 and of_one:
         found.append(replace(options, slices=of_one))
     return found
 
 
-def _best_group(graph: Graph, options: CompileOptions) -> CompileOptions | None:
-    """The plan in groups of images whose program takes the fewest cycles as often as there are groups."""
+def _best_groups(graph: Graph, options: CompileOptions) -> list[CompileOptions]:
+    """The plan in groups of images whose program takes the fewest cycles as often as there are groups, and the next
+    where it is close; none where no group fits."""
     found = []
     for together in _group_sizes(options.batch):
         alone = replace(options, batch=together)
@@ -149,7 +155,8 @@ def _best_group(graph: Graph, options: CompileOptions) -> CompileOptions | None:
         except LowerError:  # where no group fits, the whole batch says why
             continue
         found.append((options.batch // together * cycles, replace(options, together=together)))
-    return min(found, key=lambda each: each[0])[1] if found else None
+    found.sort(key=lambda each: each[0])
+    return [plan for cycles, plan in found[:2] if cycles <= CLOSE * found[0][0]]
 
 
 def _group_sizes(batch: int) -> list[int]:

@@ -85,3 +85,17 @@ def test_one_group_of_a_batch_is_padded_while_another_is_computed() -> None:
     assert taken.options.together and taken.options.stagger
     one_by_one = replace(taken.options, stagger=None)
     assert cycles(*taken) < 0.95 * cycles(lower(separable(), one_by_one), one_by_one)
+
+
+def test_smaller_groups_that_overlap_are_tried_where_they_are_close() -> None:
+    b = Builder()
+    x = b.image((1, 64, 24, 24))
+    for _ in range(2):
+        a, c = b.conv(x, 64, 1), b.conv(x, 64, 3, pads=(1, 1, 1, 1))
+        x = b.conv(b.op(Concat, a.type.q, inputs=(a, c), axis=1), 64, 1)
+    b.output(x)
+    graph, options = b.done(), CompileOptions(npu=replace(WARBOY, sram_bytes_per_slice=16 << 10), batch=8)
+    taken = compile_best(graph, options)
+    assert (taken.options.together, bool(taken.options.stagger)) == (2, True)
+    larger = replace(taken.options, together=4, stagger=None)  # one after another faster than groups of 2
+    assert cycles(*taken) < 0.8 * cycles(lower(graph.copied(), larger), larger)
