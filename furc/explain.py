@@ -75,11 +75,16 @@ class Explained:
 
     @property
     def start_cycle(self) -> float:
-        return min(i.start for i in self.instructions)
+        return min(i.start for i in self._working)
 
     @property
     def end_cycle(self) -> float:
-        return max(i.stop for i in self.instructions)
+        return max(i.stop for i in self._working)
+
+    @property
+    def _working(self) -> Sequence[Executed]:
+        """Without loads of weights that are there from an earlier run: they take no time."""
+        return [i for i in self.instructions if i.stop > i.start] or self.instructions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

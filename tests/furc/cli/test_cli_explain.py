@@ -9,6 +9,7 @@ import pytest
 from click.testing import Result
 
 from furc.explain import explain_file, joined
+from furc.profiling.profile import profile
 from isa.errors import ConfigError
 from isa.operands import Range, Space
 
@@ -31,6 +32,13 @@ def test_a_node_leads_to_its_operators_and_their_memory_and_these_back(models: P
             for touched in one.touched:
                 touching = explain_file(models / "model.enf", f"{touched.space.value}:{touched.start:#x}").operators
                 assert one in [i for o in touching for i in o.instructions]
+
+
+def test_an_operator_takes_the_cycles_that_its_profile_says(models: Path) -> None:
+    profiled = {o.index: (o.start_cycle, o.end_cycle) for o in profile(models / "model.enf").operators if o.cycles}
+    for number, cycles in profiled.items():
+        [operator] = explain_file(models / "model.enf", f"#{number}").operators
+        assert (operator.start_cycle, operator.end_cycle) == cycles
 
 
 def test_operators_know_whom_they_read_from(models: Path) -> None:
