@@ -20,7 +20,7 @@ from furc.onnx.graph import KEEP_FLOAT, Graph, Node
 from furc.onnx.moves import is_move
 from furc.onnx.work import macs
 from furc.quantizer.noise_model import Spread, decibel
-from furc.quantizer.operators import is_quantized
+from furc.quantizer.operators import CLAMPS, is_quantized
 from furc.quantizer.pointwise import behind
 from isa.errors import QuantizeError, counted
 from isa.npu import NS_PER_MS, target
@@ -193,18 +193,21 @@ def _host_ns(graph: Graph, inside: Collection[int]) -> float:
         npu.host_copy_ns_per_element + each
         for each in (npu.host_quantize_ns_per_element, npu.host_dequantize_ns_per_element)
     )
+    by_npu = _clamped_by_npu(graph, inside)
     for node in graph.nodes:
         if id(node) not in inside:
             continue
-        constants = {name: graph.constants[name].nbytes for name in node.inputs if name in graph.constants}
-        moving = [name for name in dict.fromkeys((*node.inputs, *node.outputs)) if name and name not in constants]
-        touched = sum(constants.values()) + FLOAT_BYTES * sum(_elements(graph, name) for name in moving)
-        total += npu.host_copy_ns_per_element * touched + npu.host_ns_per_mac * work[id(node)]
         total += to_npu * sum(
             _elements(graph, name)
             for name in node.outputs
             if any(id(reader) not in inside for reader in graph.readers(name))
         )
+        if id(node) in by_npu:
+            continue
+        constants = {name: graph.constants[name].nbytes for name in node.inputs if name in graph.constants}
+        moving = [name for name in dict.fromkeys((*node.inputs, *node.outputs)) if name and name not in constants]
+        touched = sum(constants.values()) + FLOAT_BYTES * sum(_elements(graph, name) for name in moving)
+        total += npu.host_copy_ns_per_element * touched + npu.host_ns_per_mac * work[id(node)]
         total -= to_host * sum(_elements(graph, name) for name in node.outputs if name in graph.outputs)
     read = dict.fromkeys(name for node in graph.nodes if id(node) in inside for name in node.inputs)
     for name in read:
@@ -214,6 +217,18 @@ def _host_ns(graph: Graph, inside: Collection[int]) -> float:
         elif name in graph.inputs and _stays_within(graph, name, inside):
             total -= to_npu * _elements(graph, name)
     return total
+
+
+def _clamped_by_npu(graph: Graph, inside: Collection[int]) -> set[int]:
+    """The clamps that end an island: a compile has the NPU clamp what is quantized in front of them."""
+    return {
+        id(node)
+        for node in graph.nodes
+        if id(node) in inside
+        and node.op in CLAMPS
+        and node.output not in graph.outputs
+        and all(id(reader) not in inside for reader in graph.readers(node.output))
+    }
 
 
 def _elements(graph: Graph, name: str) -> int:
