@@ -217,6 +217,24 @@ def _counted(node: Node) -> str | None:
     return None
 
 
+def _maxima(node: Node) -> str | None:
+    x = node.shape()
+    if x is None:
+        return None
+    axes = range(2, len(x)) if node.op == "GlobalMaxPool" else sorted({axis % len(x) for axis in node.integers("axes")})
+    return no_pool(node.op, x, list(axes)) if axes else None
+
+
+def no_pool(op: str, shape: Shape, axes: list[int]) -> str | None:
+    """Why a maximum over these axes, in order and at least one, is no pool under one window; None where it is."""
+    first, behind = axes[0], axes[-1] + 1
+    if axes != list(range(first, behind)) or first == 0:
+        return f"{op} over axes {axes} of {list(shape)} does not run on the NPU as a pool"
+    extents = shape[first:behind]
+    taken = max(extents) if len(shape) == 4 and first >= 2 else math.prod(extents)
+    return f"{op} over {taken} elements does not run on the NPU as a pool" if taken > MAX_KERNEL else None
+
+
 def _rank(node: Node) -> str | None:
     rank = max((len(shape) for shape in node.shapes if shape is not None), default=0)
     return None if rank <= MOVE_AXES else f"{node.op} of {rank} axes, the machine has {MOVE_AXES} loops"
@@ -288,6 +306,13 @@ INDICES = Rule(
     condition="without the indices of its maxima", broken=_elsewhere, says="with the indices of its maxima",
     remedy=CUT, source="furc: results are int8",
 )  # fmt: skip
+MAXIMA = Rule(
+    condition=f"over neighbouring axes without the batch, of at most {MAX_KERNEL} elements; rows and columns each",
+    says="does not run on the NPU as a pool",
+    broken=_maxima,
+    remedy="reduce one axis after another, or " + CUT,
+    source=OWN,
+)
 BIAS = Rule(
     condition="a constant bias, one number a channel", broken=_elsewhere, says="bias",
     remedy="add what varies by an Add behind it", source="furc: weight registers hold one bias a channel",
@@ -344,9 +369,11 @@ def _rows() -> Iterator[Operator]:
         ("Dropout", "nothing", ()),
         ("Gather", "of indices that step evenly, a move", (RANK,)),
         ("GlobalAveragePool", "pooling", (SPATIAL,)),
+        ("GlobalMaxPool", "max pooling", (MAXIMA,)),
         ("Identity", "nothing", ()),
         ("Max", "comparisons of two", (RANK,)),
         ("Min", "comparisons of two", (RANK,)),
+        ("ReduceMax", "max pooling", (MAXIMA,)),
         ("ReduceMean", "pooling over rows and columns, else a contraction with ones", (EXTENTS,)),
         (
             "Resize",
@@ -369,7 +396,6 @@ HINTS = {
     "LeakyRelu": "replace it by Relu and train or quantize again, or cut the model before this node",
     "HardSwish": "export it as Add, Clip, Mul and Mul, or replace it by Relu",
     "HardSigmoid": "export it as Mul, Add and Clip, or replace it by Sigmoid",
-    "GlobalMaxPool": "export it as a MaxPool with the kernel as large as the image",
     "Resize": "use nearest neighbours and integer factors, or linear ones and the wider operator set, or cut the model "
     "before this node",
     "Upsample": "use nearest neighbours and integer factors, or cut the model before this node",

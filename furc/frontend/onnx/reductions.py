@@ -1,4 +1,4 @@
-"""Softmax, norms, sums and means along axes: each result depends on all elements along some axes."""
+"""Softmax, norms, sums, means and maxima along axes: each result depends on all elements along some axes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.quantization import checked_axis
 from furc.frontend.onnx.registry import OnnxContext, operator
 from furc.frontend.onnx.windows import lifted
-from passes.dfg.legality import ORDER
+from passes.dfg.legality import MAXIMA, ORDER, no_pool
 from passes.ir.attributes import Kernel
 from passes.ir.op import Op, Value
 from passes.ops.channels import L2Normalize, Reduce, Softmax
-from passes.ops.pool import AveragePool
+from passes.ops.pool import AveragePool, MaxPool
 from passes.ops.reduce import ReduceSum
 
 MOST_UNDER_KERNEL = 1024  # rows or columns: larger images are summed as channels
@@ -52,6 +52,21 @@ def global_average_pool(context: OnnxContext, node: Node) -> Entry:
     return _reduced(context, node, x, list(range(2, x.type.rank)), "mean", keep=True)
 
 
+@operator("GlobalMaxPool", moves=True)
+def global_max_pool(context: OnnxContext, node: Node) -> Entry:
+    x = context.activation(node)
+    if x.type.rank < 3:
+        raise node.invalid(f"its input is {list(x.type.shape)}")
+    return _largest(context, node, x, list(range(2, x.type.rank)), keep=True)
+
+
+@operator("ReduceMax", moves=True)
+def reduce_max(context: OnnxContext, node: Node) -> Entry:
+    x = context.activation(node)
+    axes, keep = _axes(context, node, x), bool(node.integer("keepdims", 1))
+    return _largest(context, node, x, axes, keep=keep) if axes else context.moved(node, x)
+
+
 @operator("ReduceMean")
 def reduce_mean(context: OnnxContext, node: Node) -> Entry:
     return _reduction(context, node, "mean")
@@ -72,6 +87,30 @@ def _reduction(context: OnnxContext, node: Node, kind: str) -> Entry:
     axes = _axes(context, node, x)
     keep = bool(node.integer("keepdims", 1))
     return _reduced(context, node, x, axes, kind, keep=keep) if axes else context.moved(node, x)
+
+
+def _largest(context: OnnxContext, node: Node, x: Value, axes: list[int], *, keep: bool) -> Entry:
+    """A pool under one window: of rows and columns as they are, of other neighbouring axes as the rows of an image."""
+    shape, first, behind = x.type.shape, axes[0], axes[-1] + 1
+    problem = no_pool(node.op, shape, axes)
+    if problem is not None:
+        raise node.unsupported(problem, MAXIMA.remedy)
+    n, missing = shape[0], 4 - x.type.rank
+    if x.type.rank in (3, 4) and first >= 2:
+        image = lifted(context.builder, node, x)
+        rows, columns = (axis - missing in axes for axis in SPATIAL)
+    else:
+        flat = (n, math.prod(shape[1:first]), math.prod(shape[first:behind]), math.prod(shape[behind:]))
+        image = context.builder.reshape(x, flat, f"{node.output}.image", node.loc)
+        rows, columns = True, False
+    _, c, h, w = image.type.shape
+    window = Kernel((h if rows else 1, w if columns else 1))
+    pooled = (n, c, 1 if rows else h, 1 if columns else w)
+    kept = tuple(1 if axis in axes else extent for axis, extent in enumerate(shape))
+    outer = kept if keep else tuple(extent for axis, extent in enumerate(kept) if axis not in axes)
+    name = node.output if outer == pooled else f"{node.output}.inner"
+    value = context.builder.add(MaxPool, name, image.type.shaped(pooled), node.loc, x=image, kernel=window, ceil=False)
+    return context.moved(node, context.builder.reshape(value, outer, node.output, node.loc))
 
 
 def _axes(context: OnnxContext, node: Node, x: Value) -> list[int]:

@@ -328,6 +328,34 @@ def test_reduce_mean_over_the_image(axes: list[int], keepdims: int, opset: int) 
     agree(m, within=1)
 
 
+@KINDS
+@pytest.mark.parametrize("shape", [(2, 3, 5, 7), (2, 3, 40), (1, 3, 5, 4, 6)])
+def test_global_max_pool(kind: str, shape: tuple[int, ...]) -> None:
+    m = Qdq(kind)
+    m.output(m.quantized(m.node("GlobalMaxPool", m.float_input(*shape)), 0.02, 3))
+    graph = agree(m)
+    assert mnemonics(graph).count("maxpool") == 1 and not on_host(graph)
+
+
+@KINDS
+@pytest.mark.parametrize("keepdims", [0, 1])
+@pytest.mark.parametrize("axes", [[1], [2], [3], [-1], [1, 2], [2, 3], [1, 2, 3]])
+def test_reduce_max_over_neighbouring_axes(kind: str, axes: list[int], keepdims: int) -> None:
+    m = Qdq(kind)
+    m.output(m.quantized(m.node("ReduceMax", m.float_input(2, 3, 5, 7), axes=axes, keepdims=keepdims), 0.05, -7))
+    graph = agree(m)
+    assert mnemonics(graph).count("maxpool") == 1 and not on_host(graph)
+
+
+@pytest.mark.parametrize("shape", [(2, 6), (2, 6, 3), (1, 6, 3, 4, 5)])
+def test_reduce_max_of_other_than_images(shape: tuple[int, ...]) -> None:
+    m = Qdq()
+    m.output(m.quantized(m.node("ReduceMax", m.float_input(*shape), m.integers(1)), 0.05, -7))
+    m.opset = 18
+    graph = agree(m)
+    assert mnemonics(graph).count("maxpool") == 1 and not on_host(graph)
+
+
 @pytest.mark.parametrize("axes", [[2, 3], [-1], [2], [-2, -1]])
 @pytest.mark.parametrize("keepdims", [0, 1])
 @pytest.mark.parametrize("opset", [11, 13])

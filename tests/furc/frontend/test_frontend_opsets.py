@@ -225,6 +225,7 @@ FORMS = {
     "ReduceMean of channels": Form(axes_of("ReduceMean", 18, 1, keepdims=0)),
     "ReduceL2": Form(axes_of("ReduceL2", 18, 1)),
     "ReduceMax": Form(axes_of("ReduceMax", 18, 2)),
+    "GlobalMaxPool": Form(one("GlobalMaxPool")),
     "Squeeze": Form(squeeze),
     "Squeeze of all": Form(squeeze_all),
     "Unsqueeze": Form(unsqueeze),
