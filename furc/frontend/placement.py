@@ -12,9 +12,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 from itertools import product
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 EXHAUSTIVE = 12  # undecided operators of which every placement is tried
 ROUNDS = 4  # of improving, at most
@@ -71,20 +74,11 @@ class Problem:
         allowed = self.most_segments is None or segments <= self.most_segments
         return total + segments * self.segment_ns if allowed else math.inf
 
-    def change(self, on_npu: Sequence[bool], moved: Sequence[bool], units: Iterable[int]) -> float:
-        """What `moved` costs more than `on_npu`, in which these units are elsewhere, but for segments."""
-        tensors = {number for unit in units for number in self.touched[unit]}
-        total = sum(self.tensors[number].ns(moved) - self.tensors[number].ns(on_npu) for number in tensors)
-        for unit in units:
-            here, there = self.units[unit] if moved[unit] else self.units[unit][::-1]
-            total += there - here
-        return total
-
     def segments(self, on_npu: Sequence[bool]) -> int:
         """How many turns the NPU takes."""
         turn = [0] * len(self.units)
         for unit, makers in enumerate(self.makers):
-            earliest = max((turn[maker] for maker in makers), default=0)
+            earliest = max(map(turn.__getitem__, makers), default=0)
             turn[unit] = earliest + (1 - earliest % 2 if on_npu[unit] else earliest % 2)
         return len({t for t, npu in zip(turn, on_npu, strict=True) if npu})
 
@@ -95,15 +89,6 @@ class Problem:
         for tensor in self.tensors:
             for reader in tensor.readers if tensor.maker is not None else ():
                 found[reader].append(tensor.maker)  # type: ignore[arg-type]
-        return found
-
-    @cached_property
-    def touched(self) -> list[list[int]]:
-        """The tensors that each unit makes or reads, by number."""
-        found: list[list[int]] = [[] for _ in self.units]
-        for number, tensor in enumerate(self.tensors):
-            for unit in {tensor.maker, *tensor.readers} - {None}:
-                found[unit].append(number)  # type: ignore[index]
         return found
 
     @cached_property
@@ -220,46 +205,67 @@ class _Cut:
 
 def _improved(problem: Problem, on_npu: tuple[bool, ...], free: Iterable[int]) -> tuple[bool, ...]:
     """Move units, alone or with all before or behind them, while that makes it cheaper."""
-    best, least = on_npu, problem.cost(on_npu) * ROUNDING
-    segments = problem.segments(best)
+    least, segments = problem.cost(on_npu) * ROUNDING, problem.segments(on_npu)
     most = math.inf if problem.most_segments is None else problem.most_segments
-    free, moves = list(free), _moves(problem)
+    costs, free, moves = _Costs(problem), list(free), _moves(problem)
+    best = np.array(on_npu, bool)
+    now = costs.each(best)
     for _ in range(ROUNDS):
         before = best
         for unit in (unit for unit in free if _at_the_edge(problem, best, unit)):
             for together in moves(unit):
-                npu = not best[unit]
-                units = [i for i in together if best[i] != npu and (not npu or math.isfinite(problem.units[i].npu_ns))]
-                changed = list(best)
-                for i in units:
-                    changed[i] = npu
-                change = problem.change(best, changed, units)
-                if not units or change > segments * problem.segment_ns:  # whatever segments it spares
+                going = together & costs.legal & best if best[unit] else together & costs.legal & ~best
+                changed = best ^ going
+                then = costs.each(changed)
+                change = float((then - now).sum())
+                if change > segments * problem.segment_ns:  # whatever segments it spares
                     continue
-                turns = problem.segments(changed)
+                turns = problem.segments(changed.tolist())
                 if turns <= most and change + (turns - segments) * problem.segment_ns < -least:
-                    best, segments = tuple(changed), turns
-        if best == before:
+                    best, segments, now = changed, turns, then
+        if best is before:
             break
-    return best
+    return tuple(best.tolist())
 
 
-def _at_the_edge(problem: Problem, on_npu: Sequence[bool], unit: int) -> bool:
+class _Costs:
+    """A problem as arrays, so that all units and tensors of a placement are priced at once."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.host_ns, self.npu_ns = np.array(problem.units, np.float64).reshape(-1, 2).T
+        self.legal = np.isfinite(self.npu_ns)
+        tensors = problem.tensors
+        self.makers = np.array([-1 if tensor.maker is None else tensor.maker for tensor in tensors], np.int64)
+        self.shown = np.array([tensor.shown for tensor in tensors], bool)
+        self.to_npu_ns, self.to_host_ns, self.on_host_ns = (
+            np.array([getattr(tensor, name) for tensor in tensors], np.float64)
+            for name in ("to_npu_ns", "to_host_ns", "on_host_ns")
+        )
+        self.reads = np.array([len(tensor.readers) for tensor in tensors], np.int64)
+        self.readers = np.array([reader for tensor in tensors for reader in tensor.readers], np.int64)
+        self.read = np.repeat(np.arange(len(tensors)), self.reads)  # the tensor of each of `readers`
+
+    def each(self, on_npu: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """What each unit, then each tensor (`Carried.ns`) costs; infinite where it is not allowed. on_npu: [units]."""
+        made = (self.makers >= 0) & on_npu[self.makers]
+        by_npu = np.bincount(self.read[on_npu[self.readers]], minlength=len(self.reads))
+        by_host = self.shown | (by_npu < self.reads)
+        on_host = np.where(by_host, self.on_host_ns + np.where(made, self.to_host_ns, 0.0), 0.0)
+        tensors = on_host + np.where(~made & (by_npu > 0), self.to_npu_ns, 0.0)
+        return np.concatenate([np.where(on_npu, self.npu_ns, self.host_ns), tensors])
+
+
+def _at_the_edge(problem: Problem, on_npu: NDArray[np.bool_], unit: int) -> bool:
     """Something next to the unit is on the other side, or it is dearer where it is."""
     here, there = problem.units[unit] if not on_npu[unit] else problem.units[unit][::-1]
     return here > there or any(on_npu[other] != on_npu[unit] for other in problem.neighbours[unit])
 
 
-def _moves(problem: Problem) -> Callable[[int], tuple[set[int], ...]]:
-    """Sets of units that may move with a unit: it alone, with all before it, with all behind it."""
-    import networkx as nx  # here: see above
-
-    graph: nx.DiGraph[int] = nx.DiGraph()
-    graph.add_nodes_from(range(len(problem.units)))
-    graph.add_edges_from((maker, unit) for unit, makers in enumerate(problem.makers) for maker in makers)
-
-    @cache
-    def moves(unit: int) -> tuple[set[int], ...]:
-        return ({unit}, {unit, *nx.ancestors(graph, unit)}, {unit, *nx.descendants(graph, unit)})
-
-    return moves
+def _moves(problem: Problem) -> Callable[[int], tuple[NDArray[np.bool_], ...]]:
+    """Sets of units, as masks, that may move with a unit: it alone, with all before it, with all behind it."""
+    units = len(problem.units)
+    before = np.eye(units, dtype=bool)  # a row each: what a unit needs, and it itself
+    for unit, makers in enumerate(problem.makers):
+        before[unit] |= before[makers].any(axis=0)
+    alone = np.eye(units, dtype=bool)
+    return lambda unit: (alone[unit], before[unit], before[:, unit])

@@ -71,12 +71,19 @@ def test_each_number_of_segments_is_placed_as_alone_by_the_same_cut(monkeypatch:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_a_change_is_what_costs_differ_by_but_for_segments(seed: int) -> None:
-    problem = replace(drawn(seed, None, units=9), segment_ns=0.0)
-    rng = np.random.default_rng(seed)
-    before, after = (
-        tuple(bool(npu) and bool(np.isfinite(unit.npu_ns)) for npu, unit in zip(drawing, problem.units, strict=True))
-        for drawing in rng.integers(0, 2, (2, 9))
-    )
-    moved = [i for i in range(9) if before[i] != after[i]]
-    assert problem.change(before, after, moved) == pytest.approx(problem.cost(after) - problem.cost(before))
+def test_prices_of_all_units_and_tensors_at_once_are_those_of_each(seed: int) -> None:
+    problem = drawn(seed, None, units=9)
+    on_npu = np.random.default_rng(seed).integers(0, 2, 9).astype(bool)
+    units = [unit.npu_ns if npu else unit.host_ns for unit, npu in zip(problem.units, on_npu, strict=True)]
+    tensors = [tensor.ns(on_npu.tolist()) for tensor in problem.tensors]
+    assert placement._Costs(problem).each(on_npu).tolist() == units + tensors
+
+
+def test_what_moves_together_is_all_before_or_behind_a_unit() -> None:
+    """A chain of three, and one beside it that reads the first."""
+    tensors = [Carried(maker, readers, False, 1, 1) for maker, readers in ((None, (0,)), (0, (1, 3)), (1, (2,)))]
+    moves = placement._moves(Problem((Unit(1, 1),) * 4, tuple(tensors)))
+    found = [[set(np.flatnonzero(mask)) for mask in moves(unit)] for unit in range(4)]
+    assert found == [
+        [{0}, {0}, {0, 1, 2, 3}], [{1}, {0, 1}, {1, 2}], [{2}, {0, 1, 2}, {2}], [{3}, {0, 3}, {3}],
+    ]  # fmt: skip
