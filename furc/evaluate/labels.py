@@ -59,22 +59,45 @@ def _numbered(folder: Path, directories: Sequence[str], classes: Sequence[str]) 
             if name not in known:
                 raise bad(folder, f"directory '{name}' is none of the {counted(len(classes), 'class', 'classes')}",
                           "name it as in --classes, whole or by the first word of the line")  # fmt: skip
-        return classes, {name: known[name] for name in directories}
+        return classes, {name: _only(folder, f"directory '{name}'", known[name]) for name in directories}
     if all(name.isdecimal() and name.isascii() for name in directories):  # by number: as text, 10 comes before 2
-        return (), {name: int(name[:18]) for name in directories}
+        return (), _by_number(folder, directories)
     return directories, {name: index for index, name in enumerate(directories)}
 
 
-def _known(classes: Sequence[str]) -> dict[str, int]:
-    """Indices by name, and by the first word: lists of ImageNet's classes go "n01440764 tench, Tinca tinca"."""
-    words = {name.split()[0].rstrip(","): index for index, name in reversed(list(enumerate(classes)))}
-    return words | {name: index for index, name in reversed(list(enumerate(classes)))}
+def _by_number(folder: Path, directories: Sequence[str]) -> dict[str, int]:
+    found = dict[int, str]()
+    for name in directories:
+        other = found.setdefault(int(name[:18]), name)
+        if other != name:
+            hint = "put the images of a class in one directory, or say with --classes FILE what they are"
+            raise bad(folder, f"directories '{other}' and '{name}' are the same number", hint)
+    return {name: number for number, name in found.items()}
+
+
+def _known(classes: Sequence[str]) -> dict[str, list[int]]:
+    """Indices by name, and by the first word: lists of ImageNet's classes go "n01440764 tench, Tinca tinca". Several
+    where a name stands twice, or a word begins several names and is none of them."""
+    words, names = dict[str, list[int]](), dict[str, list[int]]()
+    for index, name in enumerate(classes):
+        words.setdefault(name.split()[0].rstrip(","), []).append(index)
+        names.setdefault(name, []).append(index)
+    return words | names
+
+
+def _only(path: Path, what: str, indices: Sequence[int], line: int = 0) -> int:
+    """Raises SourceError BadLabels where a name means several classes."""
+    if len(indices) > 1:
+        several = ", ".join(map(str, indices[:4])) + (", ..." if len(indices) > 4 else "")
+        raise bad(path, f"{what} means {len(indices)} classes, {several}",
+                  "use whole names, and make them differ in --classes FILE", line)  # fmt: skip
+    return indices[0]
 
 
 def _by_file(folder: Path, labels: Path, classes: Sequence[str], offset: int, *, partial: bool) -> Truth:
     files = {str(file.relative_to(folder)): file for file in images_below(folder)}
     images, missing = dict[str, Labelled](), list[str]()
-    known = {word: index for word, index in _known(classes).items() if word in classes or not _is_number(word)}
+    known = {word: indices for word, indices in _known(classes).items() if word in classes or not _is_number(word)}
     for line, name, word in _rows(labels):
         if name in images or name in missing:
             raise bad(labels, f"'{name}' has two labels", "keep one line for each image", line)
@@ -92,9 +115,9 @@ def _by_file(folder: Path, labels: Path, classes: Sequence[str], offset: int, *,
     return Truth(tuple(images[name] for name in sorted(images)), tuple(classes), left_out)
 
 
-def _label(labels: Path, line: int, word: str, known: dict[str, int]) -> int:
+def _label(labels: Path, line: int, word: str, known: dict[str, list[int]]) -> int:
     if word in known:
-        return known[word]
+        return _only(labels, f"'{word}'", known[word], line)
     if _is_number(word):
         return int(word[:18])
     raise bad(labels, f"'{word}' is no class", f"a label is {NUMBERED}", line)

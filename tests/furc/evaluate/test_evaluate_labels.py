@@ -94,6 +94,26 @@ def test_wrong_labels_are_named(images: Path, tmp_path: Path, content: str, name
     assert caught.value.name == name and said in caught.value.message and caught.value.hint
 
 
+def test_directories_that_are_one_number_are_no_two_classes(images: Path) -> None:
+    (images / "a").rename(images / "01")
+    (images / "b").rename(images / "1")
+    with pytest.raises(FurcError) as caught:
+        read_labels(images)
+    assert (caught.value.name, caught.value.message) == ("BadLabels", "directories '01' and '1' are the same number")
+    assert labels(read_labels(images, classes=("1", "01"))) == {"01/1.png": 1, "01/2.png": 1, "1/3.png": 0}
+
+
+def test_a_word_that_means_several_classes_is_refused(images: Path, tmp_path: Path) -> None:
+    """The first of them had been taken. A whole name is that class, though others begin with it."""
+    for classes in (("b", "a cat", "a dog"), ("a", "b", "a")):
+        with pytest.raises(FurcError) as caught:
+            read_labels(images, classes=classes)
+        assert caught.value.name == "BadLabels" and "directory 'a' means 2 classes" in caught.value.message
+        with pytest.raises(FurcError, match=r"l\.csv:2: 'a' means 2 classes"):
+            read_labels(images, text(tmp_path / "l.csv", "a/1.png,b\na/2.png,a\n"), classes)
+    assert labels(read_labels(images, classes=("a cat", "b", "a"))) == {"a/1.png": 2, "a/2.png": 2, "b/3.png": 1}
+
+
 def test_partial_leaves_out_what_has_no_partner(images: Path, tmp_path: Path) -> None:
     truth = read_labels(images, text(tmp_path / "l.csv", "a/1.png,0\nx.png,1\n"), partial=True)
     assert labels(truth) == {"a/1.png": 0} and truth.left_out == ("x.png", "a/2.png", "b/3.png")
