@@ -102,6 +102,9 @@ def _arrays(inputs: Sequence[Taken], sample: object, index: int) -> list[Array]:
 
 
 def _array(value: object, name: str, index: int | None) -> Array:
+    if np.ma.is_masked(value):
+        hint = "fill in what is masked, with .filled(value), or leave the sample out"
+        raise _bad(f"{_sample(index)}input '{name}' has masked values", hint)
     try:
         return np.asarray(value)
     except ValueError:  # rows of different lengths

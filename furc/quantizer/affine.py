@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from furc.onnx.graph import Array, Float32
+from furc.plain_yaml import shortened
+from isa.errors import Loc, QuantizeError
 
 LOW, HIGH, STEPS = -128, 127, 255
 WEIGHT_HIGH = 127
@@ -37,6 +39,18 @@ class Grid:
     def range(self) -> Range:
         """The smallest and largest real number on the grid."""
         return (LOW - self.zero) * self.scale, (HIGH - self.zero) * self.scale
+
+
+def as_range(given: object, what: str) -> Range:
+    """A caller's range as floats. what: whose it is. Raises QuantizeError[BadRange] for other than two numbers."""
+    try:
+        ends = np.asarray(given)
+    except ValueError:  # parts of different lengths
+        ends = np.empty(0)
+    if ends.shape != (2,) or ends.dtype.kind not in "iuf":
+        message = f"{what} is given the range {shortened(given)}, not two numbers"
+        raise QuantizeError("BadRange", message, at=Loc(detail=what), hint="give it as (low, high)")
+    return float(ends[0]), float(ends[1])
 
 
 def with_zero(low: float, high: float) -> Range:

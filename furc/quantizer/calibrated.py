@@ -13,7 +13,7 @@ import yaml
 
 from furc.onnx.graph import Graph, activations
 from furc.plain_yaml import PlainYamlError, read_yaml, shortened
-from furc.quantizer.affine import Range
+from furc.quantizer.affine import Range, as_range
 from isa.errors import Loc, QuantizeError
 
 MOST_CHARACTERS = 1 << 24  # of the ranges: a hundred thousand tensors
@@ -46,12 +46,12 @@ def calibrated_ranges(graph: Graph) -> dict[str, Range]:
 
 
 def write_calibrated(graph: Graph, ranges: Mapping[str, Range]) -> onnx.ModelProto:
-    """The float model of `graph` with the ranges of its tensors. Raises QuantizeError[MissingRange]."""
+    """The float model of `graph` with the ranges of its tensors. Raises QuantizeError[MissingRange, BadRange]."""
     names = activations(graph)
     missing = [name for name in names if name not in ranges]
     if missing:
         raise QuantizeError("MissingRange", f"the ranges have no entry for tensor '{missing[0]}'")
-    entries = {name: [float(end) for end in ranges[name]] for name in names}
+    entries = {name: list(as_range(ranges[name], f"tensor '{name}'")) for name in names}
     copy = graph.copied()
     copy.set_metadata(KEY, yaml.safe_dump(entries, explicit_start=True, sort_keys=False, width=2**20))
     return copy.model()

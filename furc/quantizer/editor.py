@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 
 from furc.onnx.files import Source, load
 from furc.onnx.graph import Graph, Node, input_infos, make
-from furc.quantizer.affine import LOW, Range, grid
+from furc.quantizer.affine import LOW, Range, as_range, grid
 from isa.errors import Loc, QuantizeError, counted
 
 NOTES_KEY = "furc.TensorTypes"  # JSON: [name, type, [low, high] or null] for each
@@ -77,7 +77,8 @@ class ModelEditor:
         graph, wanted = Graph(self.model), _type_named(tensor_type)
         if tensor_name not in graph.outputs:
             raise _unknown("UnknownOutput", "output", tensor_name, graph.outputs)
-        self._convert(graph, Retype(tensor_name, wanted, tensor_range))
+        given = None if tensor_range is None else as_range(tensor_range, f"output '{tensor_name}'")
+        self._convert(graph, Retype(tensor_name, wanted, given))
 
     def retype_as(self, tensor_name: str, tensor_type: TensorType | str, tensor_range: Range | None = None) -> None:
         """convert_input_type or convert_output_type, by what the name is."""

@@ -184,7 +184,7 @@ def _closeness(exact: Sequence[Mapping[str, Array]], found: Sequence[Mapping[str
         for name, values in wanted.items():
             noises.setdefault(name, Noise()).add(values, got[name])
         first = next(iter(wanted))
-        classes = classes and wanted[first].size == wanted[first].shape[1 if wanted[first].ndim > 1 else 0]
+        classes = classes and wanted[first].ndim > 0 and wanted[first].size == wanted[first].shape[:2][-1]
         same += int(np.argmax(wanted[first]) == np.argmax(got[first]))
     overall = Noise(1.0, mean_ratio(noises))
     return {"output_db": overall.db, "agreement": 100 * same / max(len(exact), 1) if classes else None}

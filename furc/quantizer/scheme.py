@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from furc.onnx.graph import Graph, Node, activations
 from furc.onnx.moves import is_move
-from furc.quantizer.affine import Grid, Range, grid
+from furc.quantizer.affine import Grid, Range, as_range, grid
 from furc.quantizer.operators import FIXED_RANGES, data_inputs, fused_clamp, is_quantized
 from furc.quantizer.optimize.plain_ops import clip_bounds
 from isa.errors import Loc, QuantizeError
@@ -94,10 +94,10 @@ def _range(graph: Graph, ranges: Mapping[str, Range], name: str) -> Range:
             at=node.loc if node else Loc(detail=f"graph input '{name}'"),
             hint="calibrate the same optimized model that is quantized",
         )
-    low, high = ranges[name]
+    low, high = as_range(ranges[name], f"tensor '{name}'")
     if not (abs(low) < float("inf") and abs(high) < float("inf") and low <= high):
         raise QuantizeError("BadRange", f"tensor '{name}' has the range [{low}, {high}]")
-    return _clamped(graph, node, (float(low), float(high)))
+    return _clamped(graph, node, (low, high))
 
 
 def _clamped(graph: Graph, node: Node | None, observed: Range) -> Range:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -95,7 +95,10 @@ class Session:
 
     def _named(self, inputs: Sequence[Array] | Array) -> dict[str, Array]:
         """Arrays in the order of the inputs, by name. An array is one input, not a list of them."""
-        arrays = [inputs] if isinstance(inputs, np.ndarray) else list(inputs)
+        if isinstance(inputs, str | bytes) or not isinstance(inputs, Iterable | np.generic):
+            what = f"the inputs are {type(inputs).__name__}, no arrays"
+            raise RunError("InputType", what, hint=f"pass arrays by name, or in this order: {_list(self._known())}")
+        arrays = [inputs] if isinstance(inputs, np.ndarray | np.generic) else list(inputs)
         if len(arrays) != len(self.enf.inputs):
             what = f"{counted(len(arrays), 'array')}, the model has {counted(len(self.enf.inputs), 'input')}"
             raise RunError("MissingInput", what, hint=f"in this order: {_list(self._known())}")
@@ -119,6 +122,9 @@ def _array(inputs: Mapping[str, Array], name: str, tensor: ModelTensor) -> Array
     """One input. Raises RunError MissingInput, InputType or InputShape."""
     if name not in inputs:
         raise RunError("MissingInput", f"no data for input '{name}'", hint=f"pass {_describe(tensor)}")
+    if np.ma.is_masked(inputs[name]):
+        hint = "fill in what is masked, with .filled(value)"
+        raise RunError("InputType", f"input '{name}' has masked values, which the model cannot tell", hint=hint)
     array, wanted = np.asarray(inputs[name]), np.dtype(tensor.dtype)
     if array.dtype.newbyteorder("=") != wanted:
         what = f"input '{name}' is {array.dtype.name}, expected {tensor.dtype}"

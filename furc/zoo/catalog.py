@@ -56,9 +56,11 @@ def build(name: str, *, input_size: int | None = None, seed: int = 0) -> onnx.Mo
     """A float32 model, opset 13, one static input "images" [1, 3, size, size]. Same arguments, same bytes.
 
     input_size: rows and columns, by default the usual ones.
-    Raises SourceError for an unknown name or a size that the network cannot take.
+    seed: 0 or more. Raises SourceError for an unknown name, a size that the network cannot take, or another seed.
     """
     network = _find(name)
+    if seed < 0:
+        raise SourceError("InvalidSeed", f"seed {seed} of '{name}' is negative", hint="use 0 or more")
     graph = GraphBuilder(name)
     image = graph.input("images", _input_shape(name, network, input_size))
     return graph.model(network.draw(graph, image), he_normal(seed))

@@ -95,6 +95,18 @@ def test_a_type_that_is_none_is_refused_with_those_that_are() -> None:
     assert raised.value.name == "BadOption" and "uint8, int8, float32" in str(raised.value)
 
 
+@pytest.mark.parametrize("given", ["ab", "-1, 1", 3.0, (1.0,), (0.0, 1.0, 2.0), (0.0, (1.0, 2.0)), (None, 1.0)])
+def test_a_range_that_is_not_two_numbers_is_refused(given: object) -> None:
+    """It had ended in a traceback."""
+    said = "is given the range .*, not two numbers"
+    with pytest.raises(QuantizeError, match=f"output 'y' {said}") as caught:
+        ModelEditor(quantized(conv())).convert_output_type("y", "int8", given)  # type: ignore[arg-type]
+    assert caught.value.name == "BadRange" and caught.value.hint
+    for form in ("qdq", "calibrated"):
+        with pytest.raises(QuantizeError, match=f"tensor 'x' {said}"):
+            quantize(conv(), calibrate(conv(), images(4)) | {"x": given}, form=form)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("form", ["qdq", "calibrated"])
 def test_a_float_model_can_be_edited_before_it_is_quantized(form: str) -> None:
     before, after = conv(), conv()

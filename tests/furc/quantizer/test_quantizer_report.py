@@ -232,6 +232,14 @@ def test_outputs_that_are_maps_have_no_agreement() -> None:
     assert row.agreement == 100
 
 
+def test_a_first_output_without_axes_has_no_agreement() -> None:
+    """It had ended in an IndexError."""
+    nodes = [node("Relu", ["x"], "r"), node("ReduceMean", ["r"], "y", keepdims=0)]
+    total = model(nodes, {"x": (1, 3, 12, 12)}, ["y"], {})
+    (row,) = compare_methods(total, images(4), images(2), methods=["MIN_MAX_ASYM"])
+    assert row.agreement is None
+
+
 def test_ranges_are_read_back_from_the_quantized_model() -> None:
     samples = [{"images": image[None]} for image in digits.calibration_images()[:8]]
     found = ranges_in(quantize_model(digits.model(), samples, QuantizeOptions(method="MIN_MAX_ASYM")))

@@ -40,6 +40,15 @@ def test_a_generator_may_fill_one_array_again_and_again(method: str) -> None:
     assert quantize_model(residual(), filled(), options) == quantize_model(residual(), iter(images(4)), options)
 
 
+def test_masked_samples_are_refused() -> None:
+    """They had been calibrated on as if nothing were masked."""
+    data = [image(), {"x": np.ma.masked_greater(image()["x"], 0.5)}]
+    with pytest.raises(QuantizeError, match="sample 1: input 'x' has masked values") as caught:
+        quantize_model(residual(), data, FAST)
+    assert caught.value.name == "BadCalibrationData" and "filled" in (caught.value.hint or "")
+    quantize_model(residual(), [{"x": np.ma.masked_greater(image()["x"], np.inf)}], FAST)  # nothing is
+
+
 def test_float16_is_taken() -> None:
     quantize_model(residual(), [{"x": image()["x"].astype(np.float16)}], FAST)
 

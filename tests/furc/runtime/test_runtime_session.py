@@ -6,6 +6,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -125,6 +126,26 @@ def test_arrays_of_the_other_byte_order_are_the_same_values(enf: Enf) -> None:
 def test_another_type_is_refused(enf: Enf, dtype: str) -> None:
     with pytest.raises(RunError, match=r"error\[InputType\]: input 'images' is "):
         furc.Session(enf).run({"images": np.zeros((1, 1, 8, 8), dtype)})
+
+
+@pytest.mark.parametrize("given", [None, 3, "images", b"images"])
+def test_what_is_no_array_at_all_is_refused(enf: Enf, given: Any) -> None:
+    with pytest.raises(RunError, match=r"the inputs are .*, no arrays") as caught:
+        furc.Session(enf).run(given)
+    assert caught.value.name == "InputType" and "'images' float32[1, 1, 8, 8]" in (caught.value.hint or "")
+
+
+def test_a_number_of_numpy_is_an_array_without_axes(enf: Enf) -> None:
+    with pytest.raises(RunError, match=r"InputShape.*input 'images' has shape \[\]"):
+        furc.Session(enf).run(np.float32(1))  # type: ignore[arg-type]
+
+
+def test_what_is_masked_is_not_run_as_if_it_were_there(enf: Enf) -> None:
+    session, x = furc.Session(enf), np.random.default_rng(0).random((1, 1, 8, 8), np.float32)
+    with pytest.raises(RunError, match=r"InputType.*'images' has masked values"):
+        session.run({"images": np.ma.masked_less(x, 0.5)})
+    whole, unmasked = (session.run([given]) for given in (x, np.ma.masked_less(x, -1)))
+    assert all(np.array_equal(array, unmasked[name]) for name, array in whole.items())
 
 
 def test_a_session_takes_arrays_in_order_and_serves_a_with(enf: Enf, tmp_path: Path) -> None:

@@ -148,6 +148,12 @@ def test_size_that_does_not_divide_is_refused(name: str, size: int, message: str
     assert (caught.value.name, caught.value.message, caught.value.hint) == ("InvalidInputSize", message, hint)
 
 
+def test_a_negative_seed_is_refused() -> None:
+    with pytest.raises(SourceError) as caught:
+        zoo.build("resnet50", seed=-1)
+    assert str(caught.value) == "error[InvalidSeed]: seed -1 of 'resnet50' is negative\n  hint: use 0 or more"
+
+
 def test_size_that_leaves_no_pixel_for_a_window_names_the_node() -> None:
     with pytest.raises(SourceError) as caught:
         zoo.build("ssd_resnet34", input_size=96)
