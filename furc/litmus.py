@@ -107,7 +107,7 @@ def _taken_through(source: str, asked: Request, quantized: bool, step: Step, par
 
 def _facts(source: str, options: CompileOptions) -> str:
     facts = {
-        "furc_version": __version__, "model": Path(source).name, "target": options.npu.name,
+        "furc_version": __version__, "model": Path(source).name, "target": options.npu.title,
         "configuration": options.npu.fingerprint(), "calibration": f"{SAMPLES} samples of noise, {METHOD}",
     }  # fmt: skip
     return "".join(f"{key}: {json.dumps(value)}\n" for key, value in facts.items())

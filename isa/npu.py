@@ -99,6 +99,11 @@ class NpuConfig:
         """Output channels a slice computes for one fetched row: the reuse groups times the array's height."""
         return self.fetch_reuse_groups * self.mac_height
 
+    @property
+    def title(self) -> str:
+        """What reports call it: a machine that has a target's name and other constants is a variant of it."""
+        return self.name if self.name not in TARGETS or self == target(self.name) else f"{self.name} (what-if)"
+
     def fingerprint(self) -> str:
         """Twelve hex digits that change with any constant; an ENF carries it."""
         text = json.dumps(asdict(self), sort_keys=True)

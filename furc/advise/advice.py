@@ -157,7 +157,7 @@ class _Advising:
             self.proposals.append(proposal)
         npu = self.subject.request.npu()
         return Advice(
-            source=self.subject.source, target=npu.name, before=self.base, accuracy=self.accuracy, refused=refused,
+            source=self.subject.source, target=npu.title, before=self.base, accuracy=self.accuracy, refused=refused,
             proposals=tuple(self._ranked()), considered=tuple(self.considered),
         )  # fmt: skip
 

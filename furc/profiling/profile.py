@@ -175,7 +175,7 @@ def summarize(recorded: Recorded) -> Profile:
     npu_ms, host_ms = npu.milliseconds(cycles), sum(work.ms for work in host)
     return Profile(
         model=enf.model_name,
-        target=enf.target,
+        target=npu.title,
         batch=enf.batch,
         cycles=cycles,
         latency_ms=npu_ms + host_ms,

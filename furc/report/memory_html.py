@@ -40,7 +40,7 @@ def memory_html(program: Program, recorded: Recorded) -> str:
     title = f"computation/total: {round(computing)}/{round(cycles)}(={ratio:.6f})"
     npu = recorded.npu
     note = (
-        f"{recorded.enf.model_name} on {npu.name}, batch {recorded.enf.batch}. Time is modelled. Every slice of SRAM "
+        f"{recorded.enf.model_name} on {npu.title}, batch {recorded.enf.batch}. Time is modelled. Every slice of SRAM "
         f"has the same picture; there are {npu.num_slices} of {count(npu.sram_bytes_per_slice)} B."
     )
     found = rectangles(program, recorded)

@@ -57,7 +57,7 @@ class Session:
         """Nothing is held that would have to be given back; here because sessions of other runtimes are used so."""
 
     def __repr__(self) -> str:
-        return f"<Session of '{self.enf.model_name}' on {self.npu.name}: takes {_list(self._known())}>"
+        return f"<Session of '{self.enf.model_name}' on {self.npu.title}: takes {_list(self._known())}>"
 
     def run(self, inputs: Mapping[str, Array] | Sequence[Array] | Array) -> dict[str, Array]:
         """Run once. inputs: an array for each input name, or arrays in the order of `inputs`, of which one may stand

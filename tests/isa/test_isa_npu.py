@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from isa.errors import ConfigError
-from isa.npu import TARGETS, NpuConfig, load_config, sources, target, with_constants
+from isa.npu import TARGETS, NpuConfig, load_config, parse_config, sources, target, with_constants
 
 
 def _load(text: str, folder: Path) -> NpuConfig:
@@ -119,3 +119,10 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_an_unknown_target_is_told_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="use one of warboy, warboy-2pe"):
         target("renegade")
+
+
+def test_a_variant_is_not_called_as_its_target() -> None:
+    assert target("warboy").title == "warboy"
+    assert parse_config('base = "warboy"\nnum_slices = 32', "a.toml").title == "warboy (what-if)"
+    assert parse_config('base = "warboy"\nname = "half"\nnum_slices = 32', "a.toml").title == "half"
+    assert parse_config('base = "warboy"', "a.toml").title == "warboy"  # nothing differs

@@ -169,6 +169,7 @@ class TestOfModels:
         enf_file.save(furc.compile(int8, npu=half), tmp_path / "b.enf")
         found = diff_files(tmp_path / "a.enf", tmp_path / "b.enf", Request(npu_config=config))
         adds_up(found)
+        assert found.after.target == "warboy (what-if)" and "m on warboy, " not in diff_text(found, "table")
         with pytest.raises(FurcError, match="IncompatibleConfiguration"):
             diff_files(tmp_path / "a.enf", tmp_path / "b.enf")
 
