@@ -11,12 +11,14 @@ from furc.profile_files import check_form, profile_of
 from furc.profiling.diff import Diff, diff
 from furc.profiling.measured import Measured, is_profile, measured, read_measured
 from furc.profiling.profile import is_enf
+from furc.reading import calls_itself
 from furc.report.diff_html import diff_html
 from furc.report.diff_table import host_table, layer_table, totals_table
 from furc.report.tables import Table, plain
 from furc.request import Request
 from isa import enf as enf_file
 from isa import npu as npus
+from isa.errors import Loc, SourceError
 
 DIFF_FORMATS = ("table", "json", "html")
 
@@ -34,6 +36,10 @@ def measured_file(path: Path, request: Request) -> Measured:
     """The figures of one file. Raises FurcError."""
     if is_profile(path):
         return read_measured(path)
+    if calls_itself(path, ".html", b"<!doctype html>"):
+        raise SourceError("NotAProfile", "a page of HTML, from which no figures are read", at=Loc(str(path)),
+                          hint="give what it was made from: an ENF, a model, or a profile as JSON (furc profile MODEL "
+                          "--format json -o FILE.json)")  # fmt: skip
     if not is_enf(path):
         return measured(profile_of(build(path, request).enf, request.npu()).to_json(), str(path))
     enf = enf_file.load(path)

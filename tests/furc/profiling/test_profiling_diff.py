@@ -160,6 +160,13 @@ class TestOfModels:
         of_files = diff_files(tmp_path / "a.enf", tmp_path / "b.json")
         assert of_files.to_json() == diff(make(), profile).to_json()
 
+    @pytest.mark.parametrize("name", ["a.html", "page"])
+    def test_a_page_is_no_profile(self, make: Make, tmp_path: Path, name: str) -> None:
+        (tmp_path / name).write_text(profile_text(furc.profile(make()), "html"))
+        with pytest.raises(FurcError) as caught:
+            diff_files(tmp_path / name, tmp_path / name)
+        assert caught.value.name == "NotAProfile" and "--format json" in (caught.value.hint or "")
+
     def test_a_what_if_machine_beside_a_target(self, make: Make, tmp_path: Path) -> None:
         config = tmp_path / "half.toml"
         config.write_text('base = "warboy"\ndram_bytes_per_second = 33_000_000_000\n')
