@@ -6,6 +6,7 @@ import onnx
 from onnx import helper, version_converter
 
 from furc.isolated import isolated
+from furc.quantizer.optimize.norms import spelled_norms
 from isa.errors import QuantizeError
 
 OLDEST, NEWEST_QDQ = 13, 20  # QuantizeLinear takes per-channel scales since 13; 21 changes its attributes
@@ -24,6 +25,8 @@ def convert_opset(model: onnx.ModelProto, wanted: int = 13) -> onnx.ModelProto:
     have = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), wanted)
     if have == wanted:
         return model
+    if have > NEWEST_QDQ:
+        model = spelled_norms(model)
     ways = [wanted] if have < wanted or not _has_no_way_down(model, wanted) else []
     if have > NEWEST_QDQ:
         ways.append(NEWEST_QDQ)

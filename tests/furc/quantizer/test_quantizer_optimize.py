@@ -436,6 +436,34 @@ def test_an_old_opset_is_brought_up() -> None:
     assert_same(before, after, image())
 
 
+@pytest.mark.parametrize("opset", [21, 22])
+@pytest.mark.parametrize("batch", [2, "N"])
+def test_group_normalization_that_has_no_way_down_is_spelled_out(opset: int, batch: int | str) -> None:
+    nodes = [
+        node("GroupNormalization", ["x", "s", "b"], "g", num_groups=4, epsilon=1e-3), node("Relu", ["g"], "y"),
+    ]  # fmt: skip
+    before = model(nodes, {"x": (batch, 8, 5, 6)}, ["y"], {"s": normal(1, 8), "b": normal(2, 8)}, opset=opset)
+    after = optimize_model(before)
+    assert after.opset_import[0].version == 20 and "InstanceNormalization" in ops(after)
+    assert_same(before, after, {"x": normal(3, 2, 8, 5, 6)})
+
+
+@pytest.mark.parametrize("axes", [1, 2])
+def test_rms_normalization_that_has_no_way_down_is_spelled_out(axes: int) -> None:
+    nodes = [node("RMSNormalization", ["x", "s"], "r", axis=-axes), node("Relu", ["r"], "y")]
+    before = model(nodes, {"x": (2, 8, 5, 6)}, ["y"], {"s": normal(1, *(5, 6)[-axes:])}, opset=23)
+    after = optimize_model(before)
+    assert after.opset_import[0].version == 20
+    assert_same(before, after, {"x": normal(3, 2, 8, 5, 6)})
+
+
+def test_a_norm_that_stays_says_how_to_export_it() -> None:
+    nodes = [node("RMSNormalization", ["x", "s"], "y", axis=3)]
+    with pytest.raises(QuantizeError, match="export the model with opset_version=13") as caught:
+        optimize_model(model(nodes, {"x": (2, 8, 5, 6)}, ["y"], {"s": normal(1, 6)}, opset=23))
+    assert caught.value.name == "OpsetConversion"
+
+
 @pytest.mark.parametrize(
     ("op", "opset", "mode", "scale"),
     [
