@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 import onnx
 
-from furc.onnx.graph import Graph, fixed_inputs, infer_shapes
+from furc.onnx.graph import Graph, activations, fixed_inputs, infer_shapes
 from furc.quantizer.float_run import Feed
+from furc.quantizer.optimize import fold_all
 
 
 def at_extents_of(graph: Graph, samples: Sequence[Feed]) -> Graph:
@@ -21,7 +22,21 @@ def at_extents_of(graph: Graph, samples: Sequence[Feed]) -> Graph:
     shapes = {name: samples[0][name].shape for name in graph.inputs}
     if any(feed[name].shape != shape for feed in samples for name, shape in shapes.items()):
         return graph
-    return Graph(infer_shapes(fixed_inputs(graph.model(), shapes)))
+    fixed = Graph(infer_shapes(fixed_inputs(graph.model(), shapes)))
+    if any(fixed.shape(name) is None for name in activations(fixed)):
+        _take_shapes(fixed)
+    return fixed
+
+
+def _take_shapes(graph: Graph) -> None:
+    """What only computing with shapes tells: inference looks through a Concat of extents, but not through their Slice,
+    which is how tf2onnx takes the batch."""
+    folded = graph.copied()
+    fold_all(folded)
+    for name in activations(graph):
+        shape = folded.shape(name)
+        if graph.shape(name) is None and shape is not None:
+            graph.set_float(name, shape)
 
 
 def opened_again(model: onnx.ModelProto, graph: Graph) -> onnx.ModelProto:

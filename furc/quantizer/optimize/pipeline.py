@@ -31,7 +31,7 @@ from isa.errors import Loc, QuantizeError, SourceError, counted
 OWN_DOMAINS = ("", "ai.onnx")
 LARGEST = 1 << 27  # elements of a tensor: half a GiB in float32, eight times the SRAM in int8
 
-PASSES: tuple[Callable[[Graph], None], ...] = (  # once constants are folded, see _fold
+PASSES: tuple[Callable[[Graph], None], ...] = (  # once constants are folded, see fold_all
     remove_identity,  # before fold_affine, so that a Dropout does not stand between a Conv and its BatchNorm
     l2_normalize,  # before plain_ops: Clip and Div are as exporters write them
     plain_ops,  # before fold_affine: a Gemm's alpha and beta would be in the way
@@ -83,7 +83,7 @@ def optimize_shapes(
     graph.inputs = [name for name in graph.inputs if name not in weights]
     graph.constants.update((name, np.broadcast_to(np.float32(1), shape)) for name, shape in weights.items())
     _infer(graph)
-    _fold(graph)
+    fold_all(graph)
     computing = [node.name for node in graph.nodes]
     for run in PASSES:
         _apply(run, graph)
@@ -95,7 +95,7 @@ def _optimized(loaded: onnx.ModelProto, opset_version: int) -> Graph:
         _forget_shapes(loaded)
     graph = Graph(convert_opset(loaded, opset_version))
     _infer(graph)
-    _fold(graph)
+    fold_all(graph)
     for run in PASSES:
         _apply(run, graph)
     for node in graph.nodes:
@@ -103,7 +103,7 @@ def _optimized(loaded: onnx.ModelProto, opset_version: int) -> Graph:
     return graph
 
 
-def _fold(graph: Graph) -> None:
+def fold_all(graph: Graph) -> None:
     """Constants folded until nothing changes: shapes that folding made known make further Shape nodes constant."""
     while True:
         before = len(graph.nodes)

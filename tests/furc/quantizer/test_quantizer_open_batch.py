@@ -93,3 +93,31 @@ def test_extents_that_are_read_behind_a_layer_stay_integers() -> None:
     exact, rounded = run(model, feeds[0])[0], run(quantized, feeds[0])[0]
     assert 10 * np.log10(np.sum(exact**2) / np.sum((exact - rounded) ** 2)) > 25
     furc.compile(quantized)
+
+
+def test_a_batch_that_a_slice_of_extents_tells_is_known() -> None:
+    """As tf2onnx writes attention: inference does not look through the Slice, and no gradient came past the Reshape."""
+    text = """<ir_version: 8, opset_import: ["" : 13]> heads (float[n, 6, 16] x) => (float[n, 2, 6, 8] y)
+        <int64[1] none = {0}, int64[1] one = {1}, int64[3] rest = {6, 2, 8}> {
+            flat = MatMul(x, w)
+            whole = Shape(x)
+            images = Slice(whole, none, one, none)
+            shape = Concat<axis = 0>(images, rest)
+            split = Reshape(flat, shape)
+            heads = Transpose<perm = [0, 2, 1, 3]>(split)
+            y = Relu(heads)
+        }"""
+    gains = []
+    for batch in ("n", "1"):
+        model = onnx.parser.parse_model(text.replace("float[n,", f"float[{batch},"))
+        random = np.random.default_rng(0)
+        weights = random.normal(0, 0.2, (16, 16)).astype(np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(weights, "w"))
+        feeds = [{"x": random.normal(0, 1, (1, 6, 16)).astype(np.float32)} for _ in range(4)]
+        found = quantize_explained(model, feeds)
+        gains.append(found.tensors["flat"].gain)
+        if batch == "n":
+            two = np.concatenate([feed["x"] for feed in feeds[:2]])
+            assert run(found.model, {"x": two})[0].shape == (2, 2, 6, 8)
+    opened_batch, fixed = gains
+    assert opened_batch.any() and np.array_equal(opened_batch, fixed)
