@@ -162,9 +162,13 @@ def _dilation(node: Node) -> str | None:
 
 def _spatial(node: Node) -> str | None:
     x = node.shape()
-    axes = len(x) - 2 if x is not None else 2
-    limit = 2 if node.op in ("ConvTranspose", "GlobalAveragePool") else 3
-    return None if 1 <= axes <= limit else f"{node.op} over {axes} axes does not run on the NPU, only over 1 to {limit}"
+    return too_many_axes(node.op, len(x) - 2) if x is not None else None
+
+
+def too_many_axes(op: str, axes: int) -> str | None:
+    """Why a window does not slide over so many axes; None where it does."""
+    limit = "1 or 2" if op == "ConvTranspose" else "1 to 3"
+    return None if 1 <= axes <= int(limit[-1]) else f"{op} over {axes} axes does not run on the NPU, only over {limit}"
 
 
 def _window(node: Node) -> str | None:
@@ -235,11 +239,6 @@ def no_pool(op: str, shape: Shape, axes: list[int]) -> str | None:
     return f"{op} over {taken} elements does not run on the NPU as a pool" if taken > MAX_KERNEL else None
 
 
-def _rank(node: Node) -> str | None:
-    rank = max((len(shape) for shape in node.shapes if shape is not None), default=0)
-    return None if rank <= MOVE_AXES else f"{node.op} of {rank} axes, the machine has {MOVE_AXES} loops"
-
-
 def _elsewhere(node: Node) -> str | None:
     """Seen by who reads the model: it takes operands or results to tell."""
     return None
@@ -295,13 +294,6 @@ COUNTED = Rule(
     remedy="set ceil_mode to 0, and count_include_pad to 1 where there are pads",
     source="furc: no instruction divides so",
 )  # fmt: skip
-RANK = Rule(
-    condition=f"at most {MOVE_AXES} axes",
-    says="loops",
-    broken=_rank,
-    remedy="split it into simpler ones",
-    source=ENCODED,
-)
 INDICES = Rule(
     condition="without the indices of its maxima", broken=_elsewhere, says="with the indices of its maxima",
     remedy=CUT, source="furc: results are int8",
@@ -327,7 +319,7 @@ MOVE = "a move, or a view without one"
 
 
 def _rows() -> Iterator[Operator]:
-    yield Operator(name="Add", how="an addition; of a number, a table", rules=(RANK,))
+    yield Operator(name="Add", how="an addition; of a number, a table")
     yield Operator(name="AveragePool", how="pooling", rules=(*POOL, COUNTED))
     yield Operator(name="Clip", how="bounds of the operator before it, or a table")
     yield Operator(name="Concat", how="joined in SRAM or DRAM; along W by moves")
@@ -335,15 +327,15 @@ def _rows() -> Iterator[Operator]:
     yield Operator(name="ConvTranspose", how="a contraction over spread inputs", rules=CONV)
     yield Operator(name="DepthToSpace", how=MOVE)
     yield Operator(name="Exp", how=TABLE)
-    yield Operator(name="Expand", how=MOVE, rules=(RANK,))
+    yield Operator(name="Expand", how=MOVE)
     yield Operator(name="Flatten", how=MOVE)
     yield Operator(name="Gemm", how="a contraction", rules=(WEIGHTS, BIAS))
     yield Operator(name="LpNormalization", how="one pass over channels for the norm, one to divide",
                    rules=(ORDER, BATCH, EXTENTS))  # fmt: skip
     yield Operator(name="MatMul", how="a contraction, or the product of two activations")
     yield Operator(name="MaxPool", how="pooling", rules=(*POOL, INDICES))
-    yield Operator(name="Mean", how="a sum rounded once", rules=(RANK,))
-    yield Operator(name="Mul", how="a multiplication; by a number, a table", rules=(RANK,))
+    yield Operator(name="Mean", how="a sum rounded once")
+    yield Operator(name="Mul", how="a multiplication; by a number, a table")
     yield Operator(
         name="Pad", how="a pad, two for more than two axes; other modes by slices and concatenations", rules=(MIRRORED,)
     )
@@ -353,11 +345,11 @@ def _rows() -> Iterator[Operator]:
     yield Operator(name="Relu", how="bounds of the operator before it, or a table")
     yield Operator(name="Reshape", how=MOVE)
     yield Operator(name="Sigmoid", how=TABLE)
-    yield Operator(name="Slice", how=MOVE, rules=(RANK,))
+    yield Operator(name="Slice", how=MOVE)
     yield Operator(name="Softmax", how="three passes over channels", rules=(BATCH, EXTENTS))
     yield Operator(name="Softplus", how=TABLE)
-    yield Operator(name="Split", how=MOVE, rules=(RANK,))
-    yield Operator(name="Transpose", how=MOVE, rules=(RANK,))
+    yield Operator(name="Split", how=MOVE)
+    yield Operator(name="Transpose", how=MOVE)
     yield Operator(name="Unsqueeze", how=MOVE)
     for name in ("Elu", "Erf", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Sqrt", "Tanh"):
         yield Operator(name=name, how=TABLE, since=OperatorSet.SDK010, source=WIDER)
@@ -367,12 +359,12 @@ def _rows() -> Iterator[Operator]:
         ("Cast", "nothing: float to float", ()),
         ("Div", "by a number, a table", ()),
         ("Dropout", "nothing", ()),
-        ("Gather", "of indices that step evenly, a move", (RANK,)),
-        ("GlobalAveragePool", "pooling", (SPATIAL,)),
+        ("Gather", "of indices that step evenly, a move", ()),
+        ("GlobalAveragePool", "pooling, over volumes a contraction with ones", ()),
         ("GlobalMaxPool", "max pooling", (MAXIMA,)),
         ("Identity", "nothing", ()),
-        ("Max", "comparisons of two", (RANK,)),
-        ("Min", "comparisons of two", (RANK,)),
+        ("Max", "comparisons of two", ()),
+        ("Min", "comparisons of two", ()),
         ("ReduceMax", "max pooling", (MAXIMA,)),
         ("ReduceMean", "pooling over rows and columns, else a contraction with ones", (EXTENTS,)),
         (
@@ -382,8 +374,8 @@ def _rows() -> Iterator[Operator]:
         ),
         ("SpaceToDepth", MOVE, ()),
         ("Squeeze", MOVE, ()),
-        ("Sub", "of a number, a table; of two tensors an addition, in the wider set", (RANK,)),
-        ("Sum", "an addition, or a sum rounded once", (RANK,)),
+        ("Sub", "of a number, a table; of two tensors an addition, in the wider set", ()),
+        ("Sum", "an addition, or a sum rounded once", ()),
         ("Tile", MOVE, ()),
         ("Upsample", "nearest neighbours by whole factors: a move", ()),
     ):

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
         ("LpNormalization", {"p": 1}, [(1, 4)], "LpNormalization with p 1: Warboy accelerates p = 2"),
         ("Conv", {"group": 129}, [(1, 258, 1, 1), (129, 2, 1, 1)], "Conv with 129 groups, Warboy takes at most 128"),
         ("Conv", {"dilations": [13, 1]}, [(1, 3, 9, 9)], "Conv with dilation 13, Warboy takes at most 12"),
-        ("ConvTranspose", {}, [(1, 2, 4, 4, 4)], "ConvTranspose over 3 axes does not run on the NPU, only over 1 to 2"),
+        ("ConvTranspose", {}, [(1, 2, 4, 4, 4)], "ConvTranspose over 3 axes does not run on the NPU, only over 1 or 2"),
         (
             "AveragePool", {"pads": [0, 1, 0, 0, 0, 0]}, [(1, 2, 4, 4, 4)],
             "AveragePool over 3 axes that leaves padding out of the mean does not run on the NPU",

@@ -8,7 +8,7 @@ from dataclasses import replace
 from furc.frontend.dfg_builder import Builder
 from furc.frontend.onnx.node import Node
 from isa.errors import counted
-from passes.dfg.legality import MAX_STRIDE
+from passes.dfg.legality import MAX_STRIDE, SPATIAL, too_many_axes
 from passes.ir.attributes import Kernel, Pair
 from passes.ir.op import Value
 
@@ -17,7 +17,7 @@ AUTO_PADS = ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID")
 
 
 def lifted(builder: Builder, node: Node, x: Value) -> Value:
-    """x as [n, c, h, w]: [n, c, w] gets a height of 1. Raises LowerError for volumes."""
+    """x as [n, c, h, w]: [n, c, w] gets a height of 1. Raises LowerError for more axes."""
     shape = x.type.shape
     if len(shape) == 4:
         return x
@@ -25,7 +25,9 @@ def lifted(builder: Builder, node: Node, x: Value) -> Value:
         return builder.reshape(x, (shape[0], shape[1], 1, shape[2]), f"{x.name}.lifted", node.loc)
     if len(shape) < 3:
         raise node.invalid(f"its input is {list(shape)}")
-    raise node.unsupported(f"{node.op} over {len(shape) - 2} axes does not run on the NPU, only over 1 or 2")
+    problem = too_many_axes(node.op, len(shape) - 2)
+    assert problem is not None, "volumes that run have been taken care of"
+    raise node.unsupported(problem, SPATIAL.remedy)
 
 
 def lowered_shape(shape: Sequence[int], rank: int) -> tuple[int, ...]:

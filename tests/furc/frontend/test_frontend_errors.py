@@ -19,7 +19,7 @@ from furc.frontend import load_onnx
 from isa.enf import HostOperator
 from isa.errors import FurcError, LowerError, SourceError
 from passes.analysis.host_share import calls, host_operators
-from passes.dfg.legality import COUNTED, MAXIMA, MIRRORED, ORDER, Rule, named, verdict
+from passes.dfg.legality import COUNTED, MAXIMA, MIRRORED, ORDER, SPATIAL, Rule, named, verdict
 
 
 def small(kind: str = "uint8", opset: int = 13) -> Qdq:
@@ -210,6 +210,7 @@ def test_unsupported_operator(model: onnx.ModelProto, message: str) -> None:
     [
         ("LpNormalization", (1, 4), {"p": 1}, ORDER),
         ("AveragePool", (1, 2, 4, 4, 4), {"kernel_shape": [2, 2, 2], "pads": [0, 1, 0, 0, 0, 0]}, COUNTED),
+        ("MaxPool", (1, 2, 4, 4, 4, 4), {"kernel_shape": [2] * 4}, SPATIAL),
         ("ReduceMax", (2, 3, 4, 5), {"axes": [0]}, MAXIMA),
         ("ReduceMax", (2, 3, 4, 5), {"axes": [1, -1]}, MAXIMA),
         ("ReduceMax", (2, 1025), {"axes": [1]}, MAXIMA),

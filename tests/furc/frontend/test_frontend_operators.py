@@ -328,6 +328,26 @@ def test_reduce_mean_over_the_image(axes: list[int], keepdims: int, opset: int) 
     agree(m, within=1)
 
 
+@pytest.mark.parametrize("op", ["Add", "Mul", "Max", "Min", "Sum", "Mean"])
+def test_tensors_of_seven_axes(op: str) -> None:
+    """More than the machine has loops: they run as one long axis."""
+    m = Qdq()
+    shape = (1, 2, 3, 2, 3, 2, 3)
+    m.output(m.quantized(m.node(op, m.float_input(*shape), m.float_input(*shape))))
+    assert not on_host(agree(m))
+
+
+@pytest.mark.parametrize("op", ["Slice", "Split", "Transpose", "Expand"])
+def test_moves_of_seven_axes(op: str) -> None:
+    m = Qdq()
+    x = m.float_input(1, 2, 1, 2, 3, 2, 3)
+    inputs = {"Slice": [m.integers(1), m.integers(3), m.integers(4)], "Expand": [m.integers(1, 2, 4, 2, 3, 2, 3)]}
+    attributes: dict[str, dict[str, Any]] = {"Split": {"axis": 3}, "Transpose": {"perm": [0, 6, 2, 3, 4, 5, 1]}}
+    for made in m.several(op, 2 if op == "Split" else 1, x, *inputs.get(op, []), **attributes.get(op, {})):
+        m.output(m.quantized(made))
+    assert not on_host(agree(m))
+
+
 @KINDS
 @pytest.mark.parametrize("shape", [(2, 3, 5, 7), (2, 3, 40), (1, 3, 5, 4, 6)])
 def test_global_max_pool(kind: str, shape: tuple[int, ...]) -> None:
