@@ -77,14 +77,9 @@ def format_instruction(instruction: Instruction) -> str:
     return " ".join(parts)
 
 
-def format_program(instructions: Iterable[Instruction], comments: Mapping[int, str] | None = None) -> str:
-    """One line an instruction; comments by the index of their instruction."""
-    lines = []
-    for index, instruction in enumerate(instructions):
-        line = format_instruction(instruction)
-        comment = " ".join((comments or {}).get(index, "").split())  # a comment cannot break the line
-        lines.append(f"{line}  # {comment}\n" if comment else f"{line}\n")
-    return "".join(lines)
+def format_program(instructions: Iterable[Instruction]) -> str:
+    """One line an instruction."""
+    return "".join(f"{format_instruction(instruction)}\n" for instruction in instructions)
 
 
 def parse_program(text: str, source: str = "<asm>") -> list[Instruction]:

@@ -99,7 +99,8 @@ def _sram(enf: Enf, program: Program, programs: Programs, npu: NpuConfig) -> Use
     there = sorted((b for b in buffers if b.first <= fullest <= b.last), key=lambda b: (b.low - b.high, b.name))
     top = tuple(Consumer(f"{b.kind} {b.name}", (b.high - b.low) * npu.num_slices) for b in there[:TOP])
     resident, reloaded = weight_bytes(programs, resident_loads(programs, npu))
-    note = f"{resident} B of weights stay from run to run, {reloaded} B are loaded at every run"
+    stay, come = (f"{size:,}".replace(",", " ") for size in (resident, reloaded))
+    note = f"{stay} B of weights stay from run to run, {come} B are loaded at every run"
     return Use(enf.sram_peak_bytes, npu.sram_bytes, top, note)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from furc.profiling.diff import Diff, Layer
 from furc.report.diff_table import host_table, layer_table, plus, title, totals_table, why
 from furc.report.page import BARE, Figure, Section, page, text
@@ -17,7 +19,7 @@ def diff_html(diff: Diff) -> str:
     return page(
         f"{title(diff)}: {before:.3f} -> {after:.3f} ms",
         (
-            Section(tables=(totals_table(diff),)),
+            Section(tables=(replace(totals_table(diff), title=""),)),
             Section(
                 heading="Layers by change",
                 note=f"The {SHOWN_LAYERS} largest, in cycles of the run: each cycle is counted once, for the operator "

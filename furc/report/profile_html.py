@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from furc.profiling.bound_by import BoundBy
 from furc.profiling.counters import Step, dram_gigabytes_per_second, mac_utilization, sram_bytes
 from furc.profiling.profile import OperatorProfile, Profile
@@ -32,7 +34,10 @@ def profile_html(profile: Profile) -> str:
     return page(
         title,
         (
-            Section(tables=(summary_table(profile),), note=f"Modelled by furc {profile.recorded.enf.furc_version}."),
+            Section(
+                tables=(replace(summary_table(profile), title=""),),
+                note=f"Modelled by furc {profile.recorded.enf.furc_version}.",
+            ),
             Section(
                 heading="Timeline of the engines",
                 note="Color: what bounds the operator. Of a DMA transfer only the data is drawn, not its latency.",

@@ -31,9 +31,11 @@ def test_parsing_a_printed_instruction_gives_it_back(spec: Spec, data: st.DataOb
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(instructions(), max_size=5), st.dictionaries(st.integers(0, 4), st.text(max_size=20)))
-def test_comments_never_change_a_program(program: list[Instruction], comments: dict[int, str]) -> None:
-    back = parse_program(format_program(program, comments))
+@given(st.lists(instructions(), max_size=5), st.lists(st.text(max_size=20), min_size=5, max_size=5))
+def test_comments_never_change_a_program(program: list[Instruction], comments: list[str]) -> None:
+    lines = format_program(program).splitlines()
+    said = (" ".join(comment.split()) for comment in comments)  # a comment ends with its line
+    back = parse_program("\n".join(f"{line}  # {comment}" for line, comment in zip(lines, said, strict=False)))
     assert encode_program(back) == encode_program(program)
 
 

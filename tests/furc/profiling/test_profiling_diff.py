@@ -140,7 +140,7 @@ class TestOfModels:
         found = diff(make(), make(**after))
         adds_up(found)
         assert len(found.layers) >= 10
-        diff_text(found, "html")
+        assert diff_text(found, "html").count(", modelled") == 2  # in the title and the heading
 
     def test_a_run_and_itself(self, make: Make) -> None:
         found = diff(make(), furc.profile(make()))

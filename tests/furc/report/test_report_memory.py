@@ -75,6 +75,7 @@ def test_the_profile_page(made: Made) -> None:
     figures = [json.loads(f"[{call}]") for call in re.findall(r'newPlot\("figure\d+", (.*)\);</script>', html)]
     assert len(figures) == 4 and all(figure[0] for figure in figures)
     assert "/conv1/Conv" in html and "Operators on the host" in html
+    assert f"{made[2].model} on {made[2].target}, modelled" not in html  # its heading says that
 
 
 def test_names_from_models_cannot_leave_their_place() -> None:
@@ -143,6 +144,7 @@ def test_the_budget_survives_the_cache(made: Made) -> None:
             budget_from_json(bad)
     resources, host = (plain(table) for table in budget_tables(budget))
     assert "instruction memory" in resources and "Dequantize" in host
+    assert re.search(r"\(\d{1,3}( \d{3})+ B of weights stay", resources)
 
 
 def test_dot_is_what_graphviz_reads(made: Made) -> None:
