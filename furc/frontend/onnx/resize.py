@@ -52,8 +52,9 @@ def interpolates(node: Node) -> bool:
 
 def _repeats(node: Node, shape: Sequence[int], out: Sequence[int], scales: Sequence[float]) -> bool:
     """Whether each element is there several times: of nearest neighbours, and of linear ones of axes of one element."""
-    mode, grown = node.text("mode", "nearest"), {d for d, o in zip(shape, out, strict=True) if d != o}
-    if mode != "nearest" and not (mode == "linear" and grown == {1}):
+    mode = node.text("mode", "nearest")
+    alone = all(d == 1 or scale == 1 for d, scale in zip(shape, scales, strict=True))  # 4 elements by 1.1 are 4 others
+    if mode != "nearest" and not (mode == "linear" and alone):
         return False
     maps = [_index_map(node, d, o, s) for d, o, s in zip(shape, out, scales, strict=True)]
     return all(

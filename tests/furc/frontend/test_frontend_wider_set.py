@@ -116,3 +116,13 @@ def test_a_linear_resize_of_one_element_repeats_it(transformation: str, operator
     assert on_host(graph) == []
     held, expected = execute(graph, feeds, target("warboy")), runtime(model, feeds, optimized=False)
     assert all(np.array_equal(held[value], expected[value.name]) for value in graph.outputs)
+
+
+@pytest.mark.parametrize("operators", ["seed28", "sdk0.10"])
+def test_a_linear_resize_by_a_broken_scale_beside_one_element_is_the_hosts(operators: str) -> None:
+    """Its extents say that rows are repeated and columns stay; 4 columns by 1.1 are 4 others."""
+    m = Qdq("int8")
+    scales = m.const([1, 1, 2, 1.1], np.float32)
+    m.quantized(m.node("Resize", m.float_input(1, 2, 1, 4), "", scales, domain="", mode="linear"), 0.021, 2)
+    (reason,) = on_host(load_onnx(m.model(), operator_set=operators))
+    assert reason.endswith(": not by whole factors over rows and columns")
