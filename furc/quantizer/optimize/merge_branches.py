@@ -93,6 +93,8 @@ def _branch(graph: Graph, conv: Node | None, into: Node) -> _Branch | None:
 
 def _together(outer: _Branch, inner: _Branch) -> _Branch | None:
     """Both in the form of the outer one, or None where that cannot hold the inner one."""
+    if len(outer.weight) != len(inner.weight):  # an Add repeats the one channel of one of them
+        return None
     if outer.strides != inner.strides or outer.read_less() != inner.read_less() or inner.groups % outer.groups:
         return None
     within = list[slice]()

@@ -313,6 +313,12 @@ BRANCHES: dict[str, tuple[list[onnx.NodeProto], dict[str, tuple[int, ...]], int]
         conv("x", "a", "w3", pads=[1, 1, 1, 1]), conv("x", "c", "w1"), node("Add", ["a", "c"], "d"),
         node("Mul", ["c", "d"], "y"),
     ], {"w3": (4, 4, 3, 3), "w1": (4, 4, 1, 1)}, 2),
+    "one channel added to all": ([
+        conv("x", "a", "w3", pads=[1, 1, 1, 1]), conv("x", "c", "one"), node("Add", ["a", "c"], "y"),
+    ], {"w3": (4, 4, 3, 3), "one": (1, 4, 1, 1)}, 2),
+    "one channel that all are added to": ([
+        conv("x", "a", "one", pads=[1, 1, 1, 1]), conv("x", "c", "w1"), node("Add", ["a", "c"], "y"),
+    ], {"one": (1, 4, 3, 3), "w1": (4, 4, 1, 1)}, 2),
     "the same twice": ([
         conv("x", "a", "w3", pads=[1, 1, 1, 1]), node("Add", ["a", "a"], "y"),
     ], {"w3": (4, 4, 3, 3)}, 1),
