@@ -97,7 +97,7 @@ def _only(path: Path, what: str, indices: Sequence[int], line: int = 0) -> int:
 def _by_file(folder: Path, labels: Path, classes: Sequence[str], offset: int, *, partial: bool) -> Truth:
     files = {str(file.relative_to(folder)): file for file in images_below(folder)}
     images, missing = dict[str, Labelled](), list[str]()
-    known = {word: indices for word, indices in _known(classes).items() if word in classes or not _is_number(word)}
+    known = {word: indices for word, indices in _known(classes).items() if not _is_number(word) or word in classes}
     for line, name, word in _rows(labels):
         if name in images or name in missing:
             raise bad(labels, f"'{name}' has two labels", "keep one line for each image", line)
