@@ -214,6 +214,8 @@ def _beside(source: Path) -> list[Path]:
     """The files that a model has its weights in, which are read as well."""
     from furc.onnx.files import data_files  # here: with onnx, and few outputs are in place of a file
 
+    if not source.is_file():  # what a pipe holds is there once, for who works with it
+        return []
     try:
         return data_files(source)
     except (OSError, ValueError):  # no model, or one that will be refused

@@ -163,3 +163,15 @@ def test_the_weights_beside_a_model_are_not_overwritten(furc: Furc, models: Path
     result = furc("compile", "m.onnx", "-o", "m.bin", "--force", exits=1)
     assert "OutputIsInput" in result.output + result.stderr
     assert Path("m.bin").read_bytes() == weights
+
+
+def test_what_comes_through_a_pipe_is_there_for_the_work(furc: Furc, models: Path) -> None:
+    """As in `furc asm <(...) -o out` over an earlier one: to look for weights beside it had emptied the pipe."""
+    furc("asm", models / "model.s", "-o", "out")
+    program = Path("out").read_bytes()
+    reading, writing = os.pipe()
+    os.write(writing, (models / "model.s").read_bytes())
+    os.close(writing)
+    furc("asm", f"/dev/fd/{reading}", "-o", "out")
+    os.close(reading)
+    assert Path("out").read_bytes() == program != b""
