@@ -251,6 +251,8 @@ class _Run:
     def _unlike_classes(self, own: int, at: Loc) -> RunError:
         known, offset, named_by = len(self.truth.classes), self.options.offset, self.options.classes
         who, hint = f"{named_by} names {known}", "name all of them, one a line"
+        if offset:
+            hint = f"name the {own - offset} that labels have before --label-offset moves them, one a line"
         if named_by is None:
             who = f"{self.options.data} has directories of {known}"
             hint = "say which class each directory is: --classes FILE with the names of all classes, one a line"

@@ -111,6 +111,8 @@ def test_names_go_with_the_labels_that_an_offset_moves(furc: Furc, models: Path,
     assert names == {path.name for path in images.iterdir()}
     refused = furc(*words, exits=1).stderr
     assert "error[ClassesDiffer]: model.enf: it tells 10 classes apart, nine.txt names 9" in refused
+    moved = furc(*words, "--label-offset", 2, exits=1).stderr
+    assert "nine.txt names 9, and the labels are moved by 2\n  hint: name the 8 that labels have before" in moved
     Path("l.csv").write_text(
         "".join(f"{path.relative_to(images)},{path.parent.name}\n" for path in images.rglob("*.png"))
     )
