@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
-from onnx import helper, version_converter
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper, version_converter
 
 from furc.isolated import isolated
 from furc.quantizer.optimize.norms import spelled_norms
@@ -85,13 +87,29 @@ def _without_idle_fills(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _placed(model: onnx.ModelProto) -> onnx.ModelProto:
-    """With every Resize and Upsample of an old opset where they were: from the corner on, rounded down. The converter
-    leaves it to the default, which is another since 11."""
+    """With every Resize and Upsample of an old opset where they were: from the corner on, rounded as `_rounding` says.
+    The converter leaves it to the defaults, which are others since 11."""
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    constants |= {
+        node.output[0]: attribute.t
+        for node in model.graph.node for attribute in node.attribute if node.op_type == "Constant"
+    }  # fmt: skip
     for node in model.graph.node:
         if node.op_type == "Resize":
+            scales = constants.get(node.input[2])
+            rounding = "floor" if scales is None else _rounding(node, numpy_helper.to_array(scales))
             node.attribute.append(helper.make_attribute("coordinate_transformation_mode", "asymmetric"))
-            node.attribute.append(helper.make_attribute("nearest_mode", "floor"))
+            node.attribute.append(helper.make_attribute("nearest_mode", rounding))
     return model
+
+
+def _rounding(node: onnx.NodeProto, scales: NDArray[np.generic]) -> str:
+    """Down, or up where an axis shrinks, as ONNX Runtime reads the old opsets. Raises ValueError where it is both."""
+    least, most = np.min(scales, initial=1), np.max(scales, initial=1)
+    nearest = all(attribute.s == b"nearest" for attribute in node.attribute if attribute.name == "mode")
+    if nearest and least < 1 < most:
+        raise ValueError(f"Resize '{node.output[0]}' shrinks one axis and stretches another")
+    return "ceil" if least < 1 else "floor"
 
 
 def _flat_hardmax(node: onnx.NodeProto) -> list[onnx.NodeProto]:

@@ -477,6 +477,8 @@ def test_a_norm_that_stays_says_how_to_export_it() -> None:
         ("Upsample", 9, "nearest", 2),
         ("Resize", 10, "linear", 2),
         ("Resize", 10, "nearest", 0.25),
+        ("Resize", 10, "nearest", 0.7),
+        ("Resize", 10, "nearest", 1.7),
     ],
 )
 def test_an_old_resize_reads_from_the_corner_on(op: str, opset: int, mode: str, scale: float) -> None:
