@@ -8,14 +8,16 @@ from typing import TypeAlias
 
 import numpy as np
 
-from furc.tflite.model import Array, Int64, Operator, Tensor
+from furc.tflite.model import FIXED, Array, Int64, Operator, Tensor
 
 INTEGERS = (np.dtype(np.int32), np.dtype(np.int64))
 Evaluation: TypeAlias = Callable[[Operator, Sequence[Array]], Array]
 
 
 def _taken(node: Operator, operands: Sequence[Array]) -> Array:
-    """Of a vector; an element of its own where the axis shrinks away."""
+    """Of a vector; an element of its own where the axis shrinks away. Raises LowerError UnsupportedOperator."""
+    if node.option("EllipsisMask") or node.option("NewAxisMask"):
+        raise node.unsupported("STRIDED_SLICE of extents with an ellipsis or a new axis is not read", FIXED)
     vector, *limits = operands
     (begin,), (end,), (step,) = (list(map(int, limit)) for limit in limits)
     if node.option("ShrinkAxisMask"):
@@ -45,6 +47,14 @@ def _common(node: Operator, operands: Sequence[Array]) -> Array:
     return np.array(np.broadcast_shapes(*shapes), np.int64)
 
 
+def _arithmetic(compute: Callable[[Array, Array], Array]) -> Evaluation:
+    def evaluation(node: Operator, operands: Sequence[Array]) -> Array:
+        left, right = operands
+        return np.asarray(compute(left, right))
+
+    return evaluation
+
+
 EVALUATIONS: dict[str, Evaluation] = {
     "STRIDED_SLICE": _taken,
     "GATHER": _gathered,
@@ -52,6 +62,9 @@ EVALUATIONS: dict[str, Evaluation] = {
     "CONCATENATION": _joined,
     "REDUCE_PROD": _product,
     "BROADCAST_ARGS": _common,
+    "ADD": _arithmetic(np.add),
+    "SUB": _arithmetic(np.subtract),
+    "MUL": _arithmetic(np.multiply),
 }
 
 
@@ -64,7 +77,8 @@ def of_extents(operator: Operator, made: Tensor) -> bool:
 def evaluated(operator: Operator, operands: Sequence[Tensor], made: Tensor) -> Array | None:
     """What such an operator makes; None where an operand is not known.
 
-    Raises ArithmeticError, LookupError, ValueError or TypeError where options and operands do not go together.
+    Raises ArithmeticError, LookupError, ValueError or TypeError where options and operands do not go together,
+    LowerError where furc does not read them.
     """
     if operator.op == "SHAPE":
         return np.array(operands[0].shape, made.dtype)

@@ -86,7 +86,25 @@ def rows_that_a_reshape_opens(d: Drawing) -> int:
     return d.op("TRANSPOSE", (total, d.ints(0, 3, 1, 2)), (opened(d, d.activation((1, 4, 6, 5), 0.4), 0, 2),))
 
 
-CASES = (flatten_and_dense, transpose_conv, dense_of_three_axes, rows_that_a_reshape_opens)
+def pixels_as_a_sequence(d: Drawing) -> int:
+    """tf.reshape(x, [shape[0], shape[1] * shape[2] + 6 - 6, channels]), as attention over an image is written."""
+    x = opened(d, d.input((1, 6, 5, 4)), 0)
+    shape, six = extents(d, x), d.scalar(6)
+
+    def computed(op: str, *operands: int) -> int:
+        return d.op(op, operands, (d.tensor((), dtype="int32"),), f"{op.capitalize()}Options")
+
+    def extent(axis: int) -> int:
+        return d.op("STRIDED_SLICE", (shape, d.ints(axis), d.ints(axis + 1), d.ints(1)), (d.tensor((), dtype="int32"),),
+                    "StridedSliceOptions", shrinkAxisMask=1)  # fmt: skip
+
+    rows = computed("SUB", computed("ADD", computed("MUL", extent(1), extent(2)), six), six)
+    parts = (extent(0), rows, d.scalar(4))
+    both = d.op("PACK", parts, (d.tensor((3,), dtype="int32"),), "PackOptions", valuesCount=3)
+    return d.op("RESHAPE", (x, both), (opened(d, d.activation((1, 30, 4)), 0, 1),))
+
+
+CASES = (flatten_and_dense, transpose_conv, dense_of_three_axes, rows_that_a_reshape_opens, pixels_as_a_sequence)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
@@ -109,6 +127,20 @@ def test_an_image_of_open_size_is_refused(axes: Sequence[int]) -> None:
         furc.compile(model)
     assert caught.value.name == "DynamicShape"
     assert "fixed shape" in str(caught.value)
+
+
+@pytest.mark.parametrize("mask", ["newAxisMask", "ellipsisMask"])
+def test_a_new_axis_of_extents_is_refused(mask: str) -> None:
+    """It had been a slice, here of nothing."""
+    drawing = Drawing("int8")
+    x = opened(drawing, drawing.input((1, 6, 5, 4)), 0)
+    operands = (extents(drawing, x), drawing.ints(0), drawing.ints(0), drawing.ints(1))
+    made = drawing.tensor((1, 4), dtype="int32")
+    shape = drawing.op("STRIDED_SLICE", operands, (made,), "StridedSliceOptions", **{mask: 1})
+    model = drawing.bytes(drawing.op("RESHAPE", (x, shape), (opened(drawing, drawing.activation((1, 6, 5, 4)), 0),)))
+    with pytest.raises(LowerError) as caught:
+        furc.compile(model)
+    assert caught.value.message == "STRIDED_SLICE of extents with an ellipsis or a new axis is not read"
 
 
 def test_a_shape_as_output_is_refused() -> None:
