@@ -98,9 +98,9 @@ def session(
 
     threads: of an operator, 0 for one a core. spinning: its threads wait busily while it runs, which pays where nothing
     else does; never after it, when those of another session may have work. pinned: the core of each thread beside the
-    caller's; none where the system puts them. integer_kernels: they may stand in for operators between Q and DQ.
-    lean: nodes run so that few results are there at once, whose memory is not planned for many runs alike. weights:
-    initializers that the model says are elsewhere; not copied, not to be changed.
+    caller's; none where the system puts them. integer_kernels: they may stand in for operators between Q and DQ, and
+    one such pair for two. lean: nodes run so that few results are there at once, whose memory is not planned for many
+    runs alike. weights: initializers that the model says are elsewhere; not copied, not to be changed.
     """
     for switch in NO_TELEMETRY:
         os.environ.setdefault(switch, "1")
@@ -122,6 +122,7 @@ def session(
         options.enable_mem_pattern = False
     if not integer_kernels:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
+        options.add_session_config_entry("session.disable_double_qdq_remover", "1")
     if hasattr(onnxruntime, "disable_telemetry_events"):  # where somebody has imported it before
         onnxruntime.disable_telemetry_events()
     values = {name: onnxruntime.OrtValue.ortvalue_from_numpy(value) for name, value in (weights or {}).items()}
