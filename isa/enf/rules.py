@@ -9,7 +9,7 @@ from isa.encoding import WORD_BYTES
 from isa.enf.container import COMPILE_AGAIN
 from isa.enf.model import OPEN, DramTensor, Enf, HostStep, ModelTensor, NpuStep
 from isa.errors import EnfError, Loc
-from isa.npu import TARGETS, NpuConfig
+from isa.npu import TARGETS, NpuConfig, target
 from isa.operands import DRAM_UNIT_BYTES, MAX_DRAM_BYTES, MAX_IMAGES
 
 DTYPES = ("float32", "int8", "uint8", "int32", "int64", "bool")
@@ -25,7 +25,9 @@ def check_compatible(enf: Enf, npu: NpuConfig) -> None:
     """Raises EnfError IncompatibleConfiguration unless the file was made for this very machine."""
     if (enf.target, enf.fingerprint) != (npu.name, npu.fingerprint()):
         if enf.target != npu.name:
-            again = f"--target-npu {npu.name}" if npu.name in TARGETS else "this --npu-config"
+            # a what-if machine that has no name of its own is called as the target that it is based on
+            known = npu.name in TARGETS and npu.fingerprint() == target(npu.name).fingerprint()
+            again = f"--target-npu {npu.name}" if known else "this --npu-config"
             hint = f"{COMPILE_AGAIN} with {again}, or run it on {enf.target}"
         else:
             hint = f"give the --npu-config that it was compiled with, or {COMPILE_AGAIN} for this machine"

@@ -355,9 +355,10 @@ def test_a_file_for_another_target_or_configuration_is_refused() -> None:
         "error[IncompatibleConfiguration]: digits: the file is for warboy (configuration "
     )
     assert "--target-npu warboy-2pe" in caught.value.hint
-    with pytest.raises(EnfError) as caught:
-        check_compatible(SMALL, replace(NPU, name="half"))
-    assert caught.value.hint == "compile the model again with this --npu-config, or run it on warboy"
+    for what_if in (replace(NPU, name="half"), replace(target("warboy-2pe"), mac_width=64)):
+        with pytest.raises(EnfError) as caught:
+            check_compatible(SMALL, what_if)
+        assert caught.value.hint == "compile the model again with this --npu-config, or run it on warboy"
     with pytest.raises(EnfError, match="IncompatibleConfiguration") as caught:
         check_compatible(SMALL, replace(NPU, mac_width=64))
     assert caught.value.hint.startswith("give the --npu-config that it was compiled with, or compile")
