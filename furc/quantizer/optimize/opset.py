@@ -88,7 +88,8 @@ def _without_idle_fills(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _placed(model: onnx.ModelProto) -> onnx.ModelProto:
     """With every Resize and Upsample of an old opset where they were: from the corner on, rounded as `_rounding` says.
-    The converter leaves it to the defaults, which are others since 11."""
+    The converter leaves it to the defaults, which are others since 11. Scales that are computed are not known here:
+    they are taken for whole ones or those of an enlargement, to the shape of another tensor."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     constants |= {
         node.output[0]: attribute.t
