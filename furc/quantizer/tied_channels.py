@@ -128,7 +128,8 @@ class _Walk:
         extents = {self._graph.extents(name) for name in node.inputs}
         if len(found) != len(node.inputs) or len(extents) != 1:
             return ()
-        self._unite(found[0], found[-1])
+        for other in found[1:]:
+            self._unite(found[0], other)
         return (self._labels[node.inputs[0]],)
 
     def _joined(self, node: Node) -> Sequence[Labels]:

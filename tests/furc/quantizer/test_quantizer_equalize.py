@@ -105,6 +105,17 @@ def clipped(bound: float) -> onnx.ModelProto:
     return model(nodes, {"x": (1, 3, 12, 12)}, ["y"], constants)
 
 
+def largest_of_three() -> onnx.ModelProto:
+    """As maxout has it; the convolutions are uneven in unlike ways."""
+    constants: dict[str, Array] = {
+        "w1": normal(1, 8, 3, 3, 3) * UNEVEN, "w2": normal(2, 8, 3, 3, 3) * UNEVEN[::-1],
+        "w3": normal(3, 8, 3, 3, 3) * UNEVEN, "w4": normal(4, 4, 8, 1, 1) / UNEVEN.reshape(1, -1, 1, 1),
+    }  # fmt: skip
+    nodes = [node("Conv", ["x", f"w{i}"], f"c{i}", pads=[1, 1, 1, 1]) for i in (1, 2, 3)]
+    nodes += [node("Max", ["c1", "c2", "c3"], "largest"), node("Conv", ["largest", "w4"], "y")]
+    return model(nodes, {"x": (1, 3, 12, 12)}, ["y"], constants)
+
+
 def of_an_image() -> onnx.ModelProto:
     """Beside uneven maps, as uneven values of the whole image, as in pyramid pooling."""
     constants: dict[str, Array] = {
@@ -140,6 +151,10 @@ def test_what_does_not_commute_bars_scaling(made: onnx.ModelProto, tensor: str) 
     before, after = optimize_graph(made), evened(made)
     np.testing.assert_array_equal(values(after, tensor), values(before, tensor))
     assert_same_results(after, made)
+
+
+def test_all_operands_of_a_maximum_are_scaled_alike() -> None:
+    assert_same_results(evened(largest_of_three()), largest_of_three())
 
 
 def test_channels_of_which_a_few_values_were_seen_stay() -> None:
