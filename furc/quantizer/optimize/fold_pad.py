@@ -23,6 +23,7 @@ def _fold(graph: Graph, node: Node) -> bool:
         return False
     for conv in readers:
         own = conv.get("pads", [0] * len(pads))
+        conv.attributes.pop("auto_pad", None)  # VALID, which pads must not stand beside
         conv.set(pads=[a + b for a, b in zip(own, pads, strict=True)])
         conv.inputs[0] = node.inputs[0]
     graph.remove([node])

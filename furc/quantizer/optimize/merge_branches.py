@@ -4,7 +4,8 @@ before: y = Add(Conv3x3(x, v, b), Conv1x1(x, w, c))      after: y = Conv3x3(x, v
 
 One of the two has to hold the other, in its kernel and in which channels read which, so that the result is no more
 work than the larger was: a depthwise 1 x 1 Conv, as a BatchNormalization beside the branches becomes, goes into a dense
-3 x 3 one. Leaves alone: convolutions of which something else reads the result, other strides, and 3 x 1 beside 1 x 3.
+3 x 3 one. Leaves alone: convolutions of which something else reads the result, other strides, one channel that is added
+to many, and 3 x 1 beside 1 x 3.
 
 RepVGG (Ding et al., 2021, arXiv:2101.03697) is of such branches, as are MobileOne, FastViT and the necks of YOLOv6.
 """
@@ -96,6 +97,8 @@ def _together(outer: _Branch, inner: _Branch) -> _Branch | None:
     if len(outer.weight) != len(inner.weight):  # an Add repeats the one channel of one of them
         return None
     if outer.strides != inner.strides or outer.read_less() != inner.read_less() or inner.groups % outer.groups:
+        return None
+    if len(outer.weight) != len(inner.weight):  # one channel that the Add repeats
         return None
     within = list[slice]()
     for axis, taps in enumerate(inner.kernel):

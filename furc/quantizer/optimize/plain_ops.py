@@ -2,7 +2,7 @@
 
 Clip from 0 without upper bound becomes Relu; Gemm's alpha and beta go into its weights; division by a constant becomes
 multiplication; PRelu with one slope becomes LeakyRelu; Sum of two becomes Add; a Resize of single rows and columns
-repeats them; MatMul of a matrix becomes Gemm.
+repeats them; MatMul of a matrix becomes Gemm; a Pad of some axes says what it adds along each.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ def plain_ops(graph: Graph) -> None:
         _sum_to_add,
         _resize_to_repeats,
         _matmul_to_gemm,
+        _pad_of_every_axis,
     ):
         rewrite(graph, rule)
     graph.remove_dead()
@@ -119,5 +120,20 @@ def _matmul_to_gemm(graph: Graph, node: Node) -> bool:
     if node.op != "MatMul" or weight is None or weight.ndim != 2 or graph.rank(node.input(0)) != 2:
         return False
     node.op = "Gemm"
+    graph.changed()
+    return True
+
+
+def _pad_of_every_axis(graph: Graph, node: Node) -> bool:
+    """As before opset 18, which brought `axes`."""
+    rank, pads, axes = graph.rank(node.input(0)), graph.constants.get(node.input(1)), graph.constants.get(node.input(3))
+    if node.op != "Pad" or rank is None or pads is None or axes is None or pads.size != 2 * axes.size:
+        return False
+    full = np.zeros((2, rank), np.int64)
+    full[:, axes] = pads.reshape(2, -1)
+    node.inputs = [node.inputs[0], graph.add_constant(f"{node.name or node.output}.pads", full.reshape(-1)),
+                   *node.inputs[2:3]]  # fmt: skip
+    if not node.inputs[2]:
+        del node.inputs[2]
     graph.changed()
     return True

@@ -6,10 +6,10 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from quantizer_models import image, model, node, normal, residual, run
+from quantizer_models import image, images, model, node, normal, residual, run, sqnr_db
 
 from furc.onnx.graph import Array
-from furc.quantizer import optimize_model
+from furc.quantizer import optimize_model, quantize_model
 from isa.errors import QuantizeError, SourceError
 
 
@@ -267,6 +267,34 @@ def test_a_pad_with_another_value_or_reader_stays() -> None:
     assert_same(before, after, image())
 
 
+@pytest.mark.parametrize("auto_pad", ["VALID", "NOTSET"])
+def test_a_pad_folds_into_a_conv_whatever_says_that_it_has_none(auto_pad: str) -> None:
+    constants = {"w": normal(1, 4, 3, 3, 3), "p": np.array([0, 0, 1, 2, 0, 0, 0, 1], np.int64)}
+    nodes = [node("Pad", ["x", "p"], "u"), node("Conv", ["u", "w"], "y", auto_pad=auto_pad)]
+    before = model(nodes, {"x": (1, 3, 12, 12)}, ["y"], constants)
+    after = optimize_model(before)
+    assert ops(after) == ["Conv"]
+    assert_same(before, after, image())
+
+
+@pytest.mark.parametrize(("axes", "pads"), [([2], [1, 2]), ([-1, 2], [1, 0, 2, 1]), ([1], [1, 1])])
+@pytest.mark.parametrize("fill", [0, 1])
+def test_a_pad_of_some_axes_says_what_it_adds_along_each(axes: list[int], pads: list[int], fill: int) -> None:
+    constants = {"w": normal(1, 4, 3 + (axes == [1]) * 2, 3, 3), "p": np.array(pads), "a": np.array(axes),
+                 "v": np.array(fill, np.float32)}  # fmt: skip
+    nodes = [
+        node("Relu", ["x"], "r"), node("Pad", ["r", "p", "v" if fill else "", "a"], "u"),
+        node("MaxPool", ["u"], "m", kernel_shape=[2, 2]), node("Conv", ["m", "w"], "y"),
+    ]  # fmt: skip
+    before = model(nodes, {"x": (1, 3, 12, 12)}, ["y"], constants, opset=18)
+    after = optimize_model(before)
+    (pad,) = [of for of in after.graph.node if of.op_type == "Pad"]
+    assert len(pad.input) == 2 + fill
+    assert_same(before, after, image())
+    exact, (found, *_) = run(before, image())[0], run(quantize_model(before, images(4)), image())
+    assert sqnr_db(exact, found) > 25
+
+
 def conv(x: str, made: str, weight: str, *bias: str, **attributes: object) -> onnx.NodeProto:
     return node("Conv", [x, weight, *bias], made, **attributes)
 
@@ -325,6 +353,12 @@ BRANCHES: dict[str, tuple[list[onnx.NodeProto], dict[str, tuple[int, ...]], int]
     "places between those of a dilated kernel": ([
         conv("x", "a", "w3", pads=[1, 1, 3, 3], dilations=[2, 2]), conv("x", "c", "w1"), node("Add", ["a", "c"], "y"),
     ], {"w3": (4, 4, 3, 3), "w1": (4, 4, 1, 1)}, 2),
+    "one channel added to each": ([
+        conv("x", "a", "one"), conv("x", "c", "w1"), node("Add", ["a", "c"], "y"),
+    ], {"one": (1, 4, 1, 1), "w1": (4, 4, 1, 1)}, 2),
+    "each and one channel": ([
+        conv("x", "a", "one"), conv("x", "c", "w1"), node("Add", ["c", "a"], "y"),
+    ], {"one": (1, 4, 1, 1), "w1": (4, 4, 1, 1)}, 2),
     "spread over one row": ([
         conv("x", "a", "w3", pads=[1, 1, 1, 1]), conv("x", "c", "w1", strides=[12, 1]), node("Add", ["a", "c"], "y"),
     ], {"w3": (4, 4, 3, 3), "w1": (4, 4, 1, 1)}, 2),
