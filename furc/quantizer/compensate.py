@@ -92,8 +92,14 @@ def compensate(
 def _is_correctable(graph: Graph, scheme: Scheme, node: Node) -> bool:
     if node.op not in CORRECTED or not is_quantized(graph, node) or graph.rank(node.output) is None:
         return False
-    constant = node.input(1) in graph.constants and (not node.input(2) or node.input(2) in graph.constants)
+    constant = node.input(1) in graph.constants and (not node.input(2) or _is_by_channel(graph, node.input(2)))
     return constant and node.inputs[0] in scheme.grids
+
+
+def _is_by_channel(graph: Graph, bias: str) -> bool:
+    """Whether a bias is constant, and no other for other rows: that of a Gemm may be a matrix, or a column of one."""
+    value = graph.constants.get(bias)
+    return value is not None and value.size == (value.shape[-1] if value.ndim else 1)
 
 
 class _Layer:

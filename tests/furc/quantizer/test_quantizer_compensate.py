@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from quantizer_models import images, model, node, normal, residual
+from quantizer_models import images, model, node, normal, residual, run, sqnr_db
 from test_quantizer_split import silu
 
 import furc.quantizer.compensate as compensate_module
 from furc.onnx.graph import Array, Graph, make
 from furc.onnx.run import RunModel
-from furc.quantizer import CalibrationMethod, Observer
+from furc.quantizer import CalibrationMethod, Observer, quantize_model
 from furc.quantizer.compensate import _ridge_regression, compensate
 from furc.quantizer.float_run import FloatRun
 from furc.quantizer.layer_reads import look, squares
@@ -207,6 +207,15 @@ def test_what_hardly_moves_is_rounded_too(channels: int, spread: float) -> None:
     (name,) = graph.outputs
     errors = [RunModel(rounded.model())(feed)[name] - RunModel(graph.model())(feed)[name] for feed in feeds]
     assert np.abs(np.mean(errors)) < scheme.grids["x"].scale
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (6, 1), (1, 6), (6,), (1,), ()])
+def test_a_bias_that_differs_from_row_to_row_stays(shape: tuple[int, ...]) -> None:
+    made = model([node("Gemm", ["x", "w", "b"], "y")], {"x": (6, 6)}, ["y"], {"w": normal(1, 6, 6),
+                 "b": normal(2, *shape)})  # fmt: skip
+    feeds = images(4, (6, 6))
+    exact, found = (np.array([run(of, feed)[0] for feed in feeds]) for of in (made, quantize_model(made, feeds)))
+    assert sqnr_db(exact, found) > 35
 
 
 @pytest.mark.parametrize("size", [1e-30, 1e-12, 1e12, 1e25])
