@@ -105,6 +105,10 @@ def _add(tape: Tape, node: Node, g: str) -> None:
         tape.give(name, tape.reduced(g, shape, tape.shape(name)))
 
 
+def _mean_of_several(tape: Tape, node: Node, g: str) -> None:
+    _add(tape, node, tape.op("Mul", g, tape.number(1 / len(node.inputs))))
+
+
 def _sub(tape: Tape, node: Node, g: str) -> None:
     shape = tape.shape(node.output)
     tape.give(node.inputs[0], tape.reduced(g, shape, tape.shape(node.inputs[0])))
@@ -264,6 +268,15 @@ def _mean(tape: Tape, node: Node, g: str) -> None:
     tape.give(node.input(0), tape.op("Expand", share, tape.integers(shape)))
 
 
+def _length(tape: Tape, node: Node, g: str) -> None:
+    """ReduceL2: along the vector, whose direction is x / y; that of a vector of zeros has none."""
+    x, shape = node.input(0), tape.shape(node.input(0))
+    axes = _axes(tape, node, len(shape))
+    kept = tape.integers([1 if axis in axes else size for axis, size in enumerate(shape)])
+    share = tape.op("Reshape", tape.op("Div", g, tape.op("Max", node.output, tape.number(SMALLEST))), kept)
+    tape.give(x, tape.op("Mul", x, share))
+
+
 def _axes(tape: Tape, node: Node, rank: int) -> list[int]:
     found = tape.graph.constants.get(node.input(1))
     axes = node.get("axes") if found is None else found.tolist()
@@ -349,6 +362,7 @@ def _repeated(tape: Tape, node: Node, g: str) -> None:
 
 RULES: dict[str, Rule] = {
     "Conv": _conv, "ConvTranspose": _conv_transpose, "Gemm": _gemm, "MatMul": _matmul, "Add": _add, "Sum": _add,
+    "Mean": _mean_of_several, "ReduceL2": _length,
     "Sub": _sub, "Mul": _mul, "Div": _div, "Sigmoid": _sigmoid, "Softmax": _softmax, "Concat": _concat,
     "LpNormalization": _l2_normalize, "InstanceNormalization": _instance_norm, "LayerNormalization": _layer_norm,
     "BatchNormalization": _batchnorm, "AveragePool": _average_pool, "MaxPool": _max_pool, "Resize": _resize,

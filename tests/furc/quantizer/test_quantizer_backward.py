@@ -13,7 +13,9 @@ from furc.onnx.graph import Graph, make
 from furc.onnx.run import RunModel, session
 from furc.quantizer import QuantizeOptions, quantize_model
 from furc.quantizer.backward import gradients
+from furc.quantizer.gradient_rules import RULES
 from furc.quantizer.judge import Judge, Task, judge_for
+from furc.quantizer.operators import QUANTIZED
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.sensitivity import gains
 from isa.errors import RunError
@@ -44,6 +46,10 @@ ONE_NODE: dict[str, tuple[onnx.NodeProto, dict[str, Any]]] = {
     "average pool": (node("AveragePool", ["x"], "y", kernel_shape=[2, 2], strides=[2, 2]), {}),
     "global average": (node("GlobalAveragePool", ["x"], "y"), {}),
     "mean": (node("ReduceMean", ["x"], "y", axes=[2], keepdims=0), {}),
+    "length": (node("ReduceL2", ["x"], "y", axes=[1], keepdims=0), {}),
+    "lengths": (node("ReduceL2", ["x"], "y", axes=[-1, 2]), {}),
+    "mean of several": (node("Mean", ["c", "x", "x", "d"], "y"), {"c": normal(1, 3, 1, 1), "d": normal(2, 12)}),
+    "sum of several": (node("Sum", ["c", "x", "x"], "y"), {"c": normal(1, 2, 3, 1, 1)}),
     "reshape": (node("Reshape", ["x", "s"], "y"), {"s": np.array([3, -1])}),
     "transpose": (node("Transpose", ["x"], "y", perm=[0, 2, 3, 1]), {}),
     "slice with steps": (node("Slice", ["x", "starts", "ends", "axes", "steps"], "y"), INTS),
@@ -102,6 +108,11 @@ def test_gradient_of_a_layer_norm(axis: int) -> None:
         moved[at] = 2e-3
         ends = [float((run_model({"x": x + d})["y"].astype(np.float64) * seed).sum()) for d in (moved, -moved)]
         assert found[at] == pytest.approx((ends[0] - ends[1]) / 4e-3, abs=2e-2, rel=2e-2)
+
+
+def test_all_operators_that_compute_in_int8_have_a_gradient() -> None:
+    others = {"Split", "GlobalMaxPool", "ReduceMax"}  # backward.py has the first, the rest are optimized to max pools
+    assert others == QUANTIZED - RULES.keys()
 
 
 def test_gains_tell_the_noise_at_the_output() -> None:
