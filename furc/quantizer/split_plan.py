@@ -17,6 +17,7 @@ import numpy as np
 from furc.onnx.graph import Graph
 from furc.quantizer.channel_order import Order, find_moved
 from furc.quantizer.noise_model import Spread, activation_noise, decibel
+from furc.quantizer.operators import FIXED_RANGES
 from furc.quantizer.partition import best_partition
 from furc.quantizer.scheme import rounded_tensors
 from furc.quantizer.sensitivity import Channels
@@ -184,7 +185,7 @@ def apply_split(graph: Graph, known: Channeled, choice: SplitChoice) -> set[str]
             continue
         for part, (start, end) in enumerate(zip(starts, choice.ends, strict=True)):
             known[part_of(node.output, part)] = known[node.output].taken(np.arange(start, end))
-        if node.output not in choice.chain.ends:
+        if node.output not in choice.chain.ends or node.op in FIXED_RANGES:  # then a Concat's, on the operator's grid
             del known[node.output]
     return {name for name, _ in places_of} | {node.output for node in choice.chain.nodes}
 

@@ -13,6 +13,7 @@ from furc.quantizer.float_run import Feed
 from furc.quantizer.judge import Task, judge_for
 from furc.quantizer.one_pass import Seen, pass_over
 from furc.quantizer.operators import FIXED_RANGES
+from furc.quantizer.pointwise import behind
 from furc.quantizer.scheme import quantized_tensors
 from furc.quantizer.sensitivity import Channels, Float64, gains
 from furc.quantizer.weighted_calibration import seen_tensors
@@ -86,6 +87,9 @@ def _spread(samples: int, count: int) -> list[int]:
 
 
 def surveyed_tensors(graph: Graph) -> list[str]:
-    """Those whose channels decide anything: stored, computed, and on no grid given by their operator."""
+    """Those whose channels decide anything: stored, computed, and on no grid given by their operator, unless the range
+    of what that operator reads is told by its results."""
     names = quantized_tensors(graph)
-    return [n for n in names if (node := graph.producer(n)) is not None and node.op not in FIXED_RANGES]
+    made = {function.result for name in names if (function := behind(graph, name)) is not None}
+    makers = {name: node for name in names if (node := graph.producer(name)) is not None}
+    return [name for name, node in makers.items() if node.op not in FIXED_RANGES or name in made]

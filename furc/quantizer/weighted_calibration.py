@@ -90,13 +90,14 @@ def _with_moved(graph: Graph, ranges: Ranges) -> Ranges:
 
 
 def seen_tensors(graph: Graph, *, every: bool = False) -> list[str]:
-    """What a pass must look at: tensors that decide a grid, and what layers read, whose variance equalization weighs
-    the noise of their weights by."""
+    """What a pass must look at: tensors that decide a grid; what is made of them by the functions behind which their
+    errors are measured; and what layers read, whose variance equalization weighs the noise of their weights by."""
     if every:
         return activations(graph)
     read = {node.inputs[0] for node in graph.nodes if node.op in CORRECTED}
     free = free_tensors(graph)
-    return [name for name in activations(graph) if name in free or name in read]
+    made = {function.result for name in free if (function := behind(graph, name)) is not None}
+    return [name for name in activations(graph) if name in free | read | made]
 
 
 def free_tensors(graph: Graph) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from quantizer_models import images, model, node, normal, silent
 from test_quantizer_split import hard_silu, silu
 
@@ -82,6 +83,28 @@ def test_no_result_is_cut_where_a_sigmoid_behind_it_would_be_flat() -> None:
         assert weighted_range(values, tensors["u"].gain, low, high)[1] < wanted[1] - 2
         found = weighted_ranges(graph, tensors)["u"]
         assert found[1] > wanted[1] - 0.1 and found[0] < wanted[0] + 0.1
+
+
+@pytest.mark.parametrize("gate", ["Sigmoid", "HardSigmoid"])
+def test_an_error_behind_a_gate_counts_by_what_the_gate_does(gate: str) -> None:
+    """Before it, an error in what keeps a gate wide open does nothing; but cut off it is not open any more."""
+    constants: dict[str, Array] = {"w": normal(1, 4, 3, 1, 1) * 0.1, "b": np.array([0, 0, 0, 20], np.float32)}
+    nodes = [node("Conv", ["x", "w", "b"], "u"), node(gate, ["u"], "g"), node("Conv", ["x", "w"], "v"),
+             node("Mul", ["v", "g"], "y")]  # fmt: skip
+    made = model(nodes, {"x": (1, 3, 12, 12)}, ["y"], constants)
+    graph, feeds = optimize_graph(made), images(16)
+    tensors = surveyed(graph, feeds, Task.NONE, silent)
+    assert tensors["g"].gain[3] > 1e3 * tensors["u"].gain[3]
+    function, (_, high) = behind(graph, "u"), weighted_ranges(graph, tensors)["u"]
+    assert function is not None and function(np.array([high]))[0] > 0.99
+
+
+def test_what_a_function_makes_for_a_concat_alone_is_seen_too() -> None:
+    constants = {"w": normal(1, 4, 3, 1, 1), "v": normal(2, 4, 3, 1, 1), "s": normal(3, 4, 8, 1, 1)}
+    nodes = [node("Conv", ["x", "w"], "u"), *silu("u", "a"), node("Conv", ["x", "v"], "c"),
+             node("Concat", ["a", "c"], "both", axis=1), node("Conv", ["both", "s"], "y")]  # fmt: skip
+    graph = optimize_graph(model(nodes, {"x": (1, 3, 12, 12)}, ["y"], constants))
+    assert surveyed(graph, images(4), Task.NONE, silent)["a"].gain.all()
 
 
 def test_nothing_is_cut_off_of_what_was_seen_rarely() -> None:
