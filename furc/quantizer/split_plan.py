@@ -15,6 +15,7 @@ from functools import reduce
 import numpy as np
 
 from furc.onnx.graph import Graph
+from furc.onnx.moves import is_move
 from furc.quantizer.channel_order import Order, find_moved
 from furc.quantizer.noise_model import Spread, activation_noise, decibel
 from furc.quantizer.operators import FIXED_RANGES
@@ -178,6 +179,9 @@ def apply_split(graph: Graph, known: Channeled, choice: SplitChoice) -> set[str]
             places = np.arange(size)
             places[start : start + len(choice.order)] = start + choice.order
             known[name] = known[name].taken(places)
+    for node in choice.chain.nodes:
+        if node.output not in known and is_move(graph, node) and node.inputs[0] in known:
+            known[node.output] = known[node.inputs[0]]  # what joins its groups has a grid of its own
     split(graph, choice.chain, choice.order, choice.ends)
     starts = (0, *choice.ends[:-1])
     for node in choice.chain.nodes:

@@ -69,14 +69,15 @@ def _with_unseen(graph: Graph, ranges: Ranges, tensors: Mapping[str, Channels], 
 
 
 def _joined_gates(graph: Graph, tensors: Mapping[str, Channels]) -> Ranges:
-    """Of Concats that nobody looked at and that join results on grids of their operators: where a chain that ends in
-    a Sigmoid was split. They are on that grid."""
+    """Of Concats that nobody looked at and that join results on grids of their operators, or such Concats: where a
+    chain that ends in a Sigmoid was split, or a part of it once more. They are on that grid."""
+    given = {name: FIXED_RANGES[node.op] for node in graph.nodes if node.op in FIXED_RANGES for name in node.outputs}
     found = Ranges()
     for node in graph.nodes:
         if node.op == "Concat" and node.output not in tensors:
-            makers = {maker.op for name in node.inputs if (maker := graph.producer(name)) is not None}
-            if makers and makers <= FIXED_RANGES.keys():
-                found[node.output] = FIXED_RANGES[makers.pop()]
+            joined = {found.get(name, given.get(name)) for name in node.inputs}
+            if len(joined) == 1 and (of := joined.pop()) is not None:
+                found[node.output] = of
     return found
 
 

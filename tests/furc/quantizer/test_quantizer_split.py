@@ -232,3 +232,28 @@ def test_a_chain_that_ends_on_the_grid_of_its_operator_can_be_split(gate: str) -
         scheme = choose_grids(graph, ranges)
         assert scheme.grids["g"] == scheme.grids["g/part0"] == grid(*FIXED_RANGES[gate])
         assert scheme.grids["u/part0"] != scheme.grids["u/part1"]
+    [part] = [chain for chain in find_chains(graph) if chain.ends == ("g/part0",)]
+    apply_split(graph, tensors, SplitChoice(part, np.arange(CHANNELS // 2), (2, CHANNELS // 2), 1.0, 0.1))
+    for ranges in (weighted_ranges(graph, tensors), single_ranges(graph, tensors, method, 100)):
+        scheme = choose_grids(graph, ranges)
+        assert scheme.grids["g"] == scheme.grids["g/part0/part0"] == grid(*FIXED_RANGES[gate])
+
+
+def test_a_chain_that_ends_in_moved_data_can_be_split() -> None:
+    """Its end has the grid of what it was moved from; the join has one of its own."""
+    constants = {"w": normal(1, CHANNELS, 3, 3, 3), "v": normal(2, CHANNELS, 3, 1, 1),
+                 "o": normal(3, 4, CHANNELS, 1, 1)}  # fmt: skip
+    nodes = [
+        node("Conv", ["x", "w"], "u", pads=[1, 1, 1, 1]), node("MaxPool", ["u"], "m", kernel_shape=[2, 2]),
+        node("MaxPool", ["x"], "p", kernel_shape=[2, 2]), node("Conv", ["p", "v"], "q"),
+        node("Mul", ["m", "q"], "a"), node("Conv", ["a", "o"], "y"),
+    ]  # fmt: skip
+    graph = optimize_graph(model(nodes, {"x": (1, 3, 12, 12)}, ["y"], constants))
+    tensors = all_surveyed(graph, images(8))
+    [chain] = [chain for chain in find_chains(graph) if chain.ends == ("m",)]
+    order = np.arange(CHANNELS)[::-1]
+    apply_split(graph, tensors, SplitChoice(chain, order, (CHANNELS // 2, CHANNELS), 1.0, 0.1))
+    scheme = choose_grids(graph, weighted_ranges(graph, tensors))
+    assert scheme.grids["m/part1"] == scheme.grids["u/part1"]
+    seen = all_surveyed(graph, images(8))["m"].seen
+    assert (seen.high <= tensors["m"].seen.high + 1e-5).all() and (seen.low >= tensors["m"].seen.low - 1e-5).all()
