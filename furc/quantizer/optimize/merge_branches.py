@@ -98,8 +98,6 @@ def _together(outer: _Branch, inner: _Branch) -> _Branch | None:
         return None
     if outer.strides != inner.strides or outer.read_less() != inner.read_less() or inner.groups % outer.groups:
         return None
-    if len(outer.weight) != len(inner.weight):  # one channel that the Add repeats
-        return None
     within = list[slice]()
     for axis, taps in enumerate(inner.kernel):
         first, apart = divmod(outer.before[axis] - inner.before[axis], outer.dilations[axis])

@@ -353,12 +353,6 @@ BRANCHES: dict[str, tuple[list[onnx.NodeProto], dict[str, tuple[int, ...]], int]
     "places between those of a dilated kernel": ([
         conv("x", "a", "w3", pads=[1, 1, 3, 3], dilations=[2, 2]), conv("x", "c", "w1"), node("Add", ["a", "c"], "y"),
     ], {"w3": (4, 4, 3, 3), "w1": (4, 4, 1, 1)}, 2),
-    "one channel added to each": ([
-        conv("x", "a", "one"), conv("x", "c", "w1"), node("Add", ["a", "c"], "y"),
-    ], {"one": (1, 4, 1, 1), "w1": (4, 4, 1, 1)}, 2),
-    "each and one channel": ([
-        conv("x", "a", "one"), conv("x", "c", "w1"), node("Add", ["c", "a"], "y"),
-    ], {"one": (1, 4, 1, 1), "w1": (4, 4, 1, 1)}, 2),
     "spread over one row": ([
         conv("x", "a", "w3", pads=[1, 1, 1, 1]), conv("x", "c", "w1", strides=[12, 1]), node("Add", ["a", "c"], "y"),
     ], {"w3": (4, 4, 3, 3), "w1": (4, 4, 1, 1)}, 2),
