@@ -149,7 +149,8 @@ def model_and_data(
     if unknown is not None:
         hint = f"its inputs: {', '.join(tensor.name for tensor in known)}"
         raise RunError("UnknownInput", f"the model has no input '{unknown}'", at=Loc(str(path)), hint=hint)
-    return model, random_inputs(known, seed) | read_inputs(known, files, seed, note=graph.pixels, told=told)
+    read = read_inputs(known, files, seed, note=graph.pixels, told=told)
+    return model, random_inputs(known, seed) | read if files else read
 
 
 def verify(

@@ -35,8 +35,8 @@ class SampleSource:
     pixels: Pixels = USUAL
 
     def __post_init__(self) -> None:
-        _check_count("random", self.random)
-        _check_count("limit", self.limit)
+        check_count("random", self.random)
+        check_count("limit", self.limit)
 
     @property
     def of_images(self) -> bool:
@@ -44,7 +44,8 @@ class SampleSource:
         return self.random is None and self.path is not None and self.path.suffix != ".npz"
 
 
-def _check_count(name: str, count: int | None) -> None:
+def check_count(name: str, count: int | None) -> None:
+    """Raises ConfigError BadOption."""
     if count is not None and count < 1:
         raise ConfigError("BadOption", f"{name} is {count}", hint="a number from 1 on, or None")
 
@@ -122,7 +123,7 @@ def image_feeds(
     Arrays of an npz are fed as they are: one entry named after the input, or a single entry, [samples, ...].
     Raises SourceError[NoImages, BadImage, BadData], ConfigError BadOption.
     """
-    _check_count("limit", limit)
+    check_count("limit", limit)
     path = Path(source)
     if path.suffix == ".npz":
         for sample in itertools.islice(_samples(path, input_name), limit):

@@ -20,6 +20,7 @@ from furc.data.arrays import read_arrays, samples_in
 from furc.data.images import Preprocess, read_image
 from furc.data.inputs import image_input
 from furc.data.pixels import Pixels
+from furc.data.samples import check_count
 from furc.evaluate.annotations import read_annotations
 from furc.evaluate.boxes import SCORE, Detections, detections
 from furc.evaluate.closeness import Closeness, is_row, paired
@@ -68,8 +69,7 @@ class Options:
     def __post_init__(self) -> None:
         if not isinstance(self.task, Task):  # a text is equal to a task, and none
             raise ConfigError("BadOption", f"task is '{self.task}'", hint="one of Task.CLASSIFICATION, DETECTION, NONE")
-        if self.limit is not None and self.limit < 1:
-            raise ConfigError("BadOption", f"limit is {self.limit}", hint="a number from 1 on, or None for all images")
+        check_count("limit", self.limit)
         for name, share in (("iou", self.iou), ("score", self.score)):
             if share is not None and not 0 <= share <= 1:
                 raise ConfigError("BadOption", f"{name} is {share}", hint="a number from 0 to 1")

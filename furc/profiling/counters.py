@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from furc.profiling.recorded import Engine, Recorded
 from isa.operands import OFFSET_UNIT_BYTES, Space
-from isa.timing.clock import FREE
 
 Cycles = NDArray[np.float64]
 CELL_BYTES = OFFSET_UNIT_BYTES  # what SRAM is counted in, in each slice
@@ -54,7 +53,7 @@ def sram_bytes(recorded: Recorded) -> list[Step]:
     born, read = np.full(cells, -1.0), np.full(cells, -1.0)
     changes: list[tuple[float, int]] = []
     for event in sorted(recorded.timeline.events, key=lambda event: event.start):
-        if event.cost == FREE:  # what it loads is there from an earlier run
+        if not event.works:  # what it loads is there from an earlier run
             for low, high in _cells(event.instruction.writes(npu.sram_access_bytes)):
                 born[low:high], read[low:high] = 0.0, recorded.timeline.cycles
             continue

@@ -228,7 +228,7 @@ def _operator(recorded: Recorded, index: int, pieces: list[Slice], run_cycles: f
     load, store = (length(spans[engine]) for engine in (Engine.DMA_IN, Engine.DMA_OUT))
     compute = union(spans[Engine.MAIN] + spans[Engine.SUB])
     macs = sum(piece.event.cost.macs for piece in pieces)
-    working = [piece for piece in pieces if piece.works] or pieces
+    working = [piece for piece in pieces if piece.event.works] or pieces
     operator = recorded.operator(index)
     return OperatorProfile(
         name=operator.name,

@@ -19,7 +19,7 @@ from isa.errors import EnfError, Loc
 from isa.instructions import Unit
 from isa.npu import NpuConfig
 from isa.program import fetch
-from isa.timing.clock import FREE, Event, Timeline, WeightBytes, first_run, following_runs, weight_bytes
+from isa.timing.clock import Event, Timeline, WeightBytes, first_run, following_runs, weight_bytes
 
 
 class Engine(StrEnum):
@@ -52,11 +52,6 @@ class Slice(NamedTuple):
     operator: int  # an index into Enf.operators, or -1
     event: Event
     run: int
-
-    @property
-    def works(self) -> bool:
-        """False for a load of weights that are there from an earlier run: it takes no time."""
-        return self.event.cost != FREE
 
     @property
     def bound_by(self) -> BoundBy:
@@ -99,7 +94,7 @@ class Recorded:
     def weights(self) -> WeightBytes:
         """What of the weights stays in SRAM from run to run."""
         programs = [[event.instruction for event in run.events] for run in self.runs]
-        return weight_bytes(programs, [{e.index for e in run.events if e.cost == FREE} for run in self.runs])
+        return weight_bytes(programs, [{e.index for e in run.events if not e.works} for run in self.runs])
 
     @cached_property
     def slices(self) -> tuple[Slice, ...]:

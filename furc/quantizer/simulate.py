@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 
 from furc.onnx.graph import Array, Graph, Node, make
 from furc.onnx.run import run_session, session
-from furc.quantizer.affine import Grid, on_grid, quantize_bias, quantize_weights
+from furc.quantizer.affine import Grid, Weights, on_grid, quantize_bias, quantize_weights
 from furc.quantizer.float_run import Feed
 from furc.quantizer.operators import LINEAR, is_quantized
 from furc.quantizer.qdq import bias_step, operand_grids, scales_of, weight_axis
@@ -44,29 +44,26 @@ class Simulation:
 
 def rounded_weights(graph: Graph, node: Node, x_scale: float) -> Array | None:
     """What a linear node's int8 weights stand for; None where its weights are not constant."""
+    found = _stored_weights(graph, node, x_scale)
+    return None if found is None else found.real()
+
+
+def _stored_weights(graph: Graph, node: Node, x_scale: float) -> Weights | None:
     weight = graph.constants.get(node.input(1))
     if node.op not in LINEAR or weight is None or weight.dtype != np.float32 or not is_quantized(graph, node):
         return None
-    return quantize_weights(weight, scales_of(graph, node, x_scale), weight_axis(node)).real()
+    return quantize_weights(weight, scales_of(graph, node, x_scale), weight_axis(node))
 
 
 def _rounded(graph: Graph, node: Node, source: Grid | None) -> dict[int, Array]:
     """What the integers of a node's constants stand for, by the number of the operand. source: grid of the first."""
     found = {i: on_grid(graph.constants[node.inputs[i]], g) for i, g in operand_grids(graph, node).items()}
-    if source is not None and (weight := rounded_weights(graph, node, source.scale)) is not None:
-        found[1] = weight
-        if (bias := _rounded_bias(graph, node, source.scale)) is not None:
-            found[2] = bias
+    if source is not None and (weights := _stored_weights(graph, node, source.scale)) is not None:
+        found[1] = weights.real()
+        if (bias := graph.constants.get(node.input(2))) is not None:
+            step = bias_step(node, bias, source.scale, weights.scale)
+            found[2] = quantize_bias(bias, step).astype(np.float32) * step
     return found
-
-
-def _rounded_bias(graph: Graph, node: Node, x_scale: float) -> Array | None:
-    """None where it has none that is constant. node: its weights are."""
-    bias = graph.constants.get(node.input(2))
-    if bias is None:
-        return None
-    step = bias_step(node, bias, x_scale, scales_of(graph, node, x_scale))
-    return quantize_bias(bias, step).astype(np.float32) * step
 
 
 def _simulating(graph: Graph, scheme: Scheme, outputs: Sequence[str]) -> Graph:

@@ -45,7 +45,7 @@ def hover(recorded: Recorded, bar: Bar) -> str:
 def _joined(recorded: Recorded, gap: float) -> list[Bar]:
     found: list[Bar] = []
     last: dict[Engine, int] = {}
-    for piece in sorted(filter(attrgetter("works"), recorded.slices), key=lambda piece: piece.start):
+    for piece in sorted(filter(attrgetter("event.works"), recorded.slices), key=lambda piece: piece.start):
         at = last.get(piece.engine)
         if at is not None and found[at].operator == piece.operator and piece.start - found[at].stop <= gap:
             found[at] = found[at]._replace(stop=piece.stop, instructions=found[at].instructions + 1)

@@ -9,7 +9,6 @@ from furc.report.lanes import bars, hover
 from furc.report.page import LEGEND_ABOVE, WITH_LEGEND, Figure, Section, page, text
 from furc.report.tables import count
 from isa.operands import Range, Space
-from isa.timing.clock import FREE
 from passes.analysis.aliases import Aliases
 from passes.analysis.occupancy import Occupied, occupancy
 from passes.ir.lir import Program
@@ -58,7 +57,7 @@ def rectangles(program: Program, recorded: Recorded) -> list[Rectangle]:
         touched = (*insn.reads(npu.sram_access_bytes), *insn.writes(npu.sram_access_bytes))
         for name in _buffers_of(ops[step.command], aliases) if step.command >= 0 else ():
             if name in buffers and any(_overlap(buffers[name], memory) for memory in touched):
-                mine = (event.start, event.end) if event.cost != FREE else (0.0, recorded.timeline.cycles)
+                mine = (event.start, event.end) if event.works else (0.0, recorded.timeline.cycles)
                 start, stop = spans.get(name, mine)
                 spans[name] = (min(start, mine[0]), max(stop, mine[1]))
     found = [buffers[name] for name in buffers if name in spans]

@@ -40,7 +40,7 @@ class _Trace:
         yield from self._names()
         yield from self._host()
         for piece in self.recorded.slices:
-            if piece.works:
+            if piece.event.works:
                 yield self._slice(piece)
         yield from self._counter("SRAM bytes", sram_bytes(self.recorded), 0)
         yield from self._counter("DRAM GB/s", dram_gigabytes_per_second(self.recorded), 3)

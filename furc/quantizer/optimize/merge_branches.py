@@ -52,10 +52,10 @@ def _merge(graph: Graph, node: Node) -> bool:
     convs = [graph.producer(name) for name in dict.fromkeys(node.inputs)]
     if node.op != "Add" or len(convs) != 2:
         return False
-    for outer, inner in (convs, convs[::-1]):
-        wide, narrow = _branch(graph, outer, node), _branch(graph, inner, node)
-        if outer is None or inner is None or wide is None or narrow is None or outer.inputs[0] != inner.inputs[0]:
-            return False
+    found = [(conv, branch) for conv in convs if conv and (branch := _branch(graph, conv, node))]
+    if len(found) != 2 or found[0][0].inputs[0] != found[1][0].inputs[0]:
+        return False
+    for (outer, wide), (inner, narrow) in (found, found[::-1]):
         merged = _together(wide, narrow)
         if merged is not None:
             _put(graph, outer, merged)
@@ -72,9 +72,9 @@ def _put(graph: Graph, conv: Node, merged: _Branch) -> None:
     conv.inputs = [conv.inputs[0], *names]
 
 
-def _branch(graph: Graph, conv: Node | None, into: Node) -> _Branch | None:
+def _branch(graph: Graph, conv: Node, into: Node) -> _Branch | None:
     """A convolution whose result nothing else reads."""
-    if conv is None or conv.op != "Conv" or graph.only_reader(conv.output) is not into:
+    if conv.op != "Conv" or graph.only_reader(conv.output) is not into:
         return None
     weight, bias = graph.constants.get(conv.input(1)), graph.constants.get(conv.input(2))
     if weight is None or (conv.input(2) and bias is None) or conv.get("auto_pad", "NOTSET") != "NOTSET":

@@ -121,7 +121,7 @@ def test_ticks_of_a_logarithmic_axis_are_the_numbers_themselves(made: Made) -> N
 
 
 def test_bars_are_joined_only_within_an_operator(made: Made) -> None:
-    assert sum(bar.instructions for bar in bars(made[1])) == sum(piece.works for piece in made[1].slices)
+    assert sum(bar.instructions for bar in bars(made[1])) == sum(piece.event.works for piece in made[1].slices)
 
 
 def test_weights_that_stay_are_there_all_the_time(made: Made) -> None:
