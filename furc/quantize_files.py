@@ -32,9 +32,9 @@ from furc.quantizer import (
     report_html,
     tensor_ranges,
 )
-from furc.quantizer.method import AUTO, WEIGHTED
 from furc.quantizer.optimize import optimize_graph
-from furc.quantizer.report import ranges_in
+from furc.quantizer.ranges.method import AUTO, WEIGHTED
+from furc.quantizer.reports.report import ranges_in
 from furc.runtime.runner import npu_runner_for
 from furc.version import __version__
 from isa.errors import FurcError, Loc, SourceError

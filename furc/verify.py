@@ -28,7 +28,7 @@ from furc.onnx.files import load, read_bytes
 from furc.onnx.graph import Graph as OnnxGraph
 from furc.onnx.graph import fixed_batch, fixed_inputs
 from furc.onnx.oracle import Oracle
-from furc.quantizer.sqnr import Noise
+from furc.quantizer.observe.sqnr import Noise
 from furc.request import Request
 from furc.runtime.session import Session
 from furc.tflite.litert import litert_tensors

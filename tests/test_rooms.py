@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = ("isa", "passes", "furc")
 LEVELS = ("dfg", "ldfg", "cdfg", "gir", "lir", "enf")
 SHARED = ("ir", "ops", "analysis", "options")
+QUANTIZER = ("grids", "optimize", "observe", "sensitivity", "ranges", "write", "channels", "correct", "noise")
 
 
 def module_of(path: Path) -> str:
@@ -54,6 +56,25 @@ def test_analyses_and_operators_know_no_pass() -> None:
         if name.startswith("passes.") and name.split(".")[1] not in allowed
     ]
     assert not others, "\n".join(others)
+
+
+@pytest.mark.parametrize("room", QUANTIZER)
+def test_a_room_of_the_quantizer_stands_on_those_before_it(room: str) -> None:
+    allowed = (*QUANTIZER[: QUANTIZER.index(room) + 1], "options")
+    others = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in sorted((ROOT / "furc/quantizer" / room).rglob("*.py"))
+        for name in imported(path)
+        if name.startswith("furc.quantizer.") and name.split(".")[2] not in allowed
+    ]
+    assert not others, "\n".join(others)
+
+
+def test_the_quantizer_says_which_rooms_it_has() -> None:
+    page = (ROOT / "furc/quantizer/README.md").read_text(encoding="utf-8")
+    told = re.findall(r"^\| `(\w+)/` \|", page, re.MULTILINE)
+    assert told == [*QUANTIZER, "reports"]
+    assert set(told) == {path.parent.name for path in (ROOT / "furc/quantizer").glob("*/__init__.py")}
 
 
 def test_nothing_imports_in_a_circle() -> None:

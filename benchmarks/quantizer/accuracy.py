@@ -27,11 +27,11 @@ from furc.evaluate.result import Task as Kind
 from furc.evaluate.truth import Labelled, Truth
 from furc.onnx.graph import Array
 from furc.quantizer import CalibrationMethod, Observer, QuantizeOptions, quantize_model, runner_for
-from furc.quantizer.channel_order import is_depthwise
-from furc.quantizer.equalize import rescale
+from furc.quantizer.channels.channel_order import is_depthwise
+from furc.quantizer.channels.equalize import rescale
+from furc.quantizer.channels.tied_channels import find_tied
 from furc.quantizer.optimize import optimize_graph
-from furc.quantizer.report import quantized_with
-from furc.quantizer.tied_channels import find_tied
+from furc.quantizer.reports.report import quantized_with
 from furc.runtime.session import Session
 
 MODELS = {

@@ -22,7 +22,7 @@ import furc
 from furc.onnx.builder import Feature, GraphBuilder
 from furc.onnx.graph import Array
 from furc.quantizer import QuantizeOptions, quantize_explained, runner_for
-from furc.quantizer.sqnr import Noise, mean_ratio
+from furc.quantizer.observe.sqnr import Noise, mean_ratio
 from furc.runtime.runner import npu_runner_for
 from furc.zoo.weights import he_normal
 

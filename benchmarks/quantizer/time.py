@@ -21,8 +21,8 @@ from furc.data.pixels import Pixels
 from furc.data.samples import SampleSource, read_samples
 from furc.onnx.graph import Array
 from furc.quantizer import QuantizeOptions, quantize_model
-from furc.quantizer.budget import budget_of
 from furc.quantizer.optimize import optimize_graph
+from furc.quantizer.ranges.budget import budget_of
 
 REAL = ("yolox", "coco", "imagenet")
 FROM_ZOO = ("yolov8n", "resnet50")

@@ -1,6 +1,6 @@
 """How close a model in INT8 comes to the float one, on samples held back: both run on ONNX Runtime, outputs are seen
-through what stands behind them (furc/quantizer/judge.py). A Concat at the end is judged by what it joins: scores of 0
-to 1 beside boxes of 0 to 640 would else count for nothing."""
+through what stands behind them (furc/quantizer/observe/judge.py). A Concat at the end is judged by what it joins:
+scores of 0 to 1 beside boxes of 0 to 640 would else count for nothing."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from furc.data.samples import Sample
 from furc.onnx.graph import Array, Graph
 from furc.onnx.run import RunModel
 from furc.quantizer import QuantizeOptions, Task, quantize_model
-from furc.quantizer.judge import Judge, judge_for
-from furc.quantizer.sqnr import Noise, mean_ratio
+from furc.quantizer.observe.judge import Judge, judge_for
+from furc.quantizer.observe.sqnr import Noise, mean_ratio
 
 MOST_PIECES = 32  # of an output; more are judged as one
 HELD = 8  # samples that are judged on, at most a quarter

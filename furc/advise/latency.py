@@ -14,10 +14,10 @@ from furc.frontend.onnx.model import has_ranges
 from furc.onnx.graph import Graph, infer_shapes
 from furc.profile_files import profile_of
 from furc.profiling.host import nanoseconds
-from furc.quantizer.editor import retype_inputs
+from furc.quantizer.grids.scheme import any_ranges
 from furc.quantizer.optimize import optimize_graph
-from furc.quantizer.scheme import any_ranges
-from furc.quantizer.with_ranges import written
+from furc.quantizer.write.editor import retype_inputs
+from furc.quantizer.write.with_ranges import written
 from furc.request import Request
 from isa.errors import LowerError, QuantizeError
 from isa.npu import NS_PER_MS, NpuConfig

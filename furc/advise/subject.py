@@ -18,8 +18,8 @@ from furc.onnx.graph import Array, Graph, Node, fixed_batch, fixed_inputs, infer
 from furc.onnx.half import in_single
 from furc.onnx.soundness import node_name
 from furc.onnx.work import macs
-from furc.quantizer.float_run import FloatRun
-from furc.quantizer.operators import LINEAR
+from furc.quantizer.grids.operators import LINEAR
+from furc.quantizer.observe.float_run import FloatRun
 from furc.quantizer.optimize.fold_constants import fold_constants
 from furc.request import Request
 from isa.errors import FurcError

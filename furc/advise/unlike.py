@@ -8,7 +8,7 @@ from typing import NamedTuple
 from furc.advise.subject import Range, Subject
 from furc.advise.surgery import followers
 from furc.onnx.graph import Node
-from furc.quantizer.operators import FIXED_RANGES
+from furc.quantizer.grids.operators import FIXED_RANGES
 
 UNLIKE = 16.0  # times as large: of 8 bits, 4 are left for the smaller one
 LEVELS = 255

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from furc.quantizer.sqnr import Noise, mean_ratio, sqnr_db
+from furc.quantizer.observe.sqnr import Noise, mean_ratio, sqnr_db
 
 Array = NDArray[Any]
 

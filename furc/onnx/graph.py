@@ -154,7 +154,7 @@ class Graph:
         self._kept_float = None
 
     def stays_float(self, node: Node) -> bool:
-        """Whether the model notes that a node is not to be quantized, see keep_float.py."""
+        """Whether the model notes that a node is not to be quantized, see furc/quantizer/noise/keep_float.py."""
         if self._kept_float is None:
             self._kept_float = frozenset(self.metadata.get(KEEP_FLOAT, "").splitlines())
         return node.name in self._kept_float

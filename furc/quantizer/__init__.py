@@ -3,13 +3,7 @@
 from furc.data.images import Preprocess
 from furc.data.samples import image_feeds, random_samples
 from furc.onnx.run import runner_for
-from furc.quantizer.calibrated import is_calibrated, ranges_of
-from furc.quantizer.calibrator import Calibrator, Observer
-from furc.quantizer.editor import ModelEditor, TensorType, get_output_names, get_pure_input_names
-from furc.quantizer.judge import Task
-from furc.quantizer.lint import lint
-from furc.quantizer.method import CalibrationMethod
-from furc.quantizer.noise_report import NoiseReport, noise_report
+from furc.quantizer.noise.warning import LintWarning, grouped
 from furc.quantizer.nux import (
     build_calibration_model,
     calibrate,
@@ -17,13 +11,19 @@ from furc.quantizer.nux import (
     optimize,
     post_training_quantization,
 )
+from furc.quantizer.observe.judge import Task
 from furc.quantizer.optimize import optimize_model
 from furc.quantizer.options import QuantizeOptions
 from furc.quantizer.quantize import Outcome, quantize_explained, quantize_model
-from furc.quantizer.report import LayerSqnr, MethodRow, TensorRanges, compare_methods, layer_sqnr, tensor_ranges
-from furc.quantizer.report_html import report_html
-from furc.quantizer.warning import LintWarning, grouped
-from furc.quantizer.with_ranges import quantize
+from furc.quantizer.ranges.calibrator import Calibrator, Observer
+from furc.quantizer.ranges.method import CalibrationMethod
+from furc.quantizer.reports.lint import lint
+from furc.quantizer.reports.noise_report import NoiseReport, noise_report
+from furc.quantizer.reports.report import LayerSqnr, MethodRow, TensorRanges, compare_methods, layer_sqnr, tensor_ranges
+from furc.quantizer.reports.report_html import report_html
+from furc.quantizer.write.calibrated import is_calibrated, ranges_of
+from furc.quantizer.write.editor import ModelEditor, TensorType, get_output_names, get_pure_input_names
+from furc.quantizer.write.with_ranges import quantize
 
 __all__ = [
     "CalibrationMethod",

@@ -11,11 +11,11 @@ from onnx import helper
 from furc.data.samples import random_samples
 from furc.onnx.files import Source
 from furc.onnx.graph import Graph, activations
-from furc.quantizer.affine import Range
-from furc.quantizer.calibrator import Observer
-from furc.quantizer.method import CalibrationMethod
+from furc.quantizer.grids.affine import Range
 from furc.quantizer.optimize import optimize_graph, optimize_model
-from furc.quantizer.with_ranges import quantize as _quantize
+from furc.quantizer.ranges.calibrator import Observer
+from furc.quantizer.ranges.method import CalibrationMethod
+from furc.quantizer.write.with_ranges import quantize as _quantize
 from isa.errors import QuantizeError
 
 RANDOM_SAMPLES = 8

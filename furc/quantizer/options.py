@@ -9,8 +9,8 @@ from numbers import Real
 from typing import Literal, get_args
 
 from furc.onnx.files import NEWEST_OPSET, OLDEST_OPSET
-from furc.quantizer.judge import Task
-from furc.quantizer.method import AUTO, WEIGHTED, method_named
+from furc.quantizer.observe.judge import Task
+from furc.quantizer.ranges.method import AUTO, WEIGHTED, method_named
 from isa.errors import QuantizeError
 
 Form = Literal["qdq", "calibrated"]
@@ -23,9 +23,9 @@ class QuantizeOptions:
     """Options of one quantization. docs/accuracy.md says what each gains and costs.
 
     method: a CalibrationMethod, "weighted" or "auto". percentage: of PERCENTILE methods. budget: of "auto", in float
-    inferences of all samples, see budget.py. split: compute channels in groups where that pays. task: what stands
-    behind the outputs, see judge.py. keep_float: layers that stay in float on the host, see keep_float.py. form: QDQ
-    ONNX, or the float model with ranges in its metadata. input_dtype: of every image input of the result.
+    inferences of all samples (`ranges/budget.py`). split: compute channels in groups where that pays. task: what stands
+    behind the outputs (`observe/judge.py`). keep_float: layers that stay in float on the host (`noise/keep_float.py`).
+    form: QDQ ONNX, or the float model with ranges in its metadata. input_dtype: of every image input of the result.
     input_shapes: of inputs left open.
     """
 

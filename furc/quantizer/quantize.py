@@ -13,30 +13,30 @@ from furc.data.feeds import feeds, taken_by
 from furc.onnx.files import Source, in_file
 from furc.onnx.graph import Graph
 from furc.progress import Progress, silent
-from furc.quantizer.auto_ranges import CANDIDATES, FEWEST, Choice, Trial, choose_method
-from furc.quantizer.budget import budget_of
-from furc.quantizer.calibrator import Observer, Ranges
-from furc.quantizer.compensate import compensate
-from furc.quantizer.float_run import Feed
-from furc.quantizer.held import Kept, keep
-from furc.quantizer.judge import judge_for
-from furc.quantizer.keep_float import check_inputs, keep_float
-from furc.quantizer.keep_float import in_words as in_float
-from furc.quantizer.method import AUTO, WEIGHTED, CalibrationMethod, method_named
-from furc.quantizer.noise_lint import AUTO_MAY, noise_findings
-from furc.quantizer.noise_measured import measured
-from furc.quantizer.one_pass import pass_over
-from furc.quantizer.open_extents import at_extents_of, opened_again
+from furc.quantizer.channels.split_plan import Channeled, SplitChoice, in_words, split_where_it_pays
+from furc.quantizer.channels.split_price import LatencyPrice
+from furc.quantizer.correct.compensate import compensate
+from furc.quantizer.grids.qdq import check_not_quantized
+from furc.quantizer.grids.scheme import choose_grids
+from furc.quantizer.noise.keep_float import check_inputs, keep_float
+from furc.quantizer.noise.keep_float import in_words as in_float
+from furc.quantizer.noise.noise_lint import AUTO_MAY, noise_findings
+from furc.quantizer.noise.noise_measured import measured
+from furc.quantizer.noise.warning import LintWarning
+from furc.quantizer.observe.float_run import Feed
+from furc.quantizer.observe.held import Kept, keep
+from furc.quantizer.observe.judge import judge_for
+from furc.quantizer.observe.one_pass import pass_over
+from furc.quantizer.observe.open_extents import at_extents_of, opened_again
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.options import QuantizeOptions
-from furc.quantizer.qdq import check_not_quantized
-from furc.quantizer.scheme import choose_grids
-from furc.quantizer.split_plan import Channeled, SplitChoice, in_words, split_where_it_pays
-from furc.quantizer.split_price import LatencyPrice
+from furc.quantizer.ranges.auto_ranges import CANDIDATES, FEWEST, Choice, Trial, choose_method
+from furc.quantizer.ranges.budget import budget_of
+from furc.quantizer.ranges.calibrator import Observer, Ranges
+from furc.quantizer.ranges.method import AUTO, WEIGHTED, CalibrationMethod, method_named
+from furc.quantizer.ranges.weighted_calibration import seen_tensors, single_ranges, weighted_ranges
 from furc.quantizer.surveyed import evened_out, surveyed, with_gains
-from furc.quantizer.warning import LintWarning
-from furc.quantizer.weighted_calibration import seen_tensors, single_ranges, weighted_ranges
-from furc.quantizer.with_ranges import written
+from furc.quantizer.write.with_ranges import written
 
 HELD_BACK = 8  # samples that method "auto" judges by, at most
 HELD_BACK_SHARE = 2  # at most one in so many

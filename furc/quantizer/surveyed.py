@@ -8,15 +8,15 @@ import numpy as np
 
 from furc.onnx.graph import Array, Graph
 from furc.progress import Progress, silent
-from furc.quantizer.equalize import equalize
-from furc.quantizer.float_run import Feed
-from furc.quantizer.judge import Task, judge_for
-from furc.quantizer.one_pass import Seen, pass_over
-from furc.quantizer.operators import FIXED_RANGES
-from furc.quantizer.pointwise import behind
-from furc.quantizer.scheme import quantized_tensors
-from furc.quantizer.sensitivity import Channels, Float64, gains
-from furc.quantizer.weighted_calibration import seen_tensors
+from furc.quantizer.channels.equalize import equalize
+from furc.quantizer.grids.operators import FIXED_RANGES
+from furc.quantizer.grids.scheme import quantized_tensors
+from furc.quantizer.observe.float_run import Feed
+from furc.quantizer.observe.judge import Task, judge_for
+from furc.quantizer.observe.one_pass import Seen, pass_over
+from furc.quantizer.observe.pointwise import behind
+from furc.quantizer.ranges.weighted_calibration import seen_tensors
+from furc.quantizer.sensitivity.gains import Channels, Float64, gains
 from isa.errors import RunError, first_line
 
 PROBES = 4  # enough: a channel's gain is a mean over all its positions too

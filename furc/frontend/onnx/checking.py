@@ -105,7 +105,10 @@ class Checking(Importer):
 
     def _quantize_operands(self, node: Node) -> None:
         """Constants that the quantizer would quantize."""
-        from furc.quantizer.operators import BROADCAST, LINEAR  # here: with the quantizer; compiling takes a verdict
+        from furc.quantizer.grids.operators import (  # here: with the quantizer; compiling takes a verdict
+            BROADCAST,
+            LINEAR,
+        )
 
         if node.op not in LINEAR | BROADCAST:
             return

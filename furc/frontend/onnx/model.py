@@ -147,8 +147,8 @@ def in_qdq_form(proto: onnx.ModelProto) -> onnx.ModelProto:
     """A float model that carries calibrated ranges, as the vendor's quantizer writes it, quantized; others as is."""
     if is_quantized(proto):  # the metadata stays when a model is quantized
         return proto
-    from furc.quantizer.calibrated import is_calibrated  # here: see above
-    from furc.quantizer.with_ranges import quantize
+    from furc.quantizer.write.calibrated import is_calibrated  # here: see above
+    from furc.quantizer.write.with_ranges import quantize
 
     return onnx.load_from_string(quantize(proto)) if is_calibrated(proto) else proto
 
@@ -160,7 +160,7 @@ def is_quantized(proto: onnx.ModelProto) -> bool:
 
 def has_ranges(proto: onnx.ModelProto) -> bool:
     """Whether it can be read as INT8: some of it is, or it carries the calibrated ranges to make it so."""
-    from furc.quantizer.calibrated import is_calibrated  # here: see above
+    from furc.quantizer.write.calibrated import is_calibrated  # here: see above
 
     return is_quantized(proto) or is_calibrated(proto)
 
@@ -200,7 +200,7 @@ def _inlined(proto: onnx.ModelProto, source: str) -> onnx.ModelProto:
 def _check_quantized(proto: onnx.ModelProto, source: str) -> None:
     if is_quantized(proto):
         return
-    from furc.quantizer.operators import QUANTIZED  # here: see above
+    from furc.quantizer.grids.operators import QUANTIZED  # here: see above
 
     if not any(node.op_type in QUANTIZED for node in proto.graph.node):
         return  # of a model without anything to quantize the host runs all

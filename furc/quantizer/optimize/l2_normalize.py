@@ -14,7 +14,8 @@ from __future__ import annotations
 import numpy as np
 
 from furc.onnx.graph import Graph, Node, rewrite
-from furc.quantizer.optimize.plain_ops import UNBOUNDED, clip_bounds
+from furc.quantizer.grids.operators import clip_bounds
+from furc.quantizer.optimize.plain_ops import UNBOUNDED
 
 TINY = 1e-6
 

@@ -14,7 +14,7 @@ from furc.onnx.graph import Graph, Node, fixed_inputs, lightened
 from furc.onnx.half import in_single
 from furc.onnx.soundness import CHECK, check_by_onnx, node_name, onnx_checker
 from furc.onnx.traps import TRAP
-from furc.quantizer.operators import LINEAR
+from furc.quantizer.grids.operators import LINEAR
 from furc.quantizer.optimize.conv1d import widen_conv1d
 from furc.quantizer.optimize.fold_affine import fold_affine
 from furc.quantizer.optimize.fold_constants import fold_constants, may_trap

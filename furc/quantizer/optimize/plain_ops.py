@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from furc.onnx.graph import Graph, Node, rewrite
+from furc.quantizer.grids.operators import clip_bounds
 
 UNBOUNDED = 1e30  # exporters write the largest float for "no bound"
 
@@ -27,19 +28,6 @@ def plain_ops(graph: Graph) -> None:
     ):
         rewrite(graph, rule)
     graph.remove_dead()
-
-
-def clip_bounds(graph: Graph, node: Node) -> tuple[float, float] | None:
-    """Lower and upper bound of a Clip or Relu, None where one is computed at run time."""
-    if node.op == "Relu":
-        return 0.0, float("inf")
-    bounds = []
-    for index, missing in ((1, -float("inf")), (2, float("inf"))):
-        name = node.input(index)
-        if name and name not in graph.constants:
-            return None
-        bounds.append(float(graph.constants[name].reshape(())) if name else missing)
-    return bounds[0], bounds[1]
 
 
 def _clip_to_relu(graph: Graph, node: Node) -> bool:

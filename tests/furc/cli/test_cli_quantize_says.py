@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from furc.quantize_files import advice
 from furc.quantizer import CalibrationMethod, QuantizeOptions
-from furc.quantizer.warning import LintWarning, grouped
+from furc.quantizer.noise.warning import LintWarning, grouped
 
 Furc = Callable[..., Result]
 

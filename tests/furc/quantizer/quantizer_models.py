@@ -10,11 +10,11 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from furc.onnx.graph import Array, Graph
-from furc.quantizer.judge import Judge
-from furc.quantizer.one_pass import OnePass
-from furc.quantizer.sensitivity import Channels, gains
+from furc.quantizer.observe.judge import Judge
+from furc.quantizer.observe.one_pass import OnePass
+from furc.quantizer.ranges.weighted_calibration import seen_tensors
+from furc.quantizer.sensitivity.gains import Channels, gains
 from furc.quantizer.surveyed import surveyed_tensors
-from furc.quantizer.weighted_calibration import seen_tensors
 
 
 def model(

@@ -12,12 +12,12 @@ from quantizer_models import all_surveyed, images, model, node, normal, residual
 from furc.onnx.graph import Graph, make
 from furc.onnx.run import RunModel, session
 from furc.quantizer import QuantizeOptions, quantize_model
-from furc.quantizer.backward import gradients
-from furc.quantizer.gradient_rules import RULES
-from furc.quantizer.judge import Judge, Task, judge_for
-from furc.quantizer.operators import QUANTIZED
+from furc.quantizer.grids.operators import QUANTIZED
+from furc.quantizer.observe.judge import Judge, Task, judge_for
 from furc.quantizer.optimize import optimize_graph
-from furc.quantizer.sensitivity import gains
+from furc.quantizer.sensitivity.backward import gradients
+from furc.quantizer.sensitivity.gains import gains
+from furc.quantizer.sensitivity.gradient_rules import RULES
 from isa.errors import RunError
 
 SHAPE = (1, 3, 12, 12)

@@ -14,15 +14,15 @@ from quantizer_models import images, model, node, normal, residual, run, sqnr_db
 from furc.onnx.graph import Array
 from furc.onnx.run import RunModel
 from furc.quantizer import CalibrationMethod, Observer, QuantizeOptions, quantize_model
-from furc.quantizer.auto_ranges import Choice, Trial, choose_method, chosen_first
-from furc.quantizer.budget import Budget
-from furc.quantizer.calibrator import Ranges
-from furc.quantizer.judge import Judge
+from furc.quantizer.correct.rounding import best_integers
+from furc.quantizer.grids.qdq import write_qdq
+from furc.quantizer.grids.scheme import choose_grids
+from furc.quantizer.observe.judge import Judge
+from furc.quantizer.observe.simulate import Simulation
 from furc.quantizer.optimize import optimize_graph
-from furc.quantizer.qdq import write_qdq
-from furc.quantizer.rounding import best_integers
-from furc.quantizer.scheme import choose_grids
-from furc.quantizer.simulate import Simulation
+from furc.quantizer.ranges.auto_ranges import Choice, Trial, choose_method, chosen_first
+from furc.quantizer.ranges.budget import Budget
+from furc.quantizer.ranges.calibrator import Ranges
 
 MIN_MAX = CalibrationMethod.MIN_MAX_ASYM
 

@@ -7,19 +7,19 @@ import pytest
 from quantizer_models import images, model, node, normal, residual, run, sqnr_db
 from test_quantizer_split import silu
 
-import furc.quantizer.compensate as compensate_module
+import furc.quantizer.correct.compensate as compensate_module
 from furc.onnx.graph import Array, Graph, make
 from furc.onnx.run import RunModel
 from furc.quantizer import CalibrationMethod, Observer, quantize_model
-from furc.quantizer.compensate import _ridge_regression, compensate
-from furc.quantizer.float_run import FloatRun
-from furc.quantizer.layer_reads import look, squares
-from furc.quantizer.one_pass import drawn
+from furc.quantizer.correct.compensate import _ridge_regression, compensate
+from furc.quantizer.correct.layer_reads import look, squares
+from furc.quantizer.correct.patches import Patches, has_patches, weight_rows
+from furc.quantizer.correct.staged_run import StagedRun, stored
+from furc.quantizer.grids.scheme import Scheme, choose_grids
+from furc.quantizer.observe.float_run import FloatRun
+from furc.quantizer.observe.one_pass import drawn
+from furc.quantizer.observe.simulate import Simulation, rounded_weights
 from furc.quantizer.optimize import optimize_graph
-from furc.quantizer.patches import Patches, has_patches, weight_rows
-from furc.quantizer.scheme import Scheme, choose_grids
-from furc.quantizer.simulate import Simulation, rounded_weights
-from furc.quantizer.staged_run import StagedRun, stored
 
 Feeds = list[dict[str, Array]]
 

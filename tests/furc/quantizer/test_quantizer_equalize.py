@@ -12,11 +12,11 @@ from quantizer_models import images, model, node, normal, run, silent, sqnr_db, 
 
 from furc.onnx.graph import Array, Graph
 from furc.quantizer import QuantizeOptions, quantize_model
-from furc.quantizer.equalize import rescale
-from furc.quantizer.judge import Task
+from furc.quantizer.channels.equalize import rescale
+from furc.quantizer.channels.tied_channels import FIXED, find_tied
+from furc.quantizer.observe.judge import Task
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.surveyed import surveyed
-from furc.quantizer.tied_channels import FIXED, find_tied
 
 UNEVEN = np.geomspace(1, 300, 8, dtype=np.float32).reshape(-1, 1, 1, 1)
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from furc.quantizer import affine
+from furc.quantizer.grids import affine
 
 ends = st.floats(-(2.0**40), 2.0**40, allow_nan=False, width=32)
 weights = hnp.arrays(

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from furc.quantizer.histogram import Histogram
+from furc.quantizer.ranges.histogram import Histogram
 
 finite = st.floats(-1e6, 1e6, width=32, allow_subnormal=False)
 arrays = hnp.arrays(np.float32, st.integers(0, 60), elements=finite)

@@ -11,8 +11,8 @@ from quantizer_models import images, residual
 
 import furc
 from furc.quantizer import QuantizeOptions, quantize, quantize_model, ranges_of
-from furc.quantizer.calibrated import KEY
-from furc.quantizer.editor import NOTES_KEY
+from furc.quantizer.write.calibrated import KEY
+from furc.quantizer.write.editor import NOTES_KEY
 from isa.errors import QuantizeError
 
 BOMB = "a: &a [1, 1]\n" + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in pairwise("abcdefghi"))

@@ -10,12 +10,12 @@ from quantizer_models import all_surveyed, images, model, node, normal, run
 from test_quantizer_split import hard_silu
 
 from furc.onnx.graph import Array, Graph
-from furc.quantizer.affine import dequantize_array, grid, quantize_array
-from furc.quantizer.judge import Task
-from furc.quantizer.noise_measured import measured
-from furc.quantizer.noise_model import activation_noise, decibel
+from furc.quantizer.grids.affine import dequantize_array, grid, quantize_array
+from furc.quantizer.noise.noise_measured import measured
+from furc.quantizer.observe.judge import Task
 from furc.quantizer.optimize import optimize_graph
-from furc.quantizer.sensitivity import Channels
+from furc.quantizer.sensitivity.gains import Channels
+from furc.quantizer.sensitivity.noise_model import activation_noise, decibel
 
 
 def differenced() -> Graph:

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from furc.quantizer.affine import dequantize_array, grid, grids, quantize_array
-from furc.quantizer.histogram import Histogram
-from furc.quantizer.method import CalibrationMethod
-from furc.quantizer.range_search import find_range
+from furc.quantizer.grids.affine import dequantize_array, grid, grids, quantize_array
+from furc.quantizer.ranges.histogram import Histogram
+from furc.quantizer.ranges.method import CalibrationMethod
+from furc.quantizer.ranges.range_search import find_range
 
 
 def histogram(values: np.ndarray) -> Histogram:

@@ -27,10 +27,10 @@ from furc.quantizer import (
     report_html,
     tensor_ranges,
 )
-from furc.quantizer.histogram import Histogram
-from furc.quantizer.lint import clipped_share
 from furc.quantizer.optimize import optimize_graph
-from furc.quantizer.report import quantized_with, ranges_in
+from furc.quantizer.ranges.histogram import Histogram
+from furc.quantizer.reports.lint import clipped_share
+from furc.quantizer.reports.report import quantized_with, ranges_in
 from furc.zoo import digits
 from isa.errors import SourceError
 

@@ -14,18 +14,19 @@ from quantizer_models import all_surveyed, images, model, node, normal, run, sqn
 from furc.compiler import compile
 from furc.onnx.graph import Graph
 from furc.profiling.profile import Profile, profile
-from furc.quantizer import CalibrationMethod, QuantizeOptions, quantize_explained, quantize_model, split_price
-from furc.quantizer.affine import grid
-from furc.quantizer.channel_order import find_moved, reorder
-from furc.quantizer.operators import FIXED_RANGES
+from furc.quantizer import CalibrationMethod, QuantizeOptions, quantize_explained, quantize_model
+from furc.quantizer.channels import split_price
+from furc.quantizer.channels.channel_order import find_moved, reorder
+from furc.quantizer.channels.partition import best_partition
+from furc.quantizer.channels.split_channels import find_chains, split
+from furc.quantizer.channels.split_plan import SplitChoice, apply_split, in_words, split_where_it_pays
+from furc.quantizer.channels.split_price import Latency, LatencyPrice
+from furc.quantizer.grids.affine import grid
+from furc.quantizer.grids.operators import FIXED_RANGES
+from furc.quantizer.grids.scheme import choose_grids
 from furc.quantizer.optimize import optimize_graph
-from furc.quantizer.partition import best_partition
 from furc.quantizer.quantize import Outcome
-from furc.quantizer.scheme import choose_grids
-from furc.quantizer.split_channels import find_chains, split
-from furc.quantizer.split_plan import SplitChoice, apply_split, in_words, split_where_it_pays
-from furc.quantizer.split_price import Latency, LatencyPrice
-from furc.quantizer.weighted_calibration import single_ranges, weighted_ranges
+from furc.quantizer.ranges.weighted_calibration import single_ranges, weighted_ranges
 
 CHANNELS = 16
 

@@ -1,7 +1,7 @@
 import numpy as np
 from quantizer_models import images, model, node, residual, silent
 
-from furc.quantizer.judge import Task
+from furc.quantizer.observe.judge import Task
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.surveyed import surveyed
 

@@ -9,14 +9,14 @@ from test_quantizer_split import hard_silu, silu
 
 from furc.onnx.graph import Array, Graph
 from furc.onnx.run import RunModel
-from furc.quantizer.affine import grid
-from furc.quantizer.judge import Task
-from furc.quantizer.one_pass import OnePass, Seen
+from furc.quantizer.grids.affine import grid
+from furc.quantizer.observe.judge import Task
+from furc.quantizer.observe.one_pass import OnePass, Seen
+from furc.quantizer.observe.pointwise import behind
 from furc.quantizer.optimize import optimize_graph
-from furc.quantizer.pointwise import behind
+from furc.quantizer.ranges.weighted_calibration import seen_tensors, weighted_ranges
+from furc.quantizer.ranges.weighted_ranges import weighted_range
 from furc.quantizer.surveyed import surveyed
-from furc.quantizer.weighted_calibration import seen_tensors, weighted_ranges
-from furc.quantizer.weighted_ranges import weighted_range
 
 
 def test_what_a_silu_throws_away_costs_no_steps() -> None:

@@ -1,0 +1,1 @@
+"""What can be done with single channels without changing the float model: another order, other scales, groups."""

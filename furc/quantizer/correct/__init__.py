@@ -1,0 +1,1 @@
+"""Layers changed one after the other so that they take out the errors that reach them."""
