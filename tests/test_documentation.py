@@ -86,7 +86,7 @@ def test_options_that_a_page_names_are_there() -> None:
     for page in (*PAGES, ROOT / "CHANGELOG.md"):
         text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
         for said in (*re.findall(r"`([^`]+)`", text), *re.findall(r"^    (python -m .*)$", text, re.MULTILINE)):
-            options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", said))
+            options = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", said))
             module, command = re.match(r"python -m\s+([\w.]+)", said), re.match(r"furc ([a-z-]+)", said)
             if module is not None:
                 source = source_of(module[1])

@@ -13,8 +13,9 @@ from pathlib import Path
 from benchmarks.fidelity.fit import Fidelity, Program, fidelity, fit
 from benchmarks.fidelity.operators import operator_fidelity, operator_tables
 from benchmarks.fidelity.page import fidelity_page
-from benchmarks.fidelity.rows import FURC, ONNXRUNTIME, PUBLISHED, Row, binaries, offline, published
+from benchmarks.fidelity.rows import FURC, ONNXRUNTIME, binaries, offline
 from furc.report.tables import plain
+from furc.zoo.published import PUBLISHED, Row, published
 from isa.npu import TARGETS, target
 from isa.program import fetch
 

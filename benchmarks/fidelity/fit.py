@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.fidelity.rows import Row
+from furc.zoo.published import Row
 from isa.instructions import Instruction
 from isa.npu import NpuConfig
 from isa.timing.clock import following_runs

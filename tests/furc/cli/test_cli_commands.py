@@ -350,6 +350,9 @@ def test_zoo(furc: Furc) -> None:
     assert "yolov8l" in furc("zoo").stdout
     furc("zoo", "mobilenet_v2", "-o", "m.onnx", "--input-size", 32)
     assert onnx.load("m.onnx").graph.input[0].type.tensor_type.shape.dim[2].dim_value == 32
+    furc("zoo", "mobilenet_v2", "--input-size", 32, "--int8")
+    assert "ms" in furc("profile", "mobilenet_v2_i8.onnx").stdout
+    assert furc("zoo", "--int8", exits=2).stderr
     assert furc("zoo", "resnet5", exits=1).stderr.startswith("error[UnknownModel]")
 
 
