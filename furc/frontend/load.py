@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from furc.frontend.onnx.hosted import Cause
-from furc.frontend.onnx.importer import import_model
 from furc.frontend.onnx.input_form import InputForm
 from furc.frontend.onnx.model import read_model
 from furc.frontend.onnx.placing import Placing
+from furc.frontend.onnx.walks import import_model
 from furc.machine import DEFAULT_TARGET
 from furc.onnx.files import Source
 from isa.npu import NpuConfig, target

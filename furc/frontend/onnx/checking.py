@@ -23,10 +23,12 @@ from furc.frontend.entries import (
     Unary,
 )
 from furc.frontend.onnx.as_quantized import LARGE
+from furc.frontend.onnx.host_calls import Placed
 from furc.frontend.onnx.hosted import Cause
-from furc.frontend.onnx.importer import REFUSED, Importer, Placed
+from furc.frontend.onnx.importer import REFUSED, Importer
 from furc.frontend.onnx.model import Model, is_quantized
 from furc.frontend.onnx.node import Node
+from furc.frontend.onnx.outputs import output
 from furc.isolated import Worker
 from isa.errors import NOWHERE, LowerError
 from passes.ir.op import Value
@@ -59,8 +61,8 @@ class Checking(Importer):
             for node in self.nodes:
                 self._judge(node)
         if not self.is_float:
-            for output in self.model.proto.graph.output:
-                self._judge_output(output.name)
+            for tensor in self.model.proto.graph.output:
+                self._judge_output(tensor.name)
 
     def _judge(self, node: Node) -> None:
         if self.is_float and self._folds(node):
@@ -72,7 +74,7 @@ class Checking(Importer):
         if self.is_float:
             self._quantize_operands(node)
         try:
-            self._import_or_leave(node)
+            self.import_or_leave(node)
         except LowerError as error:
             if error.name not in REFUSED and error.name != "UnsupportedOperator":
                 raise
@@ -82,7 +84,7 @@ class Checking(Importer):
 
     def _judge_output(self, name: str) -> None:
         try:
-            self._output(name)
+            output(self, name)
         except LowerError as error:
             maker = self.makers.get(name)
             if maker is None:
@@ -132,7 +134,7 @@ class Checking(Importer):
             try:
                 self._check_limits(op, node)
             except LowerError as error:
-                self._leave(node, Cause(error.message, error.hint))
+                self.leave(node, Cause(error.message, error.hint))
                 return self.env[name]
         return Quantized(value)
 

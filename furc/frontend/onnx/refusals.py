@@ -6,6 +6,7 @@ from furc.frontend.onnx.node import CUT, Node
 from isa.errors import LowerError
 from passes.dfg.legality import without
 
+EXPORT = "export the model again; onnx.checker.check_model(path, full_check=True) may say more"
 Q_OPERATOR = ("QLinear", "QGemm", "ConvInteger", "MatMulInteger", "DynamicQuantize")
 
 

@@ -106,9 +106,9 @@ def npu_ms(graph: Graph) -> float:
     """NPU time of a float graph once it is quantized, by the first of the compiler's plans and short of a binary: in
     half the time. A difference of two is what it is good for. Raises FurcError where it does not compile."""
     from furc.compiler import compile_options  # here: see above
-    from furc.frontend.onnx.importer import import_model
     from furc.frontend.onnx.model import own_model
     from furc.frontend.onnx.placing import Placing
+    from furc.frontend.onnx.walks import import_model
 
     options = compile_options(DEFAULT_TARGET, 1, IN_SEGMENTS)
     program = lower(import_model(own_model(_quantized(graph)), Placing(options.npu, 1)), options)
