@@ -15,7 +15,7 @@ from furc.data.samples import random_samples
 from furc.frontend.fitting import fitted
 from furc.frontend.onnx.hosted import Cause
 from furc.onnx.files import Source, in_file, load
-from furc.onnx.graph import fixed_batch
+from furc.onnx.model_proto import fixed_batch
 from furc.output import DUMP_MARK
 from furc.profile_files import profile_of
 from furc.profiling.profile import Profile

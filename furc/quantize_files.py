@@ -13,8 +13,8 @@ from furc.data.noted import note_pixels
 from furc.data.samples import Sample, SampleSource, Shapes, read_samples
 from furc.frontend import load_onnx
 from furc.onnx.files import in_file, load
-from furc.onnx.graph import fixed_batch
 from furc.onnx.half import in_single
+from furc.onnx.model_proto import fixed_batch
 from furc.output import PRODUCER
 from furc.progress import Progress, silent
 from furc.quantizer import (

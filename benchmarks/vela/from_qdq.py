@@ -14,7 +14,8 @@ import numpy as np
 import onnx
 
 from benchmarks.vela.tflite_file import Array, TfliteFile
-from furc.onnx.graph import Graph, Node, infer_shapes
+from furc.onnx.graph import Graph, Node
+from furc.onnx.model_proto import infer_shapes
 from isa.errors import LowerError
 
 NONE, RELU, RELU6 = 0, 1, 3  # ActivationFunctionType

@@ -11,7 +11,8 @@ from furc.build import link
 from furc.compiler_config import compiler_config
 from furc.frontend.fitting import fitted
 from furc.frontend.onnx.model import has_ranges
-from furc.onnx.graph import Graph, infer_shapes
+from furc.onnx.graph import Graph
+from furc.onnx.model_proto import infer_shapes
 from furc.profile_files import profile_of
 from furc.profiling.host import nanoseconds
 from furc.quantizer.grids.scheme import any_ranges

@@ -14,8 +14,9 @@ from furc.check import CheckReport, check_file
 from furc.data.samples import Sample, random_samples
 from furc.frontend.onnx.model import has_ranges
 from furc.onnx.files import load
-from furc.onnx.graph import Array, Graph, Node, fixed_batch, fixed_inputs, infer_shapes
+from furc.onnx.graph import Array, Graph, Node
 from furc.onnx.half import in_single
+from furc.onnx.model_proto import fixed_batch, fixed_inputs, infer_shapes
 from furc.onnx.soundness import node_name
 from furc.onnx.work import macs
 from furc.quantizer.grids.operators import LINEAR

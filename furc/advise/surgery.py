@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import onnx
 
-from furc.onnx.graph import Graph, Node, captured
+from furc.onnx.graph import Graph, Node
+from furc.onnx.model_proto import captured
 from furc.output import PRODUCER
 from furc.version import __version__
 

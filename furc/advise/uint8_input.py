@@ -10,7 +10,7 @@ from onnx import TensorProto
 from furc.advise.proposal import Change, Draft, Figures
 from furc.advise.subject import Subject
 from furc.advise.surgery import signed
-from furc.onnx.graph import input_infos
+from furc.onnx.model_proto import input_infos
 from furc.quantizer import ModelEditor, TensorType
 
 KIND = "uint8_input"

@@ -18,7 +18,7 @@ from onnx import helper
 
 from furc.data.images import CHOICES, Preprocess
 from furc.data.pixels import USUAL, Pixels, as_stored, preprocess_for
-from furc.onnx.graph import PIXELS
+from furc.onnx.model_proto import PIXELS
 from isa.errors import Loc, SourceError
 
 OPTIONS = {"fit": "resize"}  # where an option is not called as the field is

@@ -15,7 +15,7 @@ from furc.data.feeds import Taken, feeds, taken
 from furc.data.images import SUFFIXES, Preprocess, find_images, preprocess_image, read_image
 from furc.data.pixels import LIKELY, USUAL, Pixels, preprocess_for
 from furc.onnx.files import Source, in_file, load
-from furc.onnx.graph import input_infos
+from furc.onnx.model_proto import input_infos
 from isa.errors import ConfigError, FurcError, Loc, QuantizeError, SourceError
 
 Sample = dict[str, Array]

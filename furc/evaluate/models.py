@@ -21,8 +21,8 @@ from furc.data.pixels import Pixels, as_stored
 from furc.frontend.onnx.model import has_ranges
 from furc.machine import machine_of
 from furc.onnx.files import in_file, load
-from furc.onnx.graph import fixed_batch, input_infos, noted_pixels
 from furc.onnx.half import in_single
+from furc.onnx.model_proto import fixed_batch, input_infos, noted_pixels
 from furc.onnx.run import runner_for
 from furc.profiling.profile import is_enf
 from furc.request import Request, Shapes

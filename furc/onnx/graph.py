@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,19 +18,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from furc.isolated import Died, isolated
-from furc.onnx.soundness import CHECK, NotValid
-from isa.errors import Loc, QuantizeError, first_line
+from furc.onnx.model_proto import OWN_DOMAINS, SMALL, inferred, input_infos, opset_of, read_inside, without_graph
+from furc.onnx.soundness import CHECK
+from isa.errors import Loc, QuantizeError
 
 Array = np.ndarray[Any, np.dtype[Any]]  # an ONNX constant may have any element type
 Float32 = NDArray[np.float32]
 Shape = tuple[int, ...]
-OWN_DOMAINS = ("", "ai.onnx")  # of ONNX's own operators
-SMALL = 4096  # elements of a constant that shape inference may want to read
-IR_VERSION = 8  # of what is written: since 4 initializers need not be inputs, and here they never are
 KEEP_FLOAT = "furc.keep_float"  # metadata: names of the nodes that are not quantized, one a line
-PIXELS = "furc.pixels"  # metadata: how images became the inputs that it was calibrated on, see furc/data/noted.py
-
 INTEGERS = (
     TensorProto.INT8, TensorProto.INT16, TensorProto.INT32, TensorProto.INT64,
     TensorProto.UINT8, TensorProto.UINT16, TensorProto.UINT32, TensorProto.UINT64,
@@ -84,7 +78,7 @@ class Node:
 
     def read(self) -> list[str]:
         """The tensors that it reads, each once, those of bodies of If, Loop and Scan with them."""
-        return [name for name in dict.fromkeys([*self.inputs, *_read_inside(self.attributes.values())]) if name]
+        return [name for name in dict.fromkeys([*self.inputs, *read_inside(self.attributes.values())]) if name]
 
 
 def make(op: str, inputs: Sequence[str], outputs: Sequence[str], name: str = "", **attributes: Any) -> Node:
@@ -104,7 +98,7 @@ class Graph:
         self.nodes = [_node(proto) for proto in model.graph.node]
         self.constants: dict[str, Array] = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
         self._head = onnx.ModelProto()
-        self._head.CopyFrom(_without_graph(model))
+        self._head.CopyFrom(without_graph(model))
         self._name = str(model.graph.name)
         infos = input_infos(model)
         self._infos = {i.name: i for i in (*model.graph.value_info, *infos, *model.graph.output)}
@@ -315,7 +309,7 @@ class Graph:
         light, weights = self._parted()
         for name, value in weights.items():
             light.graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, value.shape))
-        found = _inferred(light)
+        found = inferred(light)
         self._infos = {i.name: i for i in (*found.value_info, *self.input_infos(), *found.output)}
 
     def light_model(self) -> tuple[onnx.ModelProto, dict[str, Array]]:
@@ -356,17 +350,6 @@ def rewrite(graph: Graph, rule: Callable[[Graph, Node], bool]) -> int:
             return count
 
 
-def opset_of(model: onnx.ModelProto) -> int:
-    """The version of ONNX's own operators that a model is of; 0 where it names none."""
-    return max((int(entry.version) for entry in model.opset_import if entry.domain in OWN_DOMAINS), default=0)
-
-
-def input_infos(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
-    """The graph inputs that are not also initializers."""
-    constants = {i.name for i in model.graph.initializer}
-    return [i for i in model.graph.input if i.name not in constants]
-
-
 @contextmanager
 def blamed(node: Node) -> Iterator[None]:
     """What goes wrong inside is the node's: its attributes and inputs contradict each other."""
@@ -378,106 +361,6 @@ def blamed(node: Node) -> Iterator[None]:
         ) from error
 
 
-def infer_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with every shape that can be known without running it. Raises QuantizeError BadModel."""
-    found = _inferred(lightened(model))
-    inferred = onnx.ModelProto()
-    inferred.CopyFrom(model)
-    for ours, theirs in ((inferred.graph.value_info, found.value_info), (inferred.graph.output, found.output)):
-        del ours[:]
-        ours.extend(theirs)
-    return inferred
-
-
-def _inferred(light: onnx.ModelProto) -> onnx.GraphProto:
-    try:
-        data = isolated(lambda: bytes(onnx.shape_inference.infer_shapes(light, data_prop=True).SerializeToString()))
-    except (*NotValid, Died) as error:
-        raise QuantizeError(
-            "BadModel", f"shape inference refuses the model: {first_line(error)}", hint=CHECK
-        ) from error
-    return onnx.ModelProto.FromString(data).graph
-
-
-def lightened(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy whose large weights are inputs: what looks at types and shapes alone need not copy them about."""
-    light = _without_graph(model)
-    light.graph.name = model.graph.name or "graph"
-    light.graph.node.extend(model.graph.node)
-    light.graph.value_info.extend(model.graph.value_info)
-    light.graph.output.extend(model.graph.output)
-    initializers = {i.name for i in model.graph.initializer}
-    light.graph.input.extend(i for i in model.graph.input if i.name not in initializers)
-    for tensor in model.graph.initializer:
-        if math.prod(tensor.dims) <= SMALL:
-            light.graph.initializer.append(tensor)
-        else:
-            light.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-    light.graph.sparse_initializer.extend(model.graph.sparse_initializer)
-    return light
-
-
-def fixed_batch(
-    model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]], batch: int | None
-) -> dict[str, tuple[int, ...]]:
-    """shapes, and those of inputs of which only the first axis is open: that becomes batch. None: nothing is added."""
-    result = dict(shapes)
-    for info in input_infos(model) if batch is not None else []:
-        dims = info.type.tensor_type.shape.dim
-        known = [int(d.dim_value) for d in dims if d.HasField("dim_value")]
-        if info.name not in result and dims and not dims[0].HasField("dim_value") and len(known) == len(dims) - 1:
-            result[info.name] = (batch or 1, *known)
-    return result
-
-
-def fixed_inputs(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> onnx.ModelProto:
-    """A copy whose graph inputs have these shapes; all shapes that followed from others are forgotten."""
-    fixed = onnx.ModelProto()
-    fixed.CopyFrom(model)
-    for info in fixed.graph.input:
-        if info.name in shapes:
-            dims = [helper.make_tensor_value_info("", TensorProto.FLOAT, list(shapes[info.name]))]
-            info.type.tensor_type.shape.CopyFrom(dims[0].type.tensor_type.shape)
-    for info in fixed.graph.output:
-        info.type.tensor_type.ClearField("shape")
-    del fixed.graph.value_info[:]
-    return fixed
-
-
 def _node(proto: onnx.NodeProto) -> Node:
     attributes = {a.name: a for a in proto.attribute}
     return Node(proto.op_type, list(proto.input), list(proto.output), proto.name, proto.domain, attributes)
-
-
-def _without_graph(model: onnx.ModelProto) -> onnx.ModelProto:
-    head = onnx.ModelProto()
-    for name in ("ir_version", "producer_name", "producer_version", "domain", "model_version", "doc_string"):
-        if model.HasField(name):
-            setattr(head, name, getattr(model, name))
-    head.ir_version = max(head.ir_version, IR_VERSION)
-    head.opset_import.extend(model.opset_import)
-    head.metadata_props.extend(model.metadata_props)
-    head.functions.extend(model.functions)
-    return head
-
-
-def noted_pixels(model: onnx.ModelProto) -> str:
-    """What a model notes of the images that it was calibrated on; "" where it does not."""
-    return next((str(entry.value) for entry in model.metadata_props if entry.key == PIXELS), "")
-
-
-def captured(proto: onnx.NodeProto) -> list[str]:
-    """Outer tensors that the bodies of If, Loop and Scan read."""
-    return _read_inside(proto.attribute)
-
-
-def _read_inside(attributes: Iterable[onnx.AttributeProto]) -> list[str]:
-    bodies = [body for a in attributes for body in ([a.g] if a.type == onnx.AttributeProto.GRAPH else a.graphs)]
-    return list(dict.fromkeys(name for body in bodies for name in _free_names(body)))
-
-
-def _free_names(body: onnx.GraphProto) -> list[str]:
-    """What a body reads and does not make itself."""
-    own = {t.name for t in (*body.input, *body.initializer)} | {name for node in body.node for name in node.output}
-    read = [name for node in body.node for name in (*node.input, *captured(node))] + [o.name for o in body.output]
-    return [name for name in read if name and name not in own]

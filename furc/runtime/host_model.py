@@ -17,7 +17,7 @@ from onnx import AttributeProto, TensorProto, external_data_helper, helper, nump
 
 from furc.isolated import Died, isolated
 from furc.onnx.files import NEWEST_OPSET, OLDEST_OPSET
-from furc.onnx.graph import OWN_DOMAINS, captured
+from furc.onnx.model_proto import OWN_DOMAINS, captured
 from furc.onnx.soundness import NotValid, checked, node_name, tensors_of, walk
 from furc.onnx.traps import DIVISIONS, TRAP, traps
 from isa.enf import COMPILE_AGAIN, OPEN, Enf, HostStep

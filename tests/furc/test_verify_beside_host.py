@@ -85,7 +85,7 @@ def test_what_the_host_computes_between_is_not_laid_to_the_operator_behind_it(
     other = onnx.ModelProto()
     other.CopyFrom(model)
     next(node for node in other.graph.node if node.op_type == "Abs").op_type = "Neg"
-    monkeypatch.setattr("furc.verify.Oracle", lambda _, hosted: Oracle(other, hosted))
+    monkeypatch.setattr("furc.verify.compare.Oracle", lambda _, hosted: Oracle(other, hosted))
     *_, row = verify(model, feeds, CompileOptions(npu=target("warboy"), max_npu_segments="all")).tensors
     assert row.tensor == "2.y" and row.arrived.different > 1000 and row.above == row.arrived
     assert row.added.different == 0

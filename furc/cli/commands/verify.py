@@ -13,8 +13,7 @@ from furc.cli.request import FILE, force_option, input_files, takes_request
 from furc.output import MODEL, TFLITE_PART, Outputs
 from furc.report.tables import Column, Table, count, nodes
 from furc.request import Request
-from furc.verify import Against, Checked, Error, Verification, minimal, verify_file
-from furc.verify_tflite import minimal_tflite
+from furc.verify import Against, Checked, Error, Verification, minimal, minimal_tflite, verify_file
 from isa.errors import Loc, RunError, counted
 
 NAMES = {Against.ONNXRUNTIME: "ONNX Runtime", Against.LITERT: "LiteRT"}

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from furc.onnx.graph import fixed_inputs
+from furc.onnx.model_proto import fixed_inputs
 from furc.onnx.soundness import node_name
 from isa.errors import QuantizeError
 

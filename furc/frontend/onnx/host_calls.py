@@ -24,7 +24,7 @@ from furc.frontend.onnx.node import QUANTIZE as QUANTIZE_AGAIN
 from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.rounded_pools import agree_on_shape
 from furc.isolated import Worker
-from furc.onnx.graph import captured
+from furc.onnx.model_proto import captured
 from furc.runtime.host_model import GROWING, refusals
 from isa.enf import OPEN
 from isa.errors import Loc, LowerError

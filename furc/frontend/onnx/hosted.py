@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from furc.frontend.onnx.node import Node
 from furc.isolated import Died, Worker
-from furc.onnx.graph import OWN_DOMAINS, captured
+from furc.onnx.model_proto import OWN_DOMAINS, captured
 from isa import ort
 from isa.enf import OPEN
 from isa.errors import LowerError, first_line

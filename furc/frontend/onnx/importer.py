@@ -23,7 +23,7 @@ from furc.frontend.onnx.refusals import EXPORT, refusal
 from furc.frontend.onnx.registry import HANDLERS, MOVES
 from furc.frontend.onnx.resize import interpolates
 from furc.isolated import Worker
-from furc.onnx.graph import OWN_DOMAINS, noted_pixels
+from furc.onnx.model_proto import OWN_DOMAINS, noted_pixels
 from isa.errors import FurcError, Loc, LowerError, SourceError
 from passes.dfg.check_operators import problems_of
 from passes.ir.graph import Graph

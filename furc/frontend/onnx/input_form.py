@@ -8,7 +8,7 @@ from typing import NamedTuple
 import onnx
 from onnx import TensorProto, helper
 
-from furc.onnx.graph import captured, input_infos
+from furc.onnx.model_proto import captured, input_infos
 from isa.errors import ConfigError, Loc, counted
 
 

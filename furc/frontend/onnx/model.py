@@ -19,8 +19,8 @@ from furc.frontend.onnx.input_form import InputForm, apply_form
 from furc.frontend.onnx.operator_form import in_qdq_nodes
 from furc.isolated import Died, Worker, isolated
 from furc.onnx.files import NEWEST_OPSET, OLDEST_OPSET, Source, load
-from furc.onnx.graph import captured, fixed_batch, input_infos, lightened, opset_of
 from furc.onnx.half import in_single
+from furc.onnx.model_proto import captured, fixed_batch, input_infos, lightened, opset_of
 from furc.onnx.soundness import CHECK, NotValid, check_by_onnx, node_name, onnx_checker
 from isa.errors import Loc, SourceError, counted, first_line
 from passes.ir.types import DType

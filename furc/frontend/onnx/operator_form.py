@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from furc.onnx.graph import OWN_DOMAINS
+from furc.onnx.model_proto import OWN_DOMAINS
 from isa.ort import MICROSOFT
 from passes.ir.op import Array
 

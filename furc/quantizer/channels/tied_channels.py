@@ -17,7 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from furc.onnx.graph import Graph, Node, captured
+from furc.onnx.graph import Graph, Node
+from furc.onnx.model_proto import captured
 from furc.quantizer.channels.channel_order import POOLS, is_depthwise, works_by_channel
 from furc.quantizer.grids.operators import clip_bounds
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import onnx
 
-from furc.onnx.graph import Graph, activations, fixed_inputs, infer_shapes
+from furc.onnx.graph import Graph, activations
+from furc.onnx.model_proto import fixed_inputs, infer_shapes
 from furc.quantizer.observe.float_run import Feed
 from furc.quantizer.optimize import fold_all
 

@@ -12,7 +12,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from furc.onnx.graph import Array, Graph, Node, infer_shapes
+from furc.onnx.graph import Array, Graph, Node
+from furc.onnx.model_proto import infer_shapes
 from furc.onnx.run import RunModel
 from furc.onnx.traps import traps
 

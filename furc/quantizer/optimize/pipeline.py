@@ -10,8 +10,9 @@ import onnx
 
 from furc.isolated import Worker
 from furc.onnx.files import Source, in_file, load
-from furc.onnx.graph import Graph, Node, fixed_inputs, lightened
+from furc.onnx.graph import Graph, Node
 from furc.onnx.half import in_single
+from furc.onnx.model_proto import fixed_inputs, lightened
 from furc.onnx.soundness import CHECK, check_by_onnx, node_name, onnx_checker
 from furc.onnx.traps import TRAP
 from furc.quantizer.grids.operators import LINEAR

@@ -15,7 +15,8 @@ import onnx
 from onnx import TensorProto, helper
 
 from furc.onnx.files import Source, load
-from furc.onnx.graph import Graph, Node, input_infos, make
+from furc.onnx.graph import Graph, Node, make
+from furc.onnx.model_proto import input_infos
 from furc.quantizer.grids.affine import LOW, Range, as_range, grid
 from isa.errors import Loc, QuantizeError, counted
 

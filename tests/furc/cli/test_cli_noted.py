@@ -14,7 +14,7 @@ from click.testing import Result
 from PIL import Image
 
 from furc.data.images import preprocess_image
-from furc.onnx.graph import PIXELS, noted_pixels
+from furc.onnx.model_proto import PIXELS, noted_pixels
 from furc.quantizer import Preprocess
 from furc.zoo import digits
 from isa.enf import load

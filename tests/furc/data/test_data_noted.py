@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 from furc.data.inputs import Input
 from furc.data.noted import note_pixels, preprocess_by, read_note, spelled
 from furc.data.pixels import USUAL, Pixels
-from furc.onnx.graph import noted_pixels
+from furc.onnx.model_proto import noted_pixels
 from isa.errors import Loc, SourceError
 
 NUMBERS = st.floats(-1e9, 1e9).filter(bool)

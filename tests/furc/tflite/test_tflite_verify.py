@@ -19,8 +19,7 @@ from furc.request import Request
 from furc.tflite.convert import converted, to_onnx
 from furc.tflite.cutting import part_above
 from furc.tflite.litert import litert_run
-from furc.verify import Against, minimal, verify_file
-from furc.verify_tflite import minimal_tflite
+from furc.verify import Against, minimal, minimal_tflite, verify_file
 from passes.ir.graph import Graph
 from passes.ops.conv import Conv2d
 
@@ -113,7 +112,7 @@ def wrong_bias(monkeypatch: pytest.MonkeyPatch) -> None:
                 graph.constants = {**graph.constants, op.bias: graph.constants[op.bias] + 3000}
         return right(graph, *options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("furc.verify.compile_graph", wrong)
+    monkeypatch.setattr("furc.verify.compare.compile_graph", wrong)
 
 
 @pytest.mark.usefixtures("wrong_bias")
@@ -204,7 +203,7 @@ def wrong_depthwise(monkeypatch: pytest.MonkeyPatch) -> None:
                 graph.constants = {**graph.constants, op.bias: graph.constants[op.bias] + 3000}
         return right(graph, *options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("furc.verify.compile_graph", wrong)
+    monkeypatch.setattr("furc.verify.compare.compile_graph", wrong)
 
 
 @pytest.mark.usefixtures("wrong_depthwise")

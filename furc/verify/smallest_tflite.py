@@ -12,7 +12,8 @@ from furc.tflite.convert import converted
 from furc.tflite.cutting import Part, part_above
 from furc.tflite.litert import litert_run
 from furc.tflite.model import read
-from furc.verify import Verification, doubled, model_and_data, verify_litert
+from furc.verify.compare import Verification, model_and_data, verify_litert
+from furc.verify.smallest import doubled
 from isa.errors import LowerError
 
 

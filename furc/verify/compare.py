@@ -10,7 +10,7 @@ found.first_bad(1)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -26,7 +26,7 @@ from furc.frontend import load_onnx
 from furc.frontend.onnx.model import in_qdq_form
 from furc.onnx.files import load, read_bytes
 from furc.onnx.graph import Graph as OnnxGraph
-from furc.onnx.graph import fixed_batch, fixed_inputs
+from furc.onnx.model_proto import fixed_batch
 from furc.onnx.oracle import Oracle
 from furc.quantizer.observe.sqnr import Noise
 from furc.request import Request
@@ -167,26 +167,27 @@ def verify(
     model: quantized (QDQ, or float with calibrated ranges); inputs: one array an input, batch 1.
     """
     model = in_qdq_form(model)
-    graph = fuse_tables(_loaded(model, options, input_shapes), options)
-    held, grids = _reference(model, inputs, _hosted(graph)), _grids(model)
+    graph = fuse_tables(loaded(model, options, input_shapes), options)
+    held, grids = reference_of(model, inputs, hosted_tensors(graph)), grids_of(model)
     known = {(name, quant): held[integers] for integers, (name, quant) in grids.items() if integers in held}
     known |= {(name, grids[name][1]): array for name, array in held.items() if name in grids}  # outputs: the integers'
     return Verification(Against.ONNXRUNTIME, _checked(graph, inputs, known, options, accelerate=accelerate))
 
 
-def _loaded(model: onnx.ModelProto, options: CompileOptions, shapes: Mapping[str, tuple[int, ...]] | None) -> Graph:
+def loaded(model: onnx.ModelProto, options: CompileOptions, shapes: Mapping[str, tuple[int, ...]] | None) -> Graph:
+    """The dfg graph of a quantized model, not fused yet. Raises FurcError."""
     return load_onnx(
         model, input_shapes=shapes, npu=options.npu, max_npu_segments=options.max_npu_segments,
         operator_set=options.operator_set,
     )  # fmt: skip
 
 
-def _hosted(graph: Graph) -> set[str]:
+def hosted_tensors(graph: Graph) -> set[str]:
     """The tensors that the host makes from float to float."""
     return {operator.tensor for call in calls(graph) for operator in host_operators(call, graph)}
 
 
-def _reference(model: onnx.ModelProto, inputs: Mapping[str, Array], hosted: set[str]) -> dict[str, Array]:
+def reference_of(model: onnx.ModelProto, inputs: Mapping[str, Array], hosted: set[str]) -> dict[str, Array]:
     """Every quantized activation, by its ONNX name, as int8."""
     oracle = Oracle(model, hosted)
     values = oracle.run(inputs)
@@ -264,7 +265,7 @@ def _error(mine: Array, theirs: Array, zero: int) -> Error:
     return Error(int(np.count_nonzero(distance)), int(distance.max(initial=0)), noise.db)
 
 
-def _grids(model: onnx.ModelProto) -> dict[str, tuple[str, Quant]]:
+def grids_of(model: onnx.ModelProto) -> dict[str, tuple[str, Quant]]:
     """Of every QuantizeLinear, by its output: the float tensor that it takes, and the grid as int8.
 
     One float tensor may go onto several grids, and the NPU may have it on another one before.
@@ -278,109 +279,3 @@ def _grids(model: onnx.ModelProto) -> dict[str, tuple[str, Quant]]:
         at = (0 if zero is None else int(zero.reshape(-1)[0])) - (128 if unsigned else 0)
         found[node.output] = node.inputs[0], per_tensor(float(scale.reshape(-1)[0]), at)
     return found
-
-
-# --- the smallest model that still shows it -------------------------------------------------------------------
-
-
-def minimal(
-    path: Path | str,
-    request: Request | None = None,
-    files: Mapping[str, Path] | None = None,
-    seed: int = 0,
-    limit: int = 1,
-) -> tuple[onnx.ModelProto, Verification] | None:
-    """The smallest part of a model in which an operator adds more than `limit` LSB; None where none does.
-
-    By ONNX Runtime's numbers. It starts as that operator between its quantized operands and its result; where it is
-    right there, alone, on the reference's own operands, the operators above it are taken in, twice as many each time.
-    Raises FurcError.
-    """
-    asked = request or Request()
-    model, inputs = model_and_data(path, asked, files or {}, seed)
-    shapes = fixed_batch(model, asked.input_shapes, asked.open_batch)
-    model, options = in_qdq_form(model), replace(asked, batch=1).options()
-    if shapes:
-        model = fixed_inputs(model, shapes)
-    found = verify(model, inputs, options)
-    bad = found.first_bad(limit)
-    if bad is None:
-        return None
-    reference = _reference(model, inputs, _hosted(_loaded(model, options, None)))
-    grids = _grids(model)
-    wanted = (bad.tensor.removesuffix(REQUANTIZED), bad.quant)
-    target = next(n for n in reference if n in grids and (grids[n] == wanted or (n, grids[n][1]) == wanted))
-    for depth in doubled(len(model.graph.node)):
-        part, fed = _part(model, target, depth, reference, inputs)
-        own = verify(part, fed, options)
-        if own.first_bad(limit) is not None:
-            return part, own
-    return model, found
-
-
-def doubled(end: int) -> Iterable[int]:
-    """1, 2, 4 and so on, below an end."""
-    depth = 1
-    while depth < end:
-        yield depth
-        depth *= 2
-
-
-def _part(
-    model: onnx.ModelProto, target: str, depth: int, reference: Mapping[str, Array], inputs: Mapping[str, Array]
-) -> tuple[onnx.ModelProto, dict[str, Array]]:
-    """What makes a quantized tensor from those that are `depth` quantized tensors above it, and what those hold."""
-    makers = {name: node for node in model.graph.node for name in node.output}
-    fed: dict[str, Array] = {}
-    nodes: set[str] = set()
-    stack = [(target, depth)]
-    deepest: dict[str, int] = {}
-    while stack:
-        name, left = stack.pop()
-        if deepest.get(name, -1) >= left or not name:
-            continue
-        deepest[name] = left
-        if name in reference and left == 0:
-            continue
-        maker = makers.get(name)
-        if maker is not None:
-            nodes.update(maker.output)
-            stack += [(above, left - (name in reference)) for above in maker.input]
-    unsigned = {q.output[0] for q in model.graph.node if q.op_type == "QuantizeLinear" and _is_unsigned(model, q)}
-    for name in deepest:
-        if name in inputs:
-            fed[name] = inputs[name]
-        elif name in reference and not nodes.intersection({name}):
-            fed[name] = (reference[name].view(np.uint8) ^ 0x80) if name in unsigned else reference[name]
-    kinds = {name: onnx.TensorProto.UINT8 if name in unsigned else onnx.TensorProto.INT8 for name in reference}
-    made = onnx.helper.make_tensor_value_info(target, kinds[target], reference[target].shape)
-    return _extracted(model, nodes, made, fed, kinds), fed
-
-
-def _is_unsigned(model: onnx.ModelProto, node: onnx.NodeProto) -> bool:
-    if len(node.input) < 3 or not node.input[2]:
-        return True
-    zero = next((i for i in model.graph.initializer if i.name == node.input[2]), None)
-    return zero is None or int(zero.data_type) == onnx.TensorProto.UINT8
-
-
-def _extracted(
-    model: onnx.ModelProto,
-    made: set[str],
-    output: onnx.ValueInfoProto,
-    fed: Mapping[str, Array],
-    kinds: Mapping[str, int],
-) -> onnx.ModelProto:
-    """A model of the nodes that make these tensors."""
-    nodes = [node for node in model.graph.node if made.intersection(node.output)]
-    read = {name for node in nodes for name in node.input}
-    of_file = {info.name: info for info in model.graph.input}
-    info = onnx.helper.make_tensor_value_info
-    graph = onnx.helper.make_graph(
-        nodes, "minimal",
-        [of_file[n] if n in of_file else info(n, kinds[n], array.shape) for n, array in fed.items() if n in read],
-        [output],
-        [initializer for initializer in model.graph.initializer if initializer.name in read],
-    )  # fmt: skip
-    return onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version,
-                                  producer_name="furc")  # fmt: skip
