@@ -18,10 +18,10 @@ from furc.quantizer.channels.split_price import LatencyPrice
 from furc.quantizer.correct.compensate import compensate
 from furc.quantizer.grids.qdq import check_not_quantized
 from furc.quantizer.grids.scheme import choose_grids
+from furc.quantizer.noise.findings import AUTO_MAY, noise_findings
 from furc.quantizer.noise.keep_float import check_inputs, keep_float
 from furc.quantizer.noise.keep_float import in_words as in_float
-from furc.quantizer.noise.noise_lint import AUTO_MAY, noise_findings
-from furc.quantizer.noise.noise_measured import measured
+from furc.quantizer.noise.measured import measured
 from furc.quantizer.noise.warning import LintWarning
 from furc.quantizer.observe.float_run import Feed
 from furc.quantizer.observe.held import Kept, keep

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from furc.quantizer.noise.noise_lint import Costly
+from furc.quantizer.noise.findings import Costly
 from furc.quantizer.reports.noise_report import ChannelGroup, NoiseReport, TensorNoise
 from furc.quantizer.sensitivity.noise_model import decibel
 from furc.report.page import LEGEND_ABOVE, Figure, Section, text

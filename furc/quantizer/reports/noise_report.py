@@ -17,8 +17,8 @@ from furc.onnx.graph import Graph
 from furc.quantizer.channels.partition import best_partition
 from furc.quantizer.channels.split_price import LatencyPrice
 from furc.quantizer.grids.scheme import rounded_tensors
-from furc.quantizer.noise.noise_lint import Costly, costly_layers, label_of
-from furc.quantizer.noise.noise_measured import measured
+from furc.quantizer.noise.findings import Costly, costly_layers, label_of
+from furc.quantizer.noise.measured import measured
 from furc.quantizer.observe.held import keep
 from furc.quantizer.observe.open_extents import at_extents_of
 from furc.quantizer.optimize import optimize_graph

@@ -4,7 +4,7 @@ Rounding to a grid of step s is noise of variance s^2 / 12 in every value; a cha
 outputs. So a tensor costs s^2 / 12 times the sum of its channels' gains, with s from the extremes of all its channels:
 one channel with large values makes the grid coarse for all, and it costs most where the others have the larger gains.
 What an activation function throws away, as SiLU does far below 0, does not count among the extremes. Where the noise of
-a tensor was measured (noise_measured.py), it is no more than that.
+a tensor was measured (noise/measured.py), it is no more than that.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from furc.compiler import compile
 from furc.onnx.graph import Graph
 from furc.profiling.profile import profile
 from furc.quantizer import LayerSqnr, LintWarning, Observer, QuantizeOptions, grouped, lint, quantize_explained
+from furc.quantizer.noise.findings import costly_layers
 from furc.quantizer.noise.keep_float import island
-from furc.quantizer.noise.noise_lint import costly_layers
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.reports.report import ranges_in
 from isa.errors import QuantizeError

@@ -11,7 +11,7 @@ from test_quantizer_split import hard_silu
 
 from furc.onnx.graph import Array, Graph
 from furc.quantizer.grids.affine import dequantize_array, grid, quantize_array
-from furc.quantizer.noise.noise_measured import measured
+from furc.quantizer.noise.measured import measured
 from furc.quantizer.observe.judge import Task
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.sensitivity.gains import Channels
