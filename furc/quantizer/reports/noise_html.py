@@ -32,7 +32,7 @@ NOTE = (
     "step²/12 in every value, and a backward probe tells what that does to the outputs. Channels of a tensor are "
     "sorted by the range they need and cut into at most four groups, as a split would cut them. What is "
     "predicted above -20 dB is rounded in the float model and measured. The order is what the rest tells well; "
-    "absolute figures are 3 to 7 dB too good at the top of the list (docs/accuracy.md). Alone: on a grid of its own."
+    "absolute figures are 3 to 7 dB too good at the top of the list (docs/experiments.md). Alone: on a grid of its own."
 )
 
 
