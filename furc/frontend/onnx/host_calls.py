@@ -22,6 +22,7 @@ from furc.frontend.onnx.hosted import ELEMENTS, Cause, Part, Told, Turns, in_tur
 from furc.frontend.onnx.model import Model
 from furc.frontend.onnx.node import QUANTIZE as QUANTIZE_AGAIN
 from furc.frontend.onnx.node import Node
+from furc.frontend.onnx.quantization import check_alike
 from furc.frontend.onnx.rounded_pools import agree_on_shape
 from furc.isolated import Worker
 from furc.onnx.model_proto import captured
@@ -93,6 +94,8 @@ class HostCalls(Context[Node]):
                 constants[name] = entry.array
             else:
                 told[name] = self._told_of(name, entry)
+        shapes = {name: known.shape for name, known in told.items()}
+        check_alike(node, shapes | {name: array.shape for name, array in constants.items()})
         if node.inputs and node.inputs[0] in told:
             agree_on_shape(node, told[node.inputs[0]].shape)
         results = infer(node, told, constants, self.model.proto.opset_import, self.shapes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +13,7 @@ from furc.frontend.dfg_builder import IDENTITY
 from furc.frontend.entries import Constant, Entry, GraphInput, OnHost, Quantized, QuantizedConstant, Stored
 from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.registry import OnnxContext, operator
+from isa.enf import OPEN
 from isa.errors import LowerError, counted
 from passes.ir.op import Array
 from passes.ir.types import DType, Quant, per_tensor
@@ -50,6 +53,18 @@ def read_parameters(context: OnnxContext, node: Node) -> Parameters:
     if zero.shape != scale.shape:
         raise node.invalid(f"{counted(scale.size, 'scale')} but {counted(zero.size, 'zero point')}")
     return Parameters(scale, zero, dtype, node.integer("axis", 1))
+
+
+def check_alike(node: Node, shapes: Mapping[str, tuple[int, ...] | None]) -> None:
+    """A QuantizeLinear or DequantizeLinear that the host runs has a zero point for every scale. shapes: of what it
+    reads, None or OPEN where only a run tells. Raises SourceError."""
+    if node.op not in (QUANTIZE, DEQUANTIZE) or not node.has_input(2):
+        return
+    scale, zero = (shapes.get(name) for name in node.inputs[1:3])
+    if scale is None or zero is None or OPEN in (*scale, *zero) or math.prod(scale) == math.prod(zero) == 1:
+        return
+    if scale != zero:
+        raise node.invalid(f"its scale is {list(scale)}, its zero point {list(zero)}")
 
 
 def activation_quant(parameters: Parameters, node: Node) -> Quant:

@@ -121,9 +121,16 @@ class _Layer:
         at = [drawn(n, round(share * min(few, n)), i) for i, (n, share) in enumerate(zip(counts, shares, strict=True))]
         rounds = (every or inputs <= sum(map(len, at))) and inputs <= LARGEST_PATCH
         # About the mean: the bias takes that.
-        read = look(patches, rows, exact, seen, at, self._x_scale, moments=rounds, about_mean=correct)
-        if correct:
-            self._put(rows + np.repeat(_change(read, patches.taps, self._x_scale), patches.taps, axis=2))
+        with np.errstate(
+            over="ignore", invalid="ignore"
+        ):  # values of 1e30, whose errors single precision does not hold
+            read = look(patches, rows, exact, seen, at, self._x_scale, moments=rounds, about_mean=correct)
+            change = _change(read, patches.taps, self._x_scale) if correct else None
+        if not read.is_finite or (change is not None and not np.isfinite(change).all()):
+            self._put_on_grid()
+            return
+        if change is not None:
+            self._put(rows + np.repeat(change, patches.taps, axis=2))
         if read.moments is not None:
             self._put(best_rows(self._graph, self._node, self._x_scale, read.moments, read.places))
         self._put_on_grid()

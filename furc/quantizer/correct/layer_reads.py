@@ -36,6 +36,12 @@ class Reads:
     deviation: Float64
     moments: Float32 | None
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether single precision holds all of it: values of 1e30 have errors whose squares it does not."""
+        found = (self.mean, self.mean_seen, self.missing, self.channels, self.deviation, self.moments)
+        return all(np.isfinite(part).all() for part in found if part is not None)
+
 
 def look(
     patches: Patches,

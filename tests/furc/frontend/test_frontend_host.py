@@ -416,3 +416,12 @@ def test_a_node_that_aborts_onnx_is_an_error(command: str) -> None:
     with pytest.raises(SourceError) as caught:
         furc.compile(m.model()) if command == "compile" else check_file(m.model())
     assert caught.value.at.nodes and caught.value.name == "InvalidGraph"
+
+
+def test_a_zero_point_that_is_no_number_is_told_when_compiling() -> None:
+    """It is computed, so that the host has the node; only a run had said so."""
+    m = Qdq("int8")
+    x = m.quantize(m.float_input(1, 4, 8, 8), 0.05, 0)
+    m.output(m.node("Tanh", m.node("DequantizeLinear", x, m.const(0.05, np.float32), x)))
+    with pytest.raises(SourceError, match=r"its scale is \[\], its zero point \[1, 4, 8, 8\]"):
+        furc.compile(m.model())

@@ -250,3 +250,15 @@ def fitted(noise: float) -> tuple[float, float]:
 def test_a_layer_that_reads_much_noise_does_not_make_it_larger(noise: float) -> None:
     before, after = fitted(noise)
     assert after < before
+
+
+def test_values_whose_errors_overflow_leave_weights_as_they_are() -> None:
+    """A damaged bias: scales had become NaN."""
+    constants: dict[str, Array] = {"w0": normal(1, 8, 3, 3, 3), "b0": np.full(8, 1e33, np.float32)}
+    constants |= {"w1": normal(2, 16, 8, 1, 1), "w2": normal(3, 16, 1, 3, 3), "w3": normal(4, 4, 16, 1, 1)}
+    nodes = [
+        node("Conv", ["x", "w0", "b0"], "c0"), node("Relu", ["c0"], "r0"), node("Conv", ["r0", "w1"], "c1"),
+        node("Conv", ["c1", "w2"], "c2", group=16), node("Conv", ["c2", "w3"], "y"),
+    ]  # fmt: skip
+    quantized = quantize_model(model(nodes, {"x": (1, 3, 12, 12)}, ["y"], constants), images(2, (1, 3, 12, 12)))
+    assert all(np.isfinite(value).all() for value in Graph(quantized).constants.values())
