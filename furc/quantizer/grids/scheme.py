@@ -6,7 +6,8 @@ Tensors that must share a grid form a class, and the class has the range of its 
     y = Concat(a, b)                   a is in y's class if Concat alone reads it and it is not itself moved data
 
 A Concat input that nothing else reads is only ever seen through y's grid, so a grid of its own would add a rounding and
-gain nothing. One that something else reads keeps its own: joining it costs FastestDet 1.5 to 2 dB (docs/experiments.md).
+gain nothing. One that something else reads keeps its own: joining it costs FastestDet 1.5 to 2 dB
+(docs/experiments.md).
 """
 
 from __future__ import annotations
