@@ -62,8 +62,8 @@ def lower(source: Path | str, level: str, request: Request | None = None, progre
     if level not in LEVELS[:-1]:
         hint = f"one of {', '.join(LEVELS[:-1])}; build makes a binary"
         raise ConfigError("BadOption", f"there is no level '{level}' above {ENF}", hint=hint)
-    content, options = read(Path(source), request or Request())
-    return lowered(content, options, level, progress)
+    path, asked = Path(source), request or Request()
+    return fitted(lambda leave: read(path, asked, leave), lambda found: lowered(*found, level, progress))
 
 
 def run_passes(source: Path | str, names: Sequence[str], request: Request | None = None, *, verify: bool = False) -> IR:

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from furc.build import lowered, read
-from furc.profile_files import profile_of
+from furc.profile_files import profile_file
 from furc.profiling.profile import Profile
 from furc.request import Request
-from furc.version import __version__
 from isa.errors import FurcError, Loc, printable
-from passes import pipeline
-from passes.ir.lir import Program
-from passes.pipeline import LIR
 
 # Of a point that is "ok", in the order of tables.
 FIGURES: dict[str, type[int] | type[float]] = {
@@ -42,7 +37,7 @@ Result = dict[str, int | float | str]
 def measure(model: Path, request: Request) -> Result:
     """FIGURES and status "ok"; or the name of the error as status, and its message."""
     try:
-        return _figures(_profile(model, request))
+        return _figures(profile_file(model, request))
     except FurcError as error:
         where = str(Loc("", error.at.nodes, error.at.detail))  # the file lies elsewhere for every worker
         return failed(error.name, f"{where}: {error.message}" if where else error.message)
@@ -68,13 +63,6 @@ def is_result(value: object) -> bool:
 
 def _is(value: object, kind: type) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
-
-
-def _profile(model: Path, request: Request) -> Profile:
-    content, options = read(model, request)
-    program = lowered(content, options, LIR)
-    assert isinstance(program, Program)
-    return profile_of(pipeline.link(program, options, __version__), request.npu())
 
 
 def _figures(profile: Profile) -> Result:

@@ -11,12 +11,13 @@ import pytest
 from qdq_models import Qdq, runtime
 
 import furc
-from furc.build import build
+from furc.build import build, lower
 from furc.frontend.fitting import fitted
 from furc.inspection import inspect
 from furc.request import Request
 from isa.errors import Loc, LowerError
 from isa.npu import load_config
+from passes.ir.lir import Program
 
 
 def softmax(m: Qdq) -> object:
@@ -57,6 +58,7 @@ def test_every_way_to_compile_does_so(tiny: Path, tmp_path: Path) -> None:
     built, inspected = build(tmp_path / "m.onnx", asked), inspect(tmp_path / "m.onnx", asked).built
     assert inspected is not None and built.enf == inspected.enf
     assert any("slice's SRAM" in work.reason for work in built.budget.host)
+    assert isinstance(lower(tmp_path / "m.onnx", "lir", asked), Program)
 
 
 def test_where_nothing_helps_the_first_error_is_told() -> None:

@@ -17,6 +17,8 @@ import pytest
 from distributed import LocalCluster
 
 from furc.cache import own_sources
+from furc.profile_files import profile_file
+from furc.request import Request
 from furc.sweep import Grid, Sweep, sweep
 from furc.sweep import cluster as by_cluster
 from furc.sweep import run as running
@@ -26,6 +28,7 @@ from furc.sweep.measure import Result, failed
 from furc.sweep.models import read_models
 from furc.sweep.processes import measured_by_processes
 from isa.errors import FurcError
+from isa.npu import target, with_constants
 
 ROOT = Path(__file__).resolve().parents[3]
 GRID = Grid(
@@ -69,6 +72,14 @@ def test_a_point_that_is_infeasible_is_a_row(wanted: Sweep) -> None:
     assert statuses == [(1024, "InsufficientInstructionMemory"), (65536, "ok")] * 4, statuses
     assert all(bool(row.message) != row.ok for row in wanted.rows)
     assert wanted.rows[1].figures["latency_ms"] > wanted.rows[3].figures["latency_ms"] > 0
+
+
+def test_a_point_is_what_furc_profile_says_of_it(model: Path) -> None:
+    """Where SRAM is scarce operators go to the host, as they do in a compile."""
+    grid = Grid(targets=("warboy",), vary={"sram_bytes_per_slice": [192, 256]})
+    for row in sweep([model], grid, jobs=1).rows:
+        npu = with_constants(target("warboy"), row.constants)
+        assert row.figures["latency_ms"] == round(profile_file(model, Request(on=npu, cache=False)).latency_ms, 6)
 
 
 def test_processes_give_the_same(model: Path, wanted: Sweep) -> None:
@@ -221,6 +232,6 @@ class TestCannotBegin:
 
 
 def test_a_defect_of_furc_is_a_row_too(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("furc.sweep.measure.read", lambda *_: 1 / 0)
+    monkeypatch.setattr("furc.sweep.measure.profile_file", lambda *_: 1 / 0)
     [row] = sweep([model], Grid(targets=("warboy",)), jobs=1).rows
     assert row.status == "InternalError" and "ZeroDivisionError" in row.message and "report it" in row.message
