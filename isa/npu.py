@@ -168,6 +168,7 @@ DESCRIPTIVE = {
     "shift_register_width": "taps of a kernel row are served at any width; what feeds them is te_io_bytes_per_cycle",
 }
 _Values = dict[str, tuple[object, str]]
+LEAST, MOST = 1e-12, 1e15  # of any constant
 # What the encoding can say and the compiler can work with: low, high, step. Other constants are free.
 _LIMITS = {
     "num_slices": (1, 256, 1),
@@ -225,6 +226,10 @@ def _check(key: str, kind: object, value: object, where: str) -> None:
         raise ConfigError("BadNpuConstant", f"{key}: expected {kind}, got {value!r}", at=Loc(where))
     if isinstance(value, int | float) and not 0 < value < math.inf:
         raise ConfigError("BadNpuConstant", f"{key}: {value} is not positive and finite", at=Loc(where))
+    if isinstance(value, int | float) and not LEAST <= value <= MOST:  # which may have any number of digits
+        what = f"{key}: expected {LEAST:g} to {MOST:g}"
+        hint = "beyond that an instruction's share of the time is lost in rounding"
+        raise ConfigError("BadNpuConstant", what, at=Loc(where), hint=hint)
     if key == "timing_error" and isinstance(value, int | float) and value >= 1:
         what = f"{key}: {value} is not below 1: a time that is off by all of itself has no upper end"
         raise ConfigError("BadNpuConstant", what, at=Loc(where), hint="0.11 is 11%")

@@ -38,7 +38,7 @@ def mac_utilization(recorded: Recorded) -> list[Step]:
     return _steps(
         (piece.start, piece.stop, piece.event.cost.macs / ((piece.stop - piece.start) * peak))
         for piece in recorded.slices
-        if piece.engine is Engine.MAIN and piece.event.cost.macs
+        if piece.engine is Engine.MAIN and piece.event.cost.macs and piece.stop > piece.start
     )
 
 

@@ -83,6 +83,14 @@ def test_constants_change_one_by_one() -> None:
         ('base = "warboy"\nclock_hz = 0', "error[BadNpuConstant]: {at}: clock_hz: 0 is not positive"),
         ('base = "warboy"\ndram_efficiency = nan', "error[BadNpuConstant]: {at}: dram_efficiency: nan is not positive"),
         (
+            'base = "warboy"\nmac_width = 1e30',
+            "error[BadNpuConstant]: {at}: mac_width: expected 1e-12 to 1e+15\n  hint: ",
+        ),
+        (
+            'base = "warboy"\ndram_efficiency = 1e-300',
+            "error[BadNpuConstant]: {at}: dram_efficiency: expected 1e-12 to 1e+15\n  hint: ",
+        ),
+        (
             'base = "warboy"\ndram_efficiency = inf',
             "error[BadNpuConstant]: {at}: dram_efficiency: inf is not positive and finite",
         ),

@@ -14,10 +14,12 @@ from furc.profiling.counters import dram_gigabytes_per_second, mac_utilization, 
 from furc.profiling.host import host_work
 from furc.profiling.profile import Profile
 from furc.profiling.recorded import Engine, Recorded
+from furc.quantizer import QuantizeOptions, quantize_model
+from furc.zoo import digits
 from isa import enf as enf_file
 from isa.enf import Enf, HostStep
 from isa.errors import EnfError
-from isa.npu import target
+from isa.npu import target, with_constants
 from isa.timing.formulas import tensor_cost
 
 KEYS = {"name", "onnx_nodes", "cycles", "load_cycles", "compute_cycles", "store_cycles", "macs", "mac_utilization",
@@ -48,6 +50,14 @@ def test_nothing_exceeds_the_machine(profile: Profile) -> None:
     assert all(step.value * 1e9 <= npu.dram_bytes_per_second for step in dram_gigabytes_per_second(profile.recorded))
     assert all(0 <= step.value <= 1 for step in mac_utilization(profile.recorded))
     assert all(0 <= step.value <= npu.sram_bytes for step in sram_bytes(profile.recorded))
+
+
+def test_what_takes_no_time_beside_the_rest_has_no_rate() -> None:
+    """Of 1e24 cycles a convolution's few are lost in rounding: a division by zero."""
+    npu = with_constants(target("warboy"), {"dram_bulk_bytes": 1e15, "dram_bytes_per_second": 1})
+    samples = [{"images": image[None]} for image in digits.calibration_images()[:2]]
+    enf = furc.compile(quantize_model(digits.model(), samples, QuantizeOptions(method="MIN_MAX_ASYM")), npu=npu)
+    assert mac_utilization(furc.profile(enf, npu=npu).recorded) == []
 
 
 def test_the_macs_are_those_of_the_model(profile: Profile) -> None:
