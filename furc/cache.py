@@ -26,7 +26,8 @@ SUFFIX = ".cached"
 MOST_BYTES = 4 << 30  # the entries used longest ago go first
 _DIGEST_BYTES = 64  # hex digits of sha256
 _SOURCES = ("*.py", "*.lark", "*.toml")
-_COMPUTING = ("numpy", "onnx", "onnxruntime", "tflite")  # their values are in binaries: folded constants, tables
+# Their values are in binaries, as folded constants and tables; networkx finds what of a model is on the host.
+_COMPUTING = ("networkx", "numpy", "onnx", "onnxruntime", "tflite")
 _FLOORS = ("isa", "passes", "furc")
 
 

@@ -16,7 +16,7 @@ from furc.runtime.host_step import HostRunner
 from isa import enf as enf_file
 from isa import npu as npus
 from isa.enf import COMPILE_AGAIN, OPEN, Enf, HostStep, ModelTensor, NpuStep
-from isa.errors import EnfError, RunError, counted
+from isa.errors import EnfError, RunError, counted, first_line
 from isa.execute.dram_flow import at_the_edge
 from isa.interpreter import Interpreter
 from isa.npu import NpuConfig
@@ -125,7 +125,11 @@ def _array(inputs: Mapping[str, Array], name: str, tensor: ModelTensor) -> Array
     if np.ma.is_masked(inputs[name]):
         hint = "fill in what is masked, with .filled(value)"
         raise RunError("InputType", f"input '{name}' has masked values, which the model cannot tell", hint=hint)
-    array, wanted = np.asarray(inputs[name]), np.dtype(tensor.dtype)
+    try:
+        array, wanted = np.asarray(inputs[name]), np.dtype(tensor.dtype)
+    except (ValueError, TypeError) as error:  # rows of unlike lengths, tensors of other libraries on another device
+        what = f"input '{name}' is {type(inputs[name]).__name__}, no array: {first_line(error)}"
+        raise RunError("InputType", what, hint=f"pass {_describe(tensor)}") from error
     if array.dtype.newbyteorder("=") != wanted:
         what = f"input '{name}' is {array.dtype.name}, expected {tensor.dtype}"
         raise RunError("InputType", what, hint=f"convert it with .astype('{tensor.dtype}')")

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,14 @@ class TestCache:
     def test_every_option_is_part_of_the_key(self, furc: Furc, models: Path, option: list[object]) -> None:
         furc("compile", models / "int8.onnx")
         assert "compiler cache" not in furc("compile", models / "int8.onnx", *option).stderr
+
+    @pytest.mark.parametrize("package", ["networkx", "numpy", "onnx", "onnxruntime", "tflite"])
+    def test_versions_of_what_computes_are_part_of_the_key(
+        self, furc: Furc, models: Path, monkeypatch: pytest.MonkeyPatch, package: str
+    ) -> None:
+        furc("compile", models / "int8.onnx")
+        monkeypatch.setattr("furc.cache.version", lambda name: "99" if name == package else version(name))
+        assert "compiler cache" not in furc("compile", models / "int8.onnx").stderr
 
     def test_no_cache_neither_reads_nor_writes(self, furc: Furc, models: Path) -> None:
         furc("compile", models / "int8.onnx", "--no-cache")

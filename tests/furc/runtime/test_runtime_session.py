@@ -135,6 +135,11 @@ def test_what_is_no_array_at_all_is_refused(enf: Enf, given: Any) -> None:
     assert caught.value.name == "InputType" and "'images' float32[1, 1, 8, 8]" in (caught.value.hint or "")
 
 
+def test_rows_of_unlike_lengths_are_no_array(enf: Enf) -> None:
+    with pytest.raises(RunError, match=r"InputType.*input 'images' is list, no array: setting an array element"):
+        furc.Session(enf).run({"images": [[1, 2], [3]]})  # type: ignore[dict-item]
+
+
 def test_a_number_of_numpy_is_an_array_without_axes(enf: Enf) -> None:
     with pytest.raises(RunError, match=r"InputShape.*input 'images' has shape \[\]"):
         furc.Session(enf).run(np.float32(1))  # type: ignore[arg-type]
