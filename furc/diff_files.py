@@ -44,7 +44,7 @@ def measured_file(path: Path, request: Request) -> Measured:
         return measured(profile_of(build(path, request).enf, request.npu()).to_json(), str(path))
     enf = enf_file.load(path)
     known = enf.target in npus.TARGETS and npus.target(enf.target).fingerprint() == enf.fingerprint
-    npu = machine_of(enf, None if known else request.npu_config)  # one of the two may be for a target as it is
+    npu = machine_of(enf, None if known else request.what_if)  # one of the two may be for a target as it is
     return measured(profile_of(enf, npu).to_json(), str(path))
 
 

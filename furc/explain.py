@@ -101,7 +101,7 @@ def explain_file(path: Path | str, where: str, request: Request | None = None) -
     path, asked = Path(path), request or Request()
     if is_enf(path):
         binary = enf_file.load(path)
-        return explain(binary, machine_of(binary, asked.npu_config), where)
+        return explain(binary, machine_of(binary, asked.what_if), where)
     return explain(build(path, asked).enf, asked.npu(), where)
 
 

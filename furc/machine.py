@@ -21,14 +21,15 @@ def machine(target_npu: str | None = None, npu_config: Path | None = None) -> Np
     return what_if(npu_config) if npu_config is not None else npus.target(target_npu or DEFAULT_TARGET)
 
 
-def machine_of(enf: Enf, npu_config: Path | None = None) -> NpuConfig:
-    """The machine to run a binary on. Raises ConfigError, or EnfError where the binary needs another one."""
+def machine_of(enf: Enf, npu_config: Path | NpuConfig | None = None) -> NpuConfig:
+    """The machine to run a binary on: a what-if machine or its file, else the target of the binary. Raises ConfigError,
+    or EnfError where the binary needs another one."""
     if npu_config is None and enf.target not in npus.TARGETS:
         raise EnfError(
             "IncompatibleConfiguration", f"the file is for a machine called '{enf.target}'", at=Loc(enf.model_name),
             hint="give that machine by --npu-config",
         )  # fmt: skip
-    npu = machine(enf.target, npu_config)
+    npu = npu_config if isinstance(npu_config, NpuConfig) else machine(enf.target, npu_config)
     check_compatible(enf, npu)
     return npu
 

@@ -28,7 +28,7 @@ def profile_file(path: Path | str, request: Request | None = None) -> Profile:
     path, asked = Path(path), request or Request()
     if is_enf(path):
         enf = enf_file.load(path)
-        return profile_of(enf, machine_of(enf, asked.npu_config))
+        return profile_of(enf, machine_of(enf, asked.what_if))
     return profile_of(build(path, asked).enf, asked.npu())
 
 

@@ -54,6 +54,11 @@ class Request:
         """The same with a key of the compiler config set."""
         return replace(self, settings={**self.settings, key: value})
 
+    @property
+    def what_if(self) -> NpuConfig | Path | None:
+        """The what-if machine, or its file; None where it is a target."""
+        return self.on if self.on is not None else self.npu_config
+
     def npu(self) -> NpuConfig:
         """The machine to compile for. Raises ConfigError."""
         return self.on if self.on is not None else machine(self.target_npu, self.npu_config)

@@ -18,7 +18,7 @@ OTHERS = {
 
 def drafts(subject: Subject, base: Figures | None) -> Iterator[Draft]:
     asked = subject.request
-    if asked.npu_config is not None:
+    if asked.what_if is not None:
         return  # a what-if machine is compared with nothing
     other, why = OTHERS[asked.target_npu or DEFAULT_TARGET]
     change = Change(request=replace(asked, target_npu=other), how=f"--target-npu {other}")

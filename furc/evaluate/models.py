@@ -95,7 +95,7 @@ def npu_model(path: Path, request: Request) -> Model:
     """A binary, or a quantized model that is compiled first. Raises FurcError."""
     if is_enf(path):
         binary = enf_file.load(path)
-        session = Session(binary, npu=machine_of(binary, request.npu_config))
+        session = Session(binary, npu=machine_of(binary, request.what_if))
     else:
         try:
             session = Session(build(path, request).enf, npu=request.npu())

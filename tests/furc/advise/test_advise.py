@@ -27,6 +27,7 @@ from furc.quantizer import quantize_model, random_samples
 from furc.report.advice_table import closing
 from furc.request import Request
 from isa.errors import ConfigError, SourceError
+from isa.npu import target, with_constants
 
 RNG = np.random.default_rng(0)
 IMAGE = {"images": RNG.random((1, 3, 64, 64), np.float32)}
@@ -220,6 +221,11 @@ class TestKinds:
         (one,), (batch,) = of(advice, "target"), of(advice, "batch")
         assert one.change.how == "--target-npu warboy" and one.after.at_once == 2 and one.gained > 0
         assert batch.after.batch in (2, 4, 8) and batch.gained > 0 > batch.saved
+
+    def test_a_what_if_machine_is_compared_with_no_target(self, tmp_path: Path) -> None:
+        machine = with_constants(target("warboy"), {"num_slices": 32})
+        advice = advice_for(tmp_path, network(conv("x", "y")), Request(on=machine), kinds=["target"])
+        assert not advice.proposals and not advice.considered
 
 
 class TestNothing:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import furc
 from furc.diff_files import diff_files, diff_text
-from furc.profile_files import profile_text
+from furc.profile_files import profile_file, profile_text
 from furc.profiling.diff import Diff, diff
 from furc.profiling.measured import TOTALS, Amounts, read_measured
 from furc.quantizer import QuantizeOptions, quantize_model
@@ -176,6 +176,8 @@ class TestOfModels:
         enf_file.save(furc.compile(int8, npu=half), tmp_path / "b.enf")
         found = diff_files(tmp_path / "a.enf", tmp_path / "b.enf", Request(npu_config=config))
         adds_up(found)
+        assert found.to_json() == diff_files(tmp_path / "a.enf", tmp_path / "b.enf", Request(on=half)).to_json()
+        assert profile_file(tmp_path / "b.enf", Request(on=half)).target == "warboy (what-if)"
         assert found.after.target == "warboy (what-if)" and "m on warboy, " not in diff_text(found, "table")
         with pytest.raises(FurcError, match="IncompatibleConfiguration"):
             diff_files(tmp_path / "a.enf", tmp_path / "b.enf")
