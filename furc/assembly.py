@@ -68,7 +68,7 @@ def _text(path: Path) -> str:
 
 def _annotated(binary: Enf, programs: list[list[Instruction]]) -> Iterator[str]:
     name, count = one_line((binary.model_name,))[0], sum(map(len, programs))
-    yield f"# {name} for {binary.target}, batch {binary.batch}: {counted(count, 'instruction')}"
+    yield f"# {name} for {enf_file.made_for(binary)}, batch {binary.batch}: {counted(count, 'instruction')}"
     for number, (step, program) in enumerate(zip(binary.npu_steps, programs, strict=True)):
         if len(programs) > 1:
             yield f"\n# program {number} of {len(programs)}: {counted(len(program), 'instruction')}"

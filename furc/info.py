@@ -19,7 +19,7 @@ def binary_facts(path: Path | str) -> dict[str, object]:
     return {
         "model": enf.model_name,
         "compiled_by": f"furc {enf.furc_version}",
-        "target": enf.target,
+        "target": enf_file.made_for(enf),
         "configuration": enf.fingerprint,
         "batch": enf.batch,
         "inputs": [f"{t.name} {t.dtype}{list(t.shape)}" for t in enf.inputs],

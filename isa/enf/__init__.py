@@ -14,7 +14,7 @@ from isa.enf.model import (
     Segment,
     Step,
 )
-from isa.enf.rules import DTYPES, MAX_RANK, check_compatible
+from isa.enf.rules import DTYPES, MAX_RANK, check_compatible, made_for
 
 __all__ = [
     "COMPILE_AGAIN",
@@ -34,6 +34,7 @@ __all__ = [
     "Step",
     "check_compatible",
     "load",
+    "made_for",
     "read",
     "save",
     "write",

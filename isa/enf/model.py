@@ -160,7 +160,9 @@ class Enf:
         save(self, path)
 
     def __repr__(self) -> str:
-        lines = [f"<Enf '{self.model_name}' for {self.target}, batch {self.batch}"]
+        from isa.enf.rules import made_for  # here: as above
+
+        lines = [f"<Enf '{self.model_name}' for {made_for(self)}, batch {self.batch}"]
         lines += [f"  {side} {_list(t)}" for side, t in (("takes", self.inputs), ("gives", self.outputs)) if t]
         lines += [f"  step {i}: {_step(step)}" for i, step in enumerate(self.steps[:MOST_SHOWN])]
         if len(self.steps) > MOST_SHOWN:

@@ -28,7 +28,7 @@ def check_compatible(enf: Enf, npu: NpuConfig) -> None:
             # a what-if machine that has no name of its own is called as the target that it is based on
             known = npu.name in TARGETS and npu.fingerprint() == target(npu.name).fingerprint()
             again = f"--target-npu {npu.name}" if known else "this --npu-config"
-            hint = f"{COMPILE_AGAIN} with {again}, or run it on {enf.target}"
+            hint = f"{COMPILE_AGAIN} with {again}, or run it on {made_for(enf)}"
         else:
             hint = f"give the --npu-config that it was compiled with, or {COMPILE_AGAIN} for this machine"
         raise EnfError(
@@ -38,6 +38,12 @@ def check_compatible(enf: Enf, npu: NpuConfig) -> None:
             at=Loc(enf.model_name), hint=hint,
         )  # fmt: skip
     _refuse(_beyond_machine(enf, npu), Loc(enf.model_name))
+
+
+def made_for(enf: Enf) -> str:
+    """The machine of a file, as `NpuConfig.title` calls it."""
+    known = enf.target not in TARGETS or target(enf.target).fingerprint() == enf.fingerprint
+    return enf.target if known else f"{enf.target} (what-if)"
 
 
 def broken_rules(enf: Enf) -> Iterator[str]:

@@ -80,6 +80,9 @@ def test_a_what_if_machine_is_asked_for_again_when_running(furc: Furc, models: P
     furc("compile", models / "int8.onnx", "--npu-config", "slow.toml", "-o", "slow.enf")
     assert furc("profile", "slow.enf", exits=1).stderr.startswith("error[IncompatibleConfiguration]")
     assert "at 1 GHz" in furc("profile", "slow.enf", "--npu-config", "slow.toml").stdout
+    assert json.loads(furc("info", "slow.enf", "--format", "json").stdout)["target"] == "warboy (what-if)"
+    assert furc("disasm", "slow.enf", "--npu-config", "slow.toml").stdout.startswith("# digits for warboy (what-if), ")
+    assert repr(enf_file.load("slow.enf")).startswith("<Enf 'digits' for warboy (what-if), batch 1\n")
 
 
 def test_dot_graph_has_layouts_and_shapes(furc: Furc, models: Path) -> None:
