@@ -34,7 +34,8 @@ class Died(Exception):
 
 
 def isolated(work: Callable[[], bytes], seconds: float = SECONDS) -> bytes:
-    """What `work` returns. Raises what it raises, and Died where it ends the process or does not end."""
+    """What `work` returns. Raises what it raises, Died where it ends the process or does not end, and MemoryError where
+    the system has no room for a process."""
     with Worker(lambda _: work(), seconds) as worker:
         return worker(b"work")
 
@@ -61,7 +62,7 @@ class Worker:
         self._end()
 
     def __call__(self, request: bytes) -> bytes:
-        """What `work` returns for a request. Raises what it raises, and Died."""
+        """What `work` returns for a request. Raises what it raises, Died and MemoryError."""
         if not hasattr(os, "fork"):
             return self._work(request)
         if self._process is None:
@@ -120,13 +121,19 @@ def _forked(work: Callable[[bytes], bytes], ready: Callable[[], object]) -> _Pro
     requests, answers = os.pipe(), os.pipe()
     collects = gc.isenabled()
     gc.disable()  # in the child for good: a session of ONNX Runtime that it throws away waits for threads it lacks
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of threads: the child takes no lock of theirs
-        child = os.fork()
-    if not child:
-        _serve(work, ready, requests[0], answers[1])
-    if collects:
-        gc.enable()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of threads: the child takes no lock of theirs
+            child = os.fork()
+        if not child:
+            _serve(work, ready, requests[0], answers[1])
+    except OSError as error:  # of memory and numbers of processes; the child itself never gets here
+        for pipe in (*requests, *answers):
+            os.close(pipe)
+        raise MemoryError(f"no process can be started: {error.strerror}") from error
+    finally:
+        if collects:
+            gc.enable()
     os.close(requests[0])
     os.close(answers[1])
     return _Process(child, answers[0], requests[1])

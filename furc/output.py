@@ -11,6 +11,7 @@ from pathlib import Path
 from shlex import quote
 from typing import NamedTuple
 
+from furc.interrupts import undisturbed
 from furc.reading import PROGRAM_BYTES, STANDARD
 from isa import unfinished
 from isa.encoding import decode_program
@@ -167,8 +168,9 @@ class Outputs:
         try:
             for path, content in self.contents.items():
                 waiting += _prepared(path, content)
-            for beside, path in waiting:
-                beside.replace(path)
+            with undisturbed():  # a text without the constants that belong to it would go with those of before
+                for beside, path in waiting:
+                    beside.replace(path)
         except (OSError, ValueError) as error:
             what = (error.strerror if isinstance(error, OSError) else None) or str(error)
             raise OutputError("OutputUnwritable", what, at=Loc(str(path)), hint=ELSEWHERE) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import os
 import signal
@@ -74,6 +75,17 @@ def test_ctrl_c_in_the_hooks_of_a_fork_is_not_lost_and_leaves_no_child() -> None
     script += "try: os.waitpid(-1, os.WNOHANG)\nexcept ChildProcessError: print('alone')\n"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert (result.stdout, result.stderr) == ("interrupted\nalone\n", "")
+
+
+def test_where_no_process_starts_memory_is_short_and_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room() -> int:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    files = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(os, "fork", no_room)
+    with pytest.raises(MemoryError, match="no process can be started: Cannot allocate memory"):
+        isolated(lambda: b"")
+    assert gc.isenabled() and len(os.listdir("/proc/self/fd")) == files
 
 
 def work(request: bytes) -> bytes:

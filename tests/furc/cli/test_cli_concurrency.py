@@ -192,6 +192,24 @@ class TestControlC:
         else:
             assert process.returncode == 1 and "Aborted!" in said and not left, (process.returncode, said, left)
 
+    def test_between_two_files_that_belong_together(self) -> None:
+        """It waits for the second: text would go with the constants of another model that were there."""
+        script = "import os, pathlib, signal\nfrom furc.output import IR_TEXT, CONSTANTS, Outputs\n"
+        script += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it
+        script += "replace = pathlib.Path.replace\n"
+        script += "pathlib.Path.replace = lambda *files: (replace(*files), os.kill(os.getpid(), signal.SIGINT))[0]\n"
+        script += "outputs = Outputs()\n"
+        script += "for name, kind in (('m.dfg', IR_TEXT), ('m.dfg.npz', CONSTANTS)):\n"
+        script += "    outputs.add(pathlib.Path(name), 'new', kind)\n"
+        script += "try: outputs.write()\nexcept KeyboardInterrupt: print('interrupted')\n"
+        with_furc = {**os.environ, "PYTHONPATH": str(ROOT)}
+        for name in ("m.dfg", "m.dfg.npz"):
+            Path(name).touch()
+        done = subprocess.run([sys.executable, "-c", script], env=with_furc, capture_output=True, text=True)
+        assert (done.stdout, done.stderr) == ("interrupted\n", "")
+        assert [Path(name).read_text() for name in ("m.dfg", "m.dfg.npz")] == ["new", "new"]
+        assert sorted(path.name for path in Path().iterdir()) == ["m.dfg", "m.dfg.npz"]
+
 
 class TestClosedStreams:
     @pytest.mark.parametrize("words", [["info", "model.enf"], ["run", "model.enf"], ["--help"]], ids=" ".join)
