@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from furc.data.inputs import random_inputs
+from furc.data.samples import check_count
 from furc.profile_files import profile_file
 from furc.profiling.profile import Profile
 from furc.request import Request
 from furc.runtime.session import Session
+from isa.errors import ConfigError
 
 WORKLOADS = {"L": "latency", "T": "throughput"}
 
@@ -71,7 +73,12 @@ class BenchResult:
 def bench(
     model: Path | str, request: Request | None = None, *, queries: int = 10, workload: str = "L", seed: int = 0
 ) -> BenchResult:
-    """Benchmark an ENF, or a model that is compiled first, on random data. Raises FurcError."""
+    """Benchmark an ENF, or a model that is compiled first, on random data. workload: one of WORKLOADS.
+
+    Raises FurcError; ConfigError BadOption."""
+    check_count("queries", queries)
+    if workload not in WORKLOADS:
+        raise ConfigError("BadOption", f"there is no workload '{workload}'", hint=f"one of {', '.join(WORKLOADS)}")
     measured = profile_file(model, request)
     recorded = measured.recorded
     session = Session(recorded.enf, npu=recorded.npu)

@@ -21,10 +21,12 @@ from click.testing import Result
 from PIL import Image
 
 import furc as library
+from furc.bench import bench
 from furc.cli import progress
 from furc.cli.commands import calibrate_report, quantize
 from furc.cli.main import COMMANDS
 from furc.zoo import digits
+from isa.errors import ConfigError
 
 Furc = Callable[..., Result]
 
@@ -265,6 +267,12 @@ def test_bench(furc: Furc, models: Path) -> None:
     found = json.loads(Path("b.json").read_text())
     assert found["queries_per_second"] > 0 and found["simulator"]["queries"] == 2
     assert "throughput-workload" in result.stdout
+
+
+@pytest.mark.parametrize("wrong", [{"workload": "latency"}, {"queries": 0}])
+def test_a_benchmark_of_nothing_is_refused(models: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="BadOption"):
+        bench(models / "model.enf", **wrong)
 
 
 class TestSweep:
