@@ -27,7 +27,7 @@ MOST_BYTES = 4 << 30  # the entries used longest ago go first
 _DIGEST_BYTES = 64  # hex digits of sha256
 _SOURCES = ("*.py", "*.lark", "*.toml")
 # Their values are in binaries, as folded constants and tables; networkx finds what of a model is on the host.
-_COMPUTING = ("networkx", "numpy", "onnx", "onnxruntime", "tflite")
+COMPUTING = ("networkx", "numpy", "onnx", "onnxruntime", "tflite")
 _FLOORS = ("isa", "passes", "furc")
 
 
@@ -132,12 +132,17 @@ def default_cache() -> CompilerCache:
 
 def key_of(parts: Iterable[bytes]) -> str:
     """The key of what a binary is made from. Parts are told apart; furc itself is one of them."""
-    others = " ".join(f"{name} {version(name)}" for name in _COMPUTING)
-    digest = hashlib.sha256(f"{__version__} {own_sources()} {sys.byteorder} {others}".encode())
+    digest = hashlib.sha256(this_furc().encode())
     for part in parts:
         digest.update(len(part).to_bytes(8, "little"))
         digest.update(part)
     return digest.hexdigest()
+
+
+def this_furc() -> str:
+    """What results depend on, whatever is asked: furc's sources, and the versions of what it computes with."""
+    others = " ".join(f"{name} {version(name)}" for name in COMPUTING)
+    return f"{__version__} {own_sources()} {sys.byteorder} {others}"
 
 
 @cache

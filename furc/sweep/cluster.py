@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from furc.cache import own_sources
+from furc.cache import COMPUTING, this_furc
 from furc.optional import needed
 from furc.request import Request
 from furc.sweep.grid import Point
@@ -32,7 +32,7 @@ AHEAD = 8  # points that wait at each thread, so that none waits for us
 _LOST = ("cancelled", "lost")
 # What a worker says of itself and not of a point, with what to do; errors of furc do not travel as exceptions.
 _UNFIT = {
-    "DifferentFurc": "install the same version on every worker",
+    "DifferentFurc": f"install the same versions of furc, {', '.join(COMPUTING)} on every worker",
     "NoRoomForModel": "set TMPDIR of the workers to a folder with room",
 }
 _WRITING = threading.Lock()
@@ -52,10 +52,10 @@ def measured_by_cluster(points: Sequence[Point], address: str) -> Generator[tupl
         client.close()
 
 
-def measure_sent(model: ModelFiles, request: Request, sources: str) -> Result:
-    """On a worker. sources: furc's own, which must be the same there."""
-    if sources != own_sources():
-        return failed("DifferentFurc", "the furc of a worker is another one than this")
+def measure_sent(model: ModelFiles, request: Request, furc: str) -> Result:
+    """On a worker. furc: `this_furc` of who asks, which must be the same there."""
+    if furc != this_furc():
+        return failed("DifferentFurc", "the furc of a worker, or what it computes with, is another one than here")
     try:
         with _WRITING:
             file = model.write(_folder())
@@ -88,7 +88,7 @@ def _measured(
         for point in islice(waiting, count):
             model = models[point.model.digest]
             key = f"furc-point-{point.key}"
-            futures.append(client.submit(measure_sent, model, point.request, own_sources(), key=key))
+            futures.append(client.submit(measure_sent, model, point.request, this_furc(), key=key))
             asked[futures[-1]] = point
         return futures
 

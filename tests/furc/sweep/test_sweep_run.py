@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import onnx
 import pytest
 from distributed import LocalCluster
 
-from furc.cache import own_sources
+from furc.cache import this_furc
 from furc.profile_files import profile_file
 from furc.request import Request
 from furc.sweep import Grid, Sweep, sweep
@@ -217,17 +218,20 @@ class TestCannotBegin:
             sweep([model], GRID, scheduler=address)
         assert "--scheduler" in caught.value.hint
 
-    def test_a_worker_with_another_furc(self, model: Path) -> None:
+    def test_a_worker_with_another_furc(self, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         [read] = read_models([model])
         [point] = points([read], Grid(targets=("warboy",)))
+        here = this_furc()
         assert by_cluster.measure_sent(read, point.request, "another")["status"] == "DifferentFurc"
-        assert by_cluster.measure_sent(read, point.request, own_sources())["status"] == "ok"
+        assert by_cluster.measure_sent(read, point.request, here)["status"] == "ok"
+        monkeypatch.setattr("furc.cache.version", lambda name: "99" if name == "onnx" else version(name))
+        assert by_cluster.measure_sent(read, point.request, here)["status"] == "DifferentFurc"
 
     def test_a_worker_without_room(self, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         [read] = read_models([model])
         [point] = points([read], Grid(targets=("warboy",)))
         monkeypatch.setattr(by_cluster, "_folder", lambda: Path("/dev/null"))
-        found = by_cluster.measure_sent(read, point.request, own_sources())
+        found = by_cluster.measure_sent(read, point.request, this_furc())
         assert found["status"] == "NoRoomForModel" and "/dev/null" in str(found["message"])
 
 
