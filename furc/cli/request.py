@@ -11,7 +11,7 @@ import click
 
 from furc.compiler_config import compiler_config as checked
 from furc.compiler_config import parse_settings, read_config
-from furc.machine import DEFAULT_TARGET
+from furc.machine import DEFAULT_TARGET, what_if
 from furc.profiling.measured import is_profile
 from furc.profiling.profile import is_enf
 from furc.request import Request
@@ -41,7 +41,7 @@ def takes_request(function: Callable[..., Any]) -> Callable[..., Any]:
             raise click.UsageError("--target-npu and --npu-config both name the machine: give one of them")
         request = Request(
             target_npu=target_npu,
-            npu_config=npu_config,
+            on=what_if(npu_config) if npu_config is not None else None,  # once: it may be a pipe
             batch=batch_size,
             settings=settings_of(compiler_config, settings),
             input_shapes=shapes_of(input_shape),

@@ -165,6 +165,17 @@ def test_the_weights_beside_a_model_are_not_overwritten(furc: Furc, models: Path
     assert Path("m.bin").read_bytes() == weights
 
 
+def test_a_machine_may_come_through_a_pipe(furc: Furc, models: Path) -> None:
+    """It is asked for again and again while a model is read and compiled."""
+    Path("half.toml").write_text('base = "warboy"\nnum_slices = 32\n')
+    words = ("profile", models / "int8.onnx", "--format", "json", "--npu-config")
+    reading, writing = os.pipe()
+    os.write(writing, Path("half.toml").read_bytes())
+    os.close(writing)
+    assert furc(*words, f"/dev/fd/{reading}").stdout == furc(*words, "half.toml").stdout
+    os.close(reading)
+
+
 def test_what_comes_through_a_pipe_is_there_for_the_work(furc: Furc, models: Path) -> None:
     """As in `furc asm <(...) -o out` over an earlier one: to look for weights beside it had emptied the pipe."""
     furc("asm", models / "model.s", "-o", "out")
