@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from furc.cache import default_cache, key_of
+from furc.cache import ChangedError, default_cache, key_of
 from furc.frontend.fitting import fitted
 from furc.frontend.onnx.hosted import Cause
 from furc.ir_files import is_ir, read_ir, side_file
@@ -169,6 +169,8 @@ def cache_key(source: Path, request: Request) -> str | None:
         return None
     try:
         return key_of([source.name.encode(), *_contents(source), request.identity()])
+    except ChangedError:
+        return None  # no key names the code that runs
     except (OSError, ValueError):
         return None  # who reads the source says why it cannot be read
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -20,7 +21,7 @@ from furc.version import __version__
 from isa import enf as enf_file
 from isa import unfinished
 from isa.enf import Enf
-from isa.errors import EnfError
+from isa.errors import EnfError, FurcError, Loc
 
 SUFFIX = ".cached"
 MOST_BYTES = 4 << 30  # the entries used longest ago go first
@@ -29,6 +30,11 @@ _SOURCES = ("*.py", "*.lark", "*.toml")
 # Their values are in binaries, as folded constants and tables; networkx finds what of a model is on the host.
 COMPUTING = ("networkx", "numpy", "onnx", "onnxruntime", "tflite")
 _FLOORS = ("isa", "passes", "furc")
+_IMPORTED = time.time()
+
+
+class ChangedError(FurcError):
+    """The code that runs is no longer that of its files."""
 
 
 class Entry(NamedTuple):
@@ -131,7 +137,8 @@ def default_cache() -> CompilerCache:
 
 
 def key_of(parts: Iterable[bytes]) -> str:
-    """The key of what a binary is made from. Parts are told apart; furc itself is one of them."""
+    """The key of what a binary is made from. Parts are told apart; furc itself is one of them. Raises ChangedError
+    FurcChanged."""
     digest = hashlib.sha256(this_furc().encode())
     for part in parts:
         digest.update(len(part).to_bytes(8, "little"))
@@ -140,17 +147,22 @@ def key_of(parts: Iterable[bytes]) -> str:
 
 
 def this_furc() -> str:
-    """What results depend on, whatever is asked: furc's sources, and the versions of what it computes with."""
+    """What results depend on, whatever is asked: furc's sources, and the versions of what it computes with. Raises
+    ChangedError FurcChanged."""
     others = " ".join(f"{name} {version(name)}" for name in COMPUTING)
     return f"{__version__} {own_sources()} {sys.byteorder} {others}"
 
 
 @cache
 def own_sources() -> str:
-    """A hash of every source file of furc."""
-    root, digest = Path(__file__).resolve().parent.parent, hashlib.sha256()
+    """A hash of every source file of furc. Raises ChangedError FurcChanged where one is younger than the code that
+    runs, as when furc is upgraded beside a notebook: the new code would take what the old one makes for its own."""
+    root, digest, now = Path(__file__).resolve().parent.parent, hashlib.sha256(), time.time()
     for floor in _FLOORS:
         for path in sorted(p for pattern in _SOURCES for p in (root / floor).rglob(pattern)):
+            if _IMPORTED < path.stat().st_ctime <= now:  # where clocks are wrong, files of tomorrow are no younger
+                what = "furc has changed since this process began"
+                raise ChangedError("FurcChanged", what, at=Loc(str(path)), hint="begin again with another process")
             digest.update(f"{path.relative_to(root)}\0".encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()

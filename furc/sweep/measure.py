@@ -27,7 +27,7 @@ FIGURES: dict[str, type[int] | type[float]] = {
     "program_loads": int,
 }
 OK, INTERNAL, OUT_OF_MEMORY, DIED = "ok", "InternalError", "OutOfMemory", "WorkerDied"
-READY = "furc.sweep.worker"  # what a worker says first
+READY = "furc.sweep.worker"  # what a worker says first, with `this_furc`
 MAY_PASS = (OUT_OF_MEMORY, DIED)  # another time, or on another computer: not kept for the next sweep
 LONGEST_MESSAGE = 500
 

@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from furc.cache import ChangedError, this_furc
 from furc.interrupts import heard
 from furc.request import Request
 from furc.sweep.grid import Point
@@ -44,7 +45,7 @@ def measured_by_processes(
 ) -> Generator[tuple[Point, Result], None, None]:
     """As they are done. A point whose worker dies is measured once more, at the end and alone; then that is its result.
 
-    Raises FurcError WorkerStart where no worker starts.
+    Raises FurcError WorkerStart where no worker starts, ChangedError FurcChanged where one has other code.
     """
     died: list[Point] = []
     with tempfile.TemporaryDirectory(prefix="furc-sweep-") as folder:
@@ -138,7 +139,7 @@ class _Worker:
     def ask(self, model: Path, request: Request) -> Result | _Death:
         assert self.process.stdin is not None and self.process.stdout is not None
         try:
-            self._ready = self._ready or pickle.load(self.process.stdout) == READY
+            self._ready = self._ready or self._is_this_furc(pickle.load(self.process.stdout))
             pickle.dump((model, request), self.process.stdin)
             self.process.stdin.flush()
             result: Result = pickle.load(self.process.stdout)  # of our own child
@@ -149,6 +150,14 @@ class _Worker:
                 what = f"a process of the sweep ended at once, with exit code {code}"
                 raise FurcError("WorkerStart", what, hint="python -m furc.sweep.worker says why") from None
             return _Death(code)
+
+    @staticmethod
+    def _is_this_furc(said: object) -> bool:
+        """Whether a worker is one. Raises ChangedError where its code is another than this process has."""
+        if isinstance(said, tuple) and said[:1] == (READY,) and said != (READY, this_furc()):
+            what = "furc, or what it computes with, has changed since the sweep began"
+            raise ChangedError("FurcChanged", what, hint="run the same command again: what is done is kept")
+        return said == (READY, this_furc())
 
     def end(self) -> None:
         self.process.kill()

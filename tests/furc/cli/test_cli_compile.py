@@ -20,13 +20,15 @@ from onnx import TensorProto, helper, numpy_helper
 
 import furc as library
 from furc import build
-from furc.cache import default_cache
+from furc.cache import default_cache, own_sources
 from furc.data.arrays import npz_bytes, read_arrays
 from furc.output import CONSTANTS_MARK
+from furc.sweep.grid import Grid, points
+from furc.sweep.models import read_models
 from furc.verify import Against, verify_file
 from isa import enf as enf_file
 from isa.enf import Enf
-from isa.errors import ConfigError
+from isa.errors import ConfigError, FurcError
 
 Furc = Callable[..., Result]
 LEVELS = ("dfg", "ldfg", "cdfg", "gir", "lir")
@@ -158,6 +160,17 @@ class TestCache:
         furc("compile", models / "int8.onnx")
         monkeypatch.setattr("furc.cache.version", lambda name: "99" if name == package else version(name))
         assert "compiler cache" not in furc("compile", models / "int8.onnx").stderr
+
+    def test_code_that_is_older_than_its_files_keeps_nothing(
+        self, models: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its binaries would have the key of the code that is in the files now."""
+        monkeypatch.setattr("furc.cache._IMPORTED", 0.0)
+        own_sources.cache_clear()
+        assert build.build(models / "int8.onnx").enf.model_name == "digits"
+        assert default_cache().entries() == []
+        with pytest.raises(FurcError, match="FurcChanged"):
+            points(read_models([models / "int8.onnx"]), Grid())
 
     def test_no_cache_neither_reads_nor_writes(self, furc: Furc, models: Path) -> None:
         furc("compile", models / "int8.onnx", "--no-cache")

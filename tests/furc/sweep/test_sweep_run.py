@@ -218,6 +218,12 @@ class TestCannotBegin:
             sweep([model], GRID, scheduler=address)
         assert "--scheduler" in caught.value.hint
 
+    def test_a_process_with_another_furc(self, model: Path) -> None:
+        script = "import furc.sweep.worker as worker\nworker.this_furc = lambda: 'another'\nworker.main()"
+        with pytest.raises(FurcError, match="FurcChanged") as caught:
+            list(measured_by_processes(points(read_models([model]), GRID), 2, [sys.executable, "-c", script]))
+        assert "since the sweep began" in caught.value.message
+
     def test_a_worker_with_another_furc(self, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         [read] = read_models([model])
         [point] = points([read], Grid(targets=("warboy",)))
