@@ -1,7 +1,8 @@
 """The compiler cache: binaries by everything they depend on, in the user's cache directory.
 
-An entry is one file: the checksum of the rest, a line of JSON that its maker keeps beside the binary, the ENF. What
-does not check is no entry. A furc whose source differs, by a byte, never sees the entries of another.
+An entry is one file: the checksum of its key and the rest, a line of JSON that its maker keeps beside the binary, the
+ENF. What does not check is no entry, nor is one under another's name. A furc whose source differs, by a byte, never
+sees the entries of another.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class CompilerCache:
             data = path.read_bytes()
             digest, rest = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
             beside, line_break, binary = rest.partition(b"\n")
-            if digest.decode("ascii") != hashlib.sha256(rest).hexdigest() or not line_break:
+            if digest != _checksum(key, rest) or not line_break:
                 raise ValueError("not what was written")
             found = enf_file.read(binary), beside.decode()
             os.utime(path)
@@ -77,7 +78,7 @@ class CompilerCache:
         temporary = unfinished.beside(path)
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(hashlib.sha256(rest).hexdigest().encode() + rest)
+            temporary.write_bytes(_checksum(key, rest) + rest)
             temporary.replace(path)  # at once: a reader sees the old entry or the new one
         except OSError:
             return False
@@ -124,6 +125,12 @@ class CompilerCache:
 
     def _path(self, key: str) -> Path:
         return self.directory / f"{key}{SUFFIX}"
+
+
+def _checksum(key: str, rest: bytes) -> bytes:
+    digest = hashlib.sha256(key.encode())
+    digest.update(rest)
+    return digest.hexdigest().encode()
 
 
 def default_cache() -> CompilerCache:

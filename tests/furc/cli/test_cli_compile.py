@@ -190,6 +190,15 @@ class TestCache:
         assert entry.path.read_bytes() == whole
         assert Path("a.enf").read_bytes() == Path("b.enf").read_bytes()
 
+    def test_an_entry_under_the_name_of_another_is_none(self, furc: Furc, models: Path) -> None:
+        for batch in (1, 2):
+            furc("compile", models / "int8.onnx", "-b", batch, "-o", f"{batch}.enf")
+        first, second = (entry.path for entry in default_cache().entries())
+        first.write_bytes(second.read_bytes())
+        for batch in (1, 2):
+            furc("compile", models / "int8.onnx", "-b", batch, "-o", "again.enf")
+            assert Path("again.enf").read_bytes() == Path(f"{batch}.enf").read_bytes()
+
     def test_it_is_cleared(self, furc: Furc, models: Path) -> None:
         furc("compile", models / "int8.onnx")
         assert furc("cache", "--clear").stdout.startswith("removed 1 entry")
