@@ -17,7 +17,7 @@ from isa import enf as enf_file
 from isa import npu as npus
 from isa.encoding import instruction_bytes
 from isa.enf import MAGIC, Enf, NpuStep
-from isa.errors import counted
+from isa.errors import ConfigError, Loc, counted
 from isa.instructions import LoadProgram
 from isa.npu import NpuConfig
 
@@ -134,20 +134,24 @@ def profile(
     model: Enf | Model,
     *,
     npu: NpuConfig | None = None,
-    target_npu: str = "warboy-2pe",
-    batch_size: int = 1,
+    target_npu: str | None = None,
+    batch_size: int | None = None,
     compiler_config: Mapping[str, object] | None = None,
 ) -> Profile:
     """Profile a binary, or a quantized model, which is compiled first.
 
-    model: an Enf, a path, bytes or a ModelProto. npu: a what-if machine. The other arguments are those of
-    furc.compile; a binary has its own. Raises FurcError.
+    model: an Enf, a path, bytes or a ModelProto. npu: a what-if machine. The other arguments, and what they are where
+    nothing is said, are those of furc.compile; a binary has its own. Raises FurcError; ConfigError AlreadyCompiled
+    where they say something else than the binary.
     """
     enf = _binary(model)
-    if enf is None:
-        from furc.compiler import compile  # a binary can be profiled without onnx
+    if enf is not None:
+        _refuse_others(enf, target_npu, batch_size, compiler_config)
+    else:
+        from furc.compiler import DEFAULT_TARGET, compile  # a binary can be profiled without onnx
 
-        enf = compile(model, target_npu=target_npu, batch_size=batch_size, compiler_config=compiler_config, npu=npu)
+        target, batch = target_npu or DEFAULT_TARGET, 1 if batch_size is None else batch_size
+        enf = compile(model, target_npu=target, batch_size=batch, compiler_config=compiler_config, npu=npu)
     return summarize(record(enf, npu if npu is not None else npus.target(enf.target)))
 
 
@@ -159,6 +163,16 @@ def _binary(model: Enf | Model) -> Enf | None:
     if isinstance(model, str | Path):
         return enf_file.load(model) if is_enf(Path(model)) else None
     return None
+
+
+def _refuse_others(enf: Enf, target: str | None, batch: int | None, config: Mapping[str, object] | None) -> None:
+    asked = {"target_npu": (target, enf.target), "batch_size": (batch, enf.batch), "compiler_config": (config, None)}
+    for name, (value, own) in asked.items():
+        if value is not None and value != own:
+            what = f"{name} {value} is for models: this binary is compiled already, for {enf.target}, batch {enf.batch}"
+            raise ConfigError(
+                "AlreadyCompiled", what, at=Loc(enf.model_name), hint="give the model that it was compiled from"
+            )
 
 
 def is_enf(path: Path) -> bool:

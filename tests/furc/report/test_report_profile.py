@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from furc.quantizer import QuantizeOptions, quantize_model
 from furc.zoo import digits
 from isa import enf as enf_file
 from isa.enf import Enf, HostStep
-from isa.errors import EnfError
+from isa.errors import ConfigError, EnfError
 from isa.npu import target, with_constants
 from isa.timing.formulas import tensor_cost
 
@@ -129,6 +130,18 @@ def test_profile_of_a_path_of_bytes_and_of_an_enf(made: tuple[object, Recorded, 
 
     enf = made[1].enf
     assert furc.profile(enf) == furc.profile(enf_file.write(enf)) == made[2]
+
+
+@pytest.mark.parametrize(
+    "other", [{"batch_size": 8}, {"target_npu": "none"}, {"compiler_config": {"schedule": "best"}}]
+)
+def test_a_binary_is_not_profiled_as_it_was_not_compiled(
+    made: tuple[object, Recorded, Profile], other: dict[str, Any]
+) -> None:
+    enf = made[1].enf
+    assert furc.profile(enf, batch_size=2, target_npu=enf.target) == made[2]
+    with pytest.raises(ConfigError, match=f"AlreadyCompiled.*{next(iter(other))}"):
+        furc.profile(enf, **other)
 
 
 def test_a_binary_for_another_machine_is_refused(made: tuple[object, Recorded, Profile]) -> None:
