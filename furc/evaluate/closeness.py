@@ -38,7 +38,8 @@ class Closeness:
             cosines.append(float(np.dot(a, b)) / length if length else float(not a.any() and not b.any()))
         first = next(iter(exact))
         self.of_scores &= is_row(np.asarray(exact[first]))
-        self.same += int(np.argmax(exact[first]) == np.argmax(found[first]))
+        if self.of_scores:
+            self.same += int(np.argmax(exact[first]) == np.argmax(found[first]))
         self.cosines.append(float(np.mean(cosines)))
         self.worst.append(sqnr_db(mean_ratio(own)))
 
@@ -56,8 +57,9 @@ class Closeness:
 
 
 def is_row(values: Array) -> bool:
-    """Whether it is a vector, along whichever axis: a map has a largest value in some place, which says nothing."""
-    return values.ndim > 0 and values.size == max(values.shape)
+    """Whether it is a vector, along whichever axis: a map has a largest value in some place, which says nothing, and
+    of no boxes none is the largest."""
+    return values.ndim > 0 and values.size == max(values.shape) > 0
 
 
 def paired(reference: Mapping[str, Array], outputs: Mapping[str, Array]) -> dict[str, Array] | None:

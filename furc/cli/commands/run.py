@@ -86,9 +86,11 @@ def command(
 
 
 def _table(results: dict[str, Array]) -> Table:
-    rows = tuple(
-        (name, str(a.dtype), shape(a.shape), f"{float(a.min()):g}", f"{float(a.max()):g}", f"{float(a.mean()):g}")
-        for name, a in results.items()
-    )
+    rows = tuple((name, str(a.dtype), shape(a.shape), *_numbers(a)) for name, a in results.items())
     numbers = (Column(word, right=True) for word in ("min", "max", "mean"))
     return Table(columns=(Column("output", long=True), Column("type"), Column("shape"), *numbers), rows=rows)
+
+
+def _numbers(a: Array) -> tuple[str, str, str]:
+    """The least, the largest, the mean; none of boxes where none is left."""
+    return (f"{float(a.min()):g}", f"{float(a.max()):g}", f"{float(a.mean()):g}") if a.size else ("", "", "")

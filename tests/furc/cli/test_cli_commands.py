@@ -19,12 +19,14 @@ import onnx
 import pytest
 from click.testing import Result
 from PIL import Image
+from qdq_models import Qdq
 
 import furc as library
 from furc.bench import bench
 from furc.cli import progress
 from furc.cli.commands import calibrate_report, quantize
 from furc.cli.main import COMMANDS
+from furc.data.arrays import npz_bytes
 from furc.zoo import digits
 from isa.errors import ConfigError
 
@@ -127,6 +129,20 @@ class TestRun:
             assert np.array_equal(archive[name], wanted)
         for word in ("latency", "NPU cycles", "LowLevelConv2d", "Dequantize", name):
             assert word in result.stdout
+
+    def test_outputs_without_elements(self, furc: Furc) -> None:
+        """As of a detector that finds nothing in noise, which is what `furc run` takes without data."""
+        m = Qdq()
+        x = m.quantized(m.node("Mul", m.float_input(1, 4, 4, 4), m.const(0.5, np.float32)))
+        places = m.output(m.node("NonZero", m.node("Greater", x, m.const(1e9, np.float32))))
+        model = m.model()
+        next(o for o in model.graph.output if o.name == places).type.tensor_type.elem_type = onnx.TensorProto.INT64
+        model.graph.output.sort(key=lambda o: o.name != places)
+        onnx.save(model, "m.onnx")
+        furc("compile", "m.onnx", "-o", "m.enf")
+        assert re.search(rf"^{places} +int64 +4x0$", furc("run", "m.enf").stdout, re.MULTILINE)
+        Path("data.npz").write_bytes(npz_bytes({name: values.repeat(3, 0) for name, values in m.feeds().items()}))
+        assert "120.0" in furc("eval", "m.enf", "--float", "m.onnx", "--data", "data.npz", "--task", "none").stdout
 
     def test_the_same_seed_gives_the_same_result(self, furc: Furc, models: Path) -> None:
         furc("run", models / "model.enf", "-o", "a.npz")
