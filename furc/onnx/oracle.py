@@ -19,6 +19,8 @@ from furc.onnx.graph import Array, Graph, Node, make
 from furc.onnx.moves import is_move
 from furc.onnx.run import RunModel
 
+SAME_STEP = 2.0**-20  # what rounding of two scales' product in float32 may explain
+INT32 = np.iinfo(np.int32)
 _CLAMPS = ("Relu", "Clip")
 
 
@@ -70,22 +72,32 @@ def _with_integers(graph: Graph, node: Node) -> list[Node]:
     if x is None or w is None or quantize is None or {x.op, w.op} != {"DequantizeLinear"}:
         return [node]
     name, constants = node.output, graph.constants
-    weights, scale = constants[w.inputs[0]], constants[w.inputs[1]]
+    weights, scale, zero = constants[w.inputs[0]], constants[w.inputs[1]], _zero(graph, w)
     source, before = _stored(graph, node, 0, x)
     result, after = f"{name}/q", list[Node]()
     if node.op == "Gemm":
+        alpha = np.float32(node.get("alpha", 1.0))
+        least = min(weights.min(initial=0), zero.min(initial=0))
+        if alpha == 0 or (alpha < 0 and (weights.dtype != np.int8 or least < -127)):
+            return [node]
+        if alpha < 0:
+            weights, zero = -weights, -zero
+        scale = scale * abs(alpha)
         weights = (weights if node.get("transB", 0) else weights.T)[:, :, None, None]
+        if node.get("transA", 0):
+            before.append(make("Transpose", [source], [f"{name}/turned"], perm=[1, 0]))
+            source = f"{name}/turned"
         constants[f"{name}/4d"] = np.array([0, -1, 1, 1], np.int64)
         constants[f"{name}/2d"] = np.array([0, -1], np.int64)
         before.append(make("Reshape", [source, f"{name}/4d"], [f"{name}/x"]))
         after = [make("Reshape", [result, f"{name}/2d"], [f"{name}/flat"])]
         source, result = f"{name}/x", f"{name}/flat"
-    zero = _zero(graph, w)
-    constants[f"{name}/w"] = np.ascontiguousarray(weights)
+    constants[f"{name}/w"], constants[f"{name}/sw"] = np.ascontiguousarray(weights), scale
     constants[f"{name}/zw"] = np.ascontiguousarray(np.broadcast_to(zero, scale.shape))
-    inputs = [source, *x.inputs[1:3], f"{name}/w", w.inputs[1], f"{name}/zw", *quantize.inputs[1:3]]
+    inputs = [source, *x.inputs[1:3], f"{name}/w", f"{name}/sw", f"{name}/zw", *quantize.inputs[1:3]]
     if node.input(2):
-        constants[f"{name}/b"] = _bias(graph, node.inputs[2], x, scale)
+        steps = np.broadcast_to(constants[x.inputs[1]] * scale, (len(weights),))
+        constants[f"{name}/b"] = _bias(graph, node.inputs[2], steps, np.float32(node.get("beta", 1.0)))
         inputs.append(f"{name}/b")
     conv = make("QLinearConv", inputs, [f"{name}/q"], node.name)
     conv.attributes = {} if node.op == "Gemm" else dict(node.attributes)
@@ -152,9 +164,16 @@ def _quantize_after(graph: Graph, node: Node) -> Node | None:
     return readers[0] if len(readers) == 1 and readers[0].op == "QuantizeLinear" else None
 
 
-def _bias(graph: Graph, name: str, x: Node, scale: Array) -> Array:
+def _bias(graph: Graph, name: str, steps: Array, beta: np.float32) -> Array:
+    """int32 of those steps, one for each channel: as stored where its own are these, else the nearest."""
     maker = graph.producer(name)
-    if maker is not None and maker.op == "DequantizeLinear":
-        return np.asarray(graph.constants[maker.inputs[0]], np.int32)
-    steps = graph.constants[x.inputs[1]] * scale
-    return np.asarray(np.rint(graph.constants[name] / steps), np.int32)
+    if maker is None or maker.op != "DequantizeLinear":
+        real = graph.constants[name]
+    else:
+        stored, own = graph.constants[maker.inputs[0]].astype(np.int32), graph.constants[maker.inputs[1]]
+        zero = _zero(graph, maker)
+        if beta == 1 and not zero.any() and np.allclose(own, steps, rtol=SAME_STEP, atol=0):
+            return np.ascontiguousarray(np.broadcast_to(stored.reshape(-1), steps.shape))
+        real = (stored - zero).astype(np.float32) * own
+    found = np.rint((np.asarray(real, np.float32) * beta).reshape(-1) / steps).astype(np.float64)
+    return np.ascontiguousarray(np.clip(found, INT32.min, INT32.max).astype(np.int32))

@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from qdq_models import Qdq, runtime
 
+from furc.compiler import compile_options
 from furc.onnx.oracle import Oracle
+from furc.verify import verify
 from isa.execute.numerics import BinaryScales, multiply_matrices, requantize
 
 SX, SW, SY = np.float32(0.11), np.float32(0.01), np.float32(0.3)  # 1500 of these products are a tie but for rounding
@@ -49,6 +52,21 @@ def test_a_convolution_behind_what_only_moves_is_the_integer_one(moved: list[str
     if "Transpose" in moved:
         wanted = wanted.transpose(0, 1, 3, 2)
     assert np.array_equal(Oracle(model).run({"x": x})["y"], wanted)
+
+
+@pytest.mark.parametrize("attributes", [{}, {"alpha": 0.5}, {"alpha": -0.5}, {"beta": 3.0}, {"transA": 1}])
+def test_all_that_a_product_says_of_itself_and_its_bias_counts(attributes: dict[str, Any]) -> None:
+    """The bias has steps of its own, two and a half of those of the sums."""
+    m = Qdq("int8")
+    rows, columns = (4, 3) if "transA" in attributes else (3, 4)
+    x, w = m.float_input(rows, columns), m.weights(4, 7, axis=1)
+    m.quantized(m.node("Gemm", x, w, m.bias(w, 7, input_scale=0.05), **attributes))
+    made = list(m.outputs)[-1]
+    model, feeds = m.model(), m.feeds()
+    [row] = verify(model, feeds, compile_options("warboy", rows, {})).tensors
+    assert row.elements == 21 and row.arrived.different == 0
+    exact, found = runtime(model, feeds, optimized=False)[made], Oracle(model).run(feeds)[made]
+    assert np.abs(found.astype(np.int32) - exact).max() <= 1
 
 
 @pytest.mark.parametrize("moved", [False, True])
