@@ -76,11 +76,11 @@ def _compare(name: str, graph: Graph, output: str, got: Array, wanted: Array) ->
     if got.shape != wanted.shape or got.dtype != wanted.dtype:
         what = f"{got.dtype}{list(got.shape)} where {wanted.dtype}{list(wanted.shape)} was"
     else:
-        different = int(np.count_nonzero(got != wanted))
-        if not different:
+        differ = (got != wanted) & ((got == got) | (wanted == wanted))  # what is no number on both sides is the same
+        if not differ.any():
             return
-        worst = np.max(np.abs(got.astype(np.float64) - wanted.astype(np.float64)))
-        what = f"{different} of {got.size} elements differ, by up to {worst:g}"
+        worst = np.max(np.abs(got[differ].astype(np.float64) - wanted[differ].astype(np.float64)))
+        what = f"{int(np.count_nonzero(differ))} of {got.size} elements differ, by up to {worst:g}"
     raise VerifyError(
         "PassChangedResult",
         f"{name} changed output '{output}': {what}",

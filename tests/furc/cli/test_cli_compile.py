@@ -17,6 +17,7 @@ import onnx
 import pytest
 from click.testing import Result
 from onnx import TensorProto, helper, numpy_helper
+from qdq_models import Qdq
 
 import furc as library
 from furc import build
@@ -85,6 +86,14 @@ def test_a_what_if_machine_is_asked_for_again_when_running(furc: Furc, models: P
     assert json.loads(furc("info", "slow.enf", "--format", "json").stdout)["target"] == "warboy (what-if)"
     assert furc("disasm", "slow.enf", "--npu-config", "slow.toml").stdout.startswith("# digits for warboy (what-if), ")
     assert repr(enf_file.load("slow.enf")).startswith("<Enf 'digits' for warboy (what-if), batch 1\n")
+
+
+def test_what_is_no_number_before_and_after_a_pass_is_the_same(furc: Furc) -> None:
+    m = Qdq()
+    x = m.quantized(m.node("Mul", m.float_input(1, 4, 4, 4), m.const(0.5, np.float32)))
+    m.output(m.node("Log", m.node("Neg", m.node("Abs", x))))
+    onnx.save(m.model(), "m.onnx")
+    assert "Verified: every output is the same" in furc("compile", "m.onnx", "--verify").stderr
 
 
 def test_dot_graph_has_layouts_and_shapes(furc: Furc, models: Path) -> None:
