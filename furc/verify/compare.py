@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from numpy.typing import NDArray
 from furc.compiler import compile_graph
 from furc.data.inputs import inputs_of, random_inputs, read_inputs
 from furc.frontend import load_onnx
+from furc.frontend.fitting import fitted
+from furc.frontend.onnx.hosted import Cause
 from furc.frontend.onnx.model import in_qdq_form
 from furc.onnx.files import load, read_bytes
 from furc.onnx.graph import Graph as OnnxGraph
@@ -167,18 +170,28 @@ def verify(
     model: quantized (QDQ, or float with calibrated ranges); inputs: one array an input, batch 1.
     """
     model = in_qdq_form(model)
-    graph = fuse_tables(loaded(model, options, input_shapes), options)
-    held, grids = reference_of(model, inputs, hosted_tensors(graph)), grids_of(model)
-    known = {(name, quant): held[integers] for integers, (name, quant) in grids.items() if integers in held}
-    known |= {(name, grids[name][1]): array for name, array in held.items() if name in grids}  # outputs: the integers'
-    return Verification(Against.ONNXRUNTIME, _checked(graph, inputs, known, options, accelerate=accelerate))
+    grids = grids_of(model)
+
+    def read(leave: Mapping[str, Cause]) -> Graph:
+        return fuse_tables(loaded(model, options, input_shapes, leave), options)
+
+    def check(graph: Graph) -> tuple[Checked, ...]:
+        held = reference_of(model, inputs, hosted_tensors(graph))
+        known = {(name, quant): held[integers] for integers, (name, quant) in grids.items() if integers in held}
+        known |= {(name, grids[name][1]): array for name, array in held.items() if name in grids}  # outputs: integers'
+        return _checked(graph, inputs, known, options, accelerate=accelerate)
+
+    return Verification(Against.ONNXRUNTIME, fitted(read, check))
 
 
-def loaded(model: onnx.ModelProto, options: CompileOptions, shapes: Mapping[str, tuple[int, ...]] | None) -> Graph:
-    """The dfg graph of a quantized model, not fused yet. Raises FurcError."""
+def loaded(
+    model: onnx.ModelProto, options: CompileOptions, shapes: Mapping[str, tuple[int, ...]] | None,
+    leave: Mapping[str, Cause] = MappingProxyType({}),
+) -> Graph:  # fmt: skip
+    """The dfg graph of a quantized model, not fused yet. leave: nodes for the host, by name. Raises FurcError."""
     return load_onnx(
         model, input_shapes=shapes, npu=options.npu, max_npu_segments=options.max_npu_segments,
-        operator_set=options.operator_set,
+        operator_set=options.operator_set, leave=leave,
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from furc.build import build, lower
 from furc.frontend.fitting import fitted
 from furc.inspection import inspect
 from furc.request import Request
+from furc.verify import verify
 from isa.errors import Loc, LowerError
 from isa.npu import load_config
 from passes.ir.lir import Program
@@ -59,6 +60,7 @@ def test_every_way_to_compile_does_so(tiny: Path, tmp_path: Path) -> None:
     assert inspected is not None and built.enf == inspected.enf
     assert any("slice's SRAM" in work.reason for work in built.budget.host)
     assert isinstance(lower(tmp_path / "m.onnx", "lir", asked), Program)
+    assert [row.operator for row in verify(m.model(), m.feeds(), asked.options()).tensors] == ["table"]
 
 
 def test_where_nothing_helps_the_first_error_is_told() -> None:
