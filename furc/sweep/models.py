@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from furc.ir_files import is_ir, side_file
 from furc.onnx.files import data_files, read_bytes
 from furc.profiling.profile import is_enf
 from isa.errors import Loc, SourceError, printable
+
+MORE_ROOM = "set TMPDIR to a folder with room for it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +44,7 @@ class ModelFiles:
             except OSError as error:
                 if not home.exists():  # unless another thread was faster
                     what = f"it cannot be copied to {folder}: {error.strerror or error}"
-                    hint = "set TMPDIR to a folder with room for it"
-                    raise SourceError("NoRoomForModel", what, at=Loc(self.name), hint=hint) from error
+                    raise SourceError("NoRoomForModel", what, at=Loc(self.name), hint=MORE_ROOM) from error
         return home / self.name
 
     def _write(self, home: Path) -> None:
@@ -49,6 +52,18 @@ class ModelFiles:
             path = home / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
+
+
+@contextmanager
+def folder_for_models() -> Iterator[Path]:
+    """A folder that is there as long as the sweep. Raises SourceError NoRoomForModel."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="furc-sweep-")
+    except OSError as error:
+        what = f"no folder for copies of the models can be made: {error.strerror or error}"
+        raise SourceError("NoRoomForModel", what, hint=MORE_ROOM) from error
+    with folder as name:
+        yield Path(name)
 
 
 def read_models(paths: Sequence[Path]) -> list[ModelFiles]:

@@ -12,7 +12,6 @@ import queue
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -25,6 +24,7 @@ from furc.interrupts import heard
 from furc.request import Request
 from furc.sweep.grid import Point
 from furc.sweep.measure import DIED, READY, Result, failed, measure
+from furc.sweep.models import folder_for_models
 from isa.errors import FurcError
 
 WORKER = (sys.executable, "-P", "-m", "furc.sweep.worker")  # -P: not what lies in the current directory
@@ -33,10 +33,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def measured_here(points: Sequence[Point]) -> Generator[tuple[Point, Result], None, None]:
     """In this process, one after another."""
-    with tempfile.TemporaryDirectory(prefix="furc-sweep-") as folder:
+    with folder_for_models() as folder:
         for point in points:
             with heard():  # else a sweep goes on after Ctrl-C, with an error for this point
-                result = measure(point.model.write(Path(folder)), point.request)
+                result = measure(point.model.write(folder), point.request)
             yield point, result
 
 
@@ -48,10 +48,10 @@ def measured_by_processes(
     Raises FurcError WorkerStart where no worker starts, ChangedError FurcChanged where one has other code.
     """
     died: list[Point] = []
-    with tempfile.TemporaryDirectory(prefix="furc-sweep-") as folder:
+    with folder_for_models() as folder:
         for todo, workers in ((points, min(jobs, len(points))), (died, 1)):
             with _Pool(workers, command or WORKER) as pool:
-                for point, result in pool.run(list(todo), Path(folder)):
+                for point, result in pool.run(list(todo), folder):
                     if isinstance(result, _Death) and todo is points:
                         died.append(point)
                     else:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -211,6 +212,14 @@ class TestCannotBegin:
             with pytest.raises(FurcError, match="WorkerStart") as caught:
                 list(measured_by_processes(todo, 2, command))
             assert caught.value.hint
+
+    @pytest.mark.parametrize("jobs", [1, 2])
+    def test_no_place_for_copies_of_models(self, model: Path, jobs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As on a file system that is read-only as a whole."""
+        monkeypatch.setattr(tempfile, "tempdir", "/dev/null")
+        with pytest.raises(FurcError, match="NoRoomForModel") as caught:
+            sweep([model], GRID, jobs=jobs)
+        assert "TMPDIR" in caught.value.hint
 
     @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nowhere", "foo://x:1", ""])
     def test_a_scheduler_that_is_not_there(self, model: Path, address: str) -> None:
