@@ -10,7 +10,8 @@ its result is improved by moving operators while that helps, and up to EXHAUSTIV
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
@@ -76,11 +77,14 @@ class Problem:
 
     def segments(self, on_npu: Sequence[bool]) -> int:
         """How many turns the NPU takes."""
+        return _segments(max(self.turns(on_npu), default=0))
+
+    def turns(self, on_npu: Sequence[bool]) -> list[int]:
+        """The turn of each unit, as early as what it reads allows: even on the host, which begins, odd on the NPU."""
         turn = [0] * len(self.units)
         for unit, makers in enumerate(self.makers):
-            earliest = max(map(turn.__getitem__, makers), default=0)
-            turn[unit] = earliest + (1 - earliest % 2 if on_npu[unit] else earliest % 2)
-        return len({t for t, npu in zip(turn, on_npu, strict=True) if npu})
+            turn[unit] = _turn(max(map(turn.__getitem__, makers), default=0), on_npu[unit])
+        return turn
 
     @cached_property
     def makers(self) -> list[list[int]]:
@@ -92,13 +96,28 @@ class Problem:
         return found
 
     @cached_property
-    def neighbours(self) -> list[set[int]]:
-        """The units that each unit reads from or gives to."""
-        found: list[set[int]] = [set(makers) for makers in self.makers]
+    def readers(self) -> list[list[int]]:
+        """The units that each unit gives to."""
+        found: list[list[int]] = [[] for _ in self.units]
         for unit, makers in enumerate(self.makers):
             for maker in makers:
-                found[maker].add(unit)
+                found[maker].append(unit)
         return found
+
+    @cached_property
+    def neighbours(self) -> list[set[int]]:
+        """The units that each unit reads from or gives to."""
+        return [{*makers, *readers} for makers, readers in zip(self.makers, self.readers, strict=True)]
+
+
+def _turn(earliest: int, npu: bool) -> int:
+    """The first turn of the NPU, or of the host, from `earliest` on."""
+    return earliest + (1 - earliest % 2 if npu else earliest % 2)
+
+
+def _segments(last: int) -> int:
+    """How many turns the NPU takes up to the last turn: none is left out, as each begins behind the one before it."""
+    return (last + 1) // 2
 
 
 def place(problem: Problem) -> tuple[bool, ...]:
@@ -205,7 +224,7 @@ class _Cut:
 
 def _improved(problem: Problem, on_npu: tuple[bool, ...], free: Iterable[int]) -> tuple[bool, ...]:
     """Move units, alone or with all before or behind them, while that makes it cheaper."""
-    least, segments = problem.cost(on_npu) * ROUNDING, problem.segments(on_npu)
+    least, turns = problem.cost(on_npu) * ROUNDING, _Turns(problem, on_npu)
     most = math.inf if problem.most_segments is None else problem.most_segments
     costs, free, moves = _Costs(problem), list(free), _moves(problem)
     best = np.array(on_npu, bool)
@@ -218,14 +237,60 @@ def _improved(problem: Problem, on_npu: tuple[bool, ...], free: Iterable[int]) -
                 changed = best ^ going
                 then = costs.each(changed)
                 change = float((then - now).sum())
-                if change > segments * problem.segment_ns:  # whatever segments it spares
+                if change > turns.segments * problem.segment_ns:  # whatever segments it spares
                     continue
-                turns = problem.segments(changed.tolist())
-                if turns <= most and change + (turns - segments) * problem.segment_ns < -least:
-                    best, segments, now = changed, turns, then
+                moved = turns.moved(np.flatnonzero(going).tolist(), most)
+                if moved is None:
+                    continue
+                segments = turns.segments_of(moved)
+                if change + (segments - turns.segments) * problem.segment_ns < -least:
+                    best, now = changed, then
+                    turns.take(moved)
         if best is before:
             break
     return tuple(best.tolist())
+
+
+class _Turns:
+    """The turns of a placement (`Problem.turns`), found anew for what comes behind a move alone."""
+
+    def __init__(self, problem: Problem, on_npu: Sequence[bool]) -> None:
+        self.makers, self.readers = problem.makers, problem.readers
+        self.turn = problem.turns(on_npu)
+        self.count = Counter(self.turn)
+        self.segments = self.segments_of({})
+
+    def moved(self, units: Iterable[int], most: float) -> dict[int, int] | None:
+        """The turns that become others when units go to the other side; None where the NPU takes more than `most`."""
+        there, changed = set(units), dict[int, int]()
+        due = bytearray(len(self.turn))
+        for unit in there:
+            due[unit] = True
+        unit = due.find(True)
+        while unit >= 0:  # in execution order: what a unit reads has its turn
+            earliest = max((changed.get(maker, self.turn[maker]) for maker in self.makers[unit]), default=0)
+            turn = _turn(earliest, bool(self.turn[unit] % 2) != (unit in there))
+            if _segments(turn) > most:
+                return None
+            if turn != self.turn[unit]:
+                changed[unit] = turn
+                for reader in self.readers[unit]:
+                    due[reader] = True
+            unit = due.find(True, unit + 1)
+        return changed
+
+    def segments_of(self, changed: Mapping[int, int]) -> int:
+        """How many turns the NPU takes with these."""
+        count = self.count + Counter(changed.values())
+        count.subtract(self.turn[unit] for unit in changed)
+        return _segments(max((turn for turn, units in count.items() if units), default=0))
+
+    def take(self, changed: Mapping[int, int]) -> None:
+        """Go on from these."""
+        self.segments = self.segments_of(changed)
+        for unit, turn in changed.items():
+            self.turn[unit] = turn
+        self.count = Counter(self.turn)
 
 
 class _Costs:

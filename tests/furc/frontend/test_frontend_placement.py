@@ -70,6 +70,32 @@ def test_each_number_of_segments_is_placed_as_alone_by_the_same_cut(monkeypatch:
     assert place_each(problem, [1, 2, None]) == alone and cut.call_count == 1
 
 
+@pytest.mark.parametrize("seed", range(24))
+def test_turns_behind_a_move_are_those_of_the_placement_as_a_whole(seed: int) -> None:
+    problem, rng = drawn(seed, None, units=12), np.random.default_rng(seed)
+    on_npu = rng.integers(0, 2, 12).astype(bool)
+    turns = placement._Turns(problem, on_npu.tolist())
+    for _ in range(12):
+        going = rng.random(12) < rng.random()
+        on_npu ^= going
+        moved = turns.moved(np.flatnonzero(going).tolist(), math.inf)
+        assert moved is not None and turns.segments_of(moved) == problem.segments(on_npu.tolist())
+        turns.take(moved)
+        assert turns.turn == problem.turns(on_npu.tolist())
+        assert turns.segments == len({turn for turn, npu in zip(turns.turn, on_npu, strict=True) if npu})
+
+
+def test_a_move_to_more_segments_than_allowed_is_followed_no_further() -> None:
+    """A chain of 1000 on the NPU: its second goes to the host, and all behind it would have another turn."""
+    tensors = [Carried(maker, (maker + 1,), False, 1, 1) for maker in range(999)]
+    turns = placement._Turns(Problem((Unit(1, 1),) * 1000, tuple(tensors)), (True,) * 1000)
+    due = Mock(wraps=placement._turn)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(placement, "_turn", due)
+        assert turns.moved([1], 1) is None and due.call_count == 2
+        assert turns.moved([999], 1) == {999: 2} and due.call_count == 3
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_prices_of_all_units_and_tensors_at_once_are_those_of_each(seed: int) -> None:
     problem = drawn(seed, None, units=9)
