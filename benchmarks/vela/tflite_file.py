@@ -11,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-KINDS = {"float32": 0, "int32": 2, "uint8": 3, "int64": 4, "float16": 1, "int8": 9}
+KINDS = {"float32": 0, "int32": 2, "uint8": 3, "int64": 4, "float16": 1, "int8": 9, "bool": 6}
 VERSIONS = {
     "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "TRANSPOSE_CONV": 3, "FULLY_CONNECTED": 4, "ADD": 2, "MUL": 2, "SUB": 2,
     "MAX_POOL_2D": 2, "AVERAGE_POOL_2D": 2, "MEAN": 2, "CONCATENATION": 2, "PAD": 2, "PADV2": 2, "STRIDED_SLICE": 2,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import onnx
 
 from furc.tflite.activation import clipped, fused
 from furc.tflite.model import Operator
@@ -17,6 +18,8 @@ UNARY = {
 }  # fmt: skip
 BINARY = {"ADD": "Add", "MUL": "Mul", "SUB": "Sub", "DIV": "Div", "MAXIMUM": "Max", "MINIMUM": "Min",
           "POW": "Pow"}  # fmt: skip
+COMPARISONS = {"GREATER": "Greater", "GREATER_EQUAL": "GreaterOrEqual", "LESS": "Less", "LESS_EQUAL": "LessOrEqual",
+               "EQUAL": "Equal"}  # fmt: skip
 
 
 def same_order(writer: Writer, node: Operator) -> tuple[str, bool]:
@@ -105,10 +108,7 @@ def along_channels(writer: Writer, node: Operator) -> None:
 
 @operator(*BINARY, "SQUARED_DIFFERENCE", order=Order.EITHER)
 def binary(writer: Writer, node: Operator) -> None:
-    if len(node.inputs) != 2 or min(node.inputs) < 0:
-        raise node.invalid(f"{len(node.inputs)} operands, expected 2")
-    image = any(map(writer.is_image, node.inputs)) and writer.tensor(node.outputs[0]).rank == 4
-    operands = [_operand(writer, node, i, image) for i in (0, 1)]
+    operands, image = _together(writer, node, 2)
     if node.op == "SQUARED_DIFFERENCE":
         difference = writer.emit("Sub", operands)
         writer.result(node.outputs[0], writer.emit("Mul", [difference, difference]), image=image)
@@ -121,8 +121,51 @@ def binary(writer: Writer, node: Operator) -> None:
 FUSING = ("ADD", "MUL", "SUB", "DIV")
 
 
+@operator(*COMPARISONS, "NOT_EQUAL", order=Order.EITHER)
+def comparison(writer: Writer, node: Operator) -> None:
+    """Of two tensors, or of one and a constant: a condition for SELECT_V2, or for a CAST to numbers."""
+    operands, image = _together(writer, node, 2)
+    if (made_of := writer.tensor(node.outputs[0]).dtype) != np.bool_:
+        raise node.invalid(f"a condition of {made_of}")
+    if node.op == "NOT_EQUAL":
+        made = writer.emit("Not", [writer.emit("Equal", operands)])
+    else:
+        made = writer.emit(COMPARISONS[node.op], operands)
+    writer.result(node.outputs[0], made, image=image)
+
+
+@operator("SELECT", "SELECT_V2", order=Order.EITHER)
+def select(writer: Writer, node: Operator) -> None:
+    """The second operand where the first holds, the third elsewhere."""
+    operands, image = _together(writer, node, 3)
+    condition, x = (writer.tensor(node.inputs[i]) for i in (0, 1))
+    if condition.dtype != np.bool_:
+        raise node.invalid(f"a condition of {condition.dtype}")
+    if node.op == "SELECT" and 0 < condition.rank < x.rank:
+        raise node.unsupported("SELECT of whole images by a condition for each does not run on the NPU")
+    writer.result(node.outputs[0], writer.emit("Where", operands), image=image)
+
+
+@operator("CAST", order=Order.EITHER)
+def cast(writer: Writer, node: Operator) -> None:
+    """Of a condition to 0 and 1, as Keras writes a ReLU with a threshold: x * cast(x > threshold)."""
+    x, y = writer.tensor(node.inputs[0]), writer.tensor(node.outputs[0])
+    if x.dtype != np.bool_ or y.dtype != np.float32:
+        raise node.unsupported(f"CAST of {x.dtype} to {y.dtype} does not run on the NPU")
+    name, image = same_order(writer, node)
+    writer.result(node.outputs[0], writer.emit("Cast", [name], to=onnx.TensorProto.FLOAT), image=image)
+
+
+def _together(writer: Writer, node: Operator, count: int) -> tuple[list[str], bool]:
+    """All operands in one order of axes, and whether that is n, c, h, w."""
+    if len(node.inputs) != count or min(node.inputs) < 0:
+        raise node.invalid(f"{len(node.inputs)} operands, expected {count}")
+    image = any(map(writer.is_image, node.inputs)) and writer.tensor(node.outputs[0]).rank == 4
+    return [_operand(writer, node, i, image) for i in range(count)], image
+
+
 def _operand(writer: Writer, node: Operator, index: int, image: bool) -> str:
-    """One of two operands, in the common order; a constant that is subtracted comes negated."""
+    """One of several operands, in the common order; a constant that is subtracted comes negated."""
     number = node.inputs[index]
     tensor = writer.tensor(number)
     if tensor.data is None:
@@ -139,7 +182,7 @@ def _operand(writer: Writer, node: Operator, index: int, image: bool) -> str:
         # ~q - ~z = z - q, and it stays within eight bits
         array, zero = (~array, (~zero.astype(tensor.dtype))) if tensor.quantized else (-array, zero)
     if not tensor.quantized:
-        return writer.constant("constant", array.astype(np.float32))
+        return writer.constant("constant", array if tensor.dtype == np.bool_ else array.astype(np.float32))
     if tensor.scale.size > 1:
         raise node.unsupported(f"the constant '{tensor.name}' has one scale a channel", "quantize it per tensor")
     return writer.stored("constant", array, tensor.scale, zero, None)

@@ -30,7 +30,9 @@ TYPES = {
     np.dtype(np.float32): TensorProto.FLOAT,
     np.dtype(np.uint8): TensorProto.UINT8,
     np.dtype(np.int8): TensorProto.INT8,
+    np.dtype(np.bool_): TensorProto.BOOL,
 }
+REAL = (np.dtype(np.float32), np.dtype(np.bool_))  # what ONNX has as the file has it
 
 
 class Writer:
@@ -200,7 +202,7 @@ class Writer:
         self.places[name] = (number, image)
         if number in self._labels:  # an int8 output of the graph has the model's own name
             self.places[self._labels[number]] = (number, False)
-        made = self._through_q(tensor, name) if tensor.dtype != np.float32 else name
+        made = name if tensor.dtype in REAL else self._through_q(tensor, name)
         (self._image if image else self._plain)[number] = made
 
     def _extents(self, name: str, tensor: Tensor, image: bool) -> tuple[int, ...]:
@@ -257,7 +259,7 @@ class Writer:
 
     def _input(self, number: int) -> None:
         tensor, label = self.tensor(number), self._labels[number]
-        if tensor.dtype not in TYPES or 0 in tensor.shape:
+        if tensor.dtype not in TYPES or tensor.dtype == np.bool_ or 0 in tensor.shape:
             at = Loc(self.model.source, detail=f"input '{tensor.name}'")
             message = f"it is {tensor.dtype} {list(tensor.shape)}, furc reads images of float32, uint8 and int8"
             raise LowerError("UnsupportedType", message, at=at, hint="convert the model with such an input")
@@ -280,7 +282,7 @@ class Writer:
             raise LowerError("ConstantOutput", f"'{tensor.name}' does not depend on computation", at=at, hint=hint)
         self._current = maker.name
         name = self.plain(number)
-        if tensor.dtype == np.float32:
+        if tensor.dtype in REAL:
             self._nodes.append(helper.make_node("Identity", [name], [label], name=maker.name))
         else:
             self._nodes.append(

@@ -120,3 +120,44 @@ def test_an_image_that_says_it_is_none_is_a_contradiction() -> None:
     d.graph.tensors[y].shape = [1, 120]
     with pytest.raises(SourceError, match=r"^error\[InvalidGraph\]: node 'CONV_2D 0 t\d': 't\d' is \[1, 120\]"):
         to_onnx(d.bytes(y))
+
+
+def reduced_condition(d: Drawing) -> int:
+    """A condition for each image of a batch, which SELECT knows and ONNX does not."""
+    a, b = d.input((1, 6)), d.input((1, 6))
+    condition = d.op("GREATER", (a, b), (d.tensor((1, 6), dtype="bool"),))
+    flat = d.op("RESHAPE", (condition, d.ints(6)), (d.tensor((6,), dtype="bool"),))
+    return d.op("SELECT", (flat, a, b), (d.activation((1, 6)),))
+
+
+def numbers_as_condition(d: Drawing) -> int:
+    return d.op("SELECT_V2", (d.input((1, 6)), d.input((1, 6)), d.input((1, 6))), (d.activation((1, 6)),))
+
+
+def one_compared(d: Drawing) -> int:
+    return d.op("GREATER", (d.input((1, 6)),), (d.tensor((1, 6), dtype="bool"),))
+
+
+def numbers_from_a_comparison(d: Drawing) -> int:
+    return d.op("LESS", (d.input((1, 6)), d.input((1, 6))), (d.activation((1, 6)),))
+
+
+def cast_of_numbers(d: Drawing) -> int:
+    return d.op("CAST", (d.input((1, 6)),), (d.tensor((1, 6), dtype="float32"),))
+
+
+@pytest.mark.parametrize(
+    ("case", "name", "message"),
+    [
+        (reduced_condition, "UnsupportedOperator", "SELECT of whole images by a condition for each"),
+        (numbers_as_condition, "InvalidGraph", "SELECT_V2: a condition of int8"),
+        (numbers_from_a_comparison, "InvalidGraph", "LESS: a condition of int8"),
+        (one_compared, "InvalidGraph", "GREATER: 1 operands, expected 2"),
+        (cast_of_numbers, "UnsupportedOperator", "CAST of int8 to float32 does not run on the NPU"),
+    ],
+)
+def test_conditions_are_what_comparisons_make(case: Callable[[Drawing], int], name: str, message: str) -> None:
+    drawing = Drawing()
+    with pytest.raises(FurcError) as caught:
+        to_onnx(drawing.bytes(case(drawing)))
+    assert caught.value.name == name and caught.value.message.startswith(message)

@@ -316,6 +316,63 @@ def broadcast_to(d: Drawing) -> int:
     return d.op("BROADCAST_TO", (d.input((1, 6, 1, 4)), d.ints(1, 6, 5, 4)), (d.activation((1, 6, 5, 4)),))
 
 
+def condition(d: Drawing, op: str, x: int, limit: int) -> int:
+    return d.op(op, (x, limit), (d.tensor(d.graph.tensors[x].shape, dtype="bool"),))
+
+
+def constant(d: Drawing, value: float, scale: float = 0.02, zero: int = 0) -> int:
+    if d.dtype == "float32":
+        return d.tensor((), data=np.array(value, np.float32))
+    return d.tensor((), scale, zero, data=np.array(round(value / scale) + zero, d.dtype))
+
+
+def selu(d: Drawing) -> int:
+    """As Keras' SELU comes: x > 0 chooses between scale * x and scale * alpha * (exp(x) - 1)."""
+    scale, alpha, shape = 1.0507009873554805, 1.6732632423543772, (1, 6, 5, 4)
+    x = d.conv(d.input(shape), 4, scale=0.03)
+    line = d.op("MUL", (x, constant(d, scale, 0.01)), (d.activation(shape, 0.03),), "MulOptions")
+    exp = d.op("EXP", (x,), (d.activation(shape, 0.2, -128),))
+    less = d.op("SUB", (exp, constant(d, 1.0, 0.01)), (d.activation(shape, 0.2, -120),), "SubOptions")
+    curve = d.op("MUL", (less, constant(d, scale * alpha, 0.02)), (d.activation(shape, 0.03),), "MulOptions")
+    return d.op("SELECT_V2", (condition(d, "GREATER", x, constant(d, 0.0)), line, curve), (d.activation(shape, 0.03),))
+
+
+def relu_with_threshold(d: Drawing) -> int:
+    """As Keras writes it: x * cast(x > threshold)."""
+    x = d.conv(d.input((1, 6, 5, 4)), 4)
+    above = condition(d, "GREATER", x, constant(d, 1.0))
+    factor = d.op("CAST", (above,), (d.tensor((1, 6, 5, 4), dtype="float32"),))
+    if d.dtype != "float32":
+        factor = d.op("QUANTIZE", (factor,), (d.activation((1, 6, 5, 4), 1 / 255, -128),), "QuantizeOptions")
+    return d.op("MUL", (x, factor), (d.activation((1, 6, 5, 4), 0.2),), "MulOptions")
+
+
+def chosen(d: Drawing, op: str, select: str = "SELECT_V2") -> int:
+    """Of two images: one that is there as n, c, h, w, and an input."""
+    a, b = d.conv(d.input((1, 6, 5, 4)), 4, scale=0.05), d.input((1, 6, 5, 4), 0.05)
+    return d.op(select, (condition(d, op, a, b), b, a), (d.activation((1, 6, 5, 4), 0.05),))
+
+
+def not_equal(d: Drawing) -> int:
+    return chosen(d, "NOT_EQUAL")
+
+
+def equal(d: Drawing) -> int:
+    return chosen(d, "EQUAL", "SELECT")
+
+
+def less(d: Drawing) -> int:
+    return chosen(d, "LESS", "SELECT")
+
+
+def less_equal(d: Drawing) -> int:
+    return chosen(d, "LESS_EQUAL")
+
+
+def greater_equal(d: Drawing) -> int:
+    return chosen(d, "GREATER_EQUAL")
+
+
 CASES: list[Callable[[Drawing], int]] = [
     conv,
     conv_valid_dilated,
@@ -371,10 +428,17 @@ OF_INT8: list[Callable[[Drawing], int]] = [  # LiteRT has them of int8 alone
     reduce_max,
     tile,
     broadcast_to,
+    selu,
+    relu_with_threshold,
+    equal,
+    not_equal,
+    less,
+    less_equal,
+    greater_equal,
 ]
 OF_FLOAT: list[Callable[[Drawing], int]] = [
     gelu, gelu_by_tanh, squared_difference, mirror_pad, gather, batch_matmul, batch_matmul_turned, reduce_max,
-    square, power, tile, broadcast_to,
+    square, power, tile, broadcast_to, selu, relu_with_threshold, equal, not_equal, less, less_equal, greater_equal,
 ]  # fmt: skip
 EXACT = {
     max_pool, concatenation, squeeze, expand_dims, pad, padv2, strided_slice, slice_, resize, depth_to_space,
