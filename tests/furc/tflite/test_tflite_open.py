@@ -104,7 +104,29 @@ def pixels_as_a_sequence(d: Drawing) -> int:
     return d.op("RESHAPE", (x, both), (opened(d, d.activation((1, 30, 4)), 0, 1),))
 
 
-CASES = (flatten_and_dense, transpose_conv, dense_of_three_axes, rows_that_a_reshape_opens, pixels_as_a_sequence)
+def dilated_conv_of_one_axis(d: Drawing, scale: float = 0.2) -> int:
+    """Keras' Conv1D with dilation_rate=3 and padding="same": blocks around an image of one row, a bias behind."""
+    x = opened(d, d.input((1, 11, 4)), 0)
+    blocks = opened(d, d.activation((3, 6, 4)), 0)
+    d.op("SPACE_TO_BATCH_ND", (x, d.ints(3), d.ints([3, 4])), (blocks,))
+    row = opened(d, d.activation((3, 1, 6, 4)), 0)
+    d.op("EXPAND_DIMS", (blocks, d.ints(-3)), (row,), "ExpandDimsOptions")
+    weights, own = d.weights((6, 1, 3, 4), 6, 0)
+    made = opened(d, d.activation((3, 1, 4, 6), 0.2), 0)
+    d.op("CONV_2D", (row, weights, d.bias(6, np.float32(0.05) * own)), (made,), "Conv2DOptions", strideH=1, strideW=1,
+         dilationHFactor=1, dilationWFactor=1, padding=1)  # fmt: skip
+    flat = opened(d, d.activation((3, 4, 6), scale), 0)
+    d.op("SQUEEZE", (made,), (flat,), "SqueezeOptions", squeezeDims=[-3])
+    y = opened(d, d.activation((1, 11, 6), scale), 0)
+    d.op("BATCH_TO_SPACE_ND", (flat, d.ints(3), d.ints([0, 1])), (y,))
+    bias = d.tensor((6,), 0.02, 3, data=d.random.integers(-128, 128, 6).astype(np.int8))
+    return d.op(
+        "ADD", (y, bias), (opened(d, d.activation((1, 11, 6), 0.2), 0),), "AddOptions", fusedActivationFunction=1
+    )
+
+
+CASES = (flatten_and_dense, transpose_conv, dense_of_three_axes, rows_that_a_reshape_opens, pixels_as_a_sequence,
+         dilated_conv_of_one_axis)  # fmt: skip
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
@@ -116,6 +138,20 @@ def test_extents_that_are_computed_are_found(case: Callable[[Drawing], int]) -> 
     for name, expected in theirs.items():
         assert ours[name].shape == expected.shape
         assert np.abs(ours[name].astype(int) - expected).max() <= 1
+
+
+def test_a_dilated_conv_of_one_axis_is_one_operator_of_the_npu() -> None:
+    drawing = Drawing()
+    enf = furc.compile(drawing.bytes(dilated_conv_of_one_axis(drawing)))
+    assert [o.name for o in enf.operators if "Conv" in o.name] == ["LowLevelConv2d"]
+    assert {o.name for step in enf.host_steps for o in step.operators} <= {"Lower", "Unlower"}
+
+
+def test_blocks_that_another_grid_leaves_are_refused() -> None:
+    drawing = Drawing()
+    with pytest.raises(LowerError) as caught:
+        furc.compile(drawing.bytes(dilated_conv_of_one_axis(drawing, scale=0.25)))
+    assert caught.value.name == "UnsupportedOperator" and "fixed batch" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("axes", [(1,), (0, 1, 2)])
