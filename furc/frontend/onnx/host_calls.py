@@ -23,6 +23,7 @@ from furc.frontend.onnx.model import Model
 from furc.frontend.onnx.node import QUANTIZE as QUANTIZE_AGAIN
 from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.quantization import check_alike
+from furc.frontend.onnx.resize import agree_on_extents
 from furc.frontend.onnx.rounded_pools import agree_on_shape
 from furc.isolated import Worker
 from furc.onnx.model_proto import captured
@@ -96,9 +97,11 @@ class HostCalls(Context[Node]):
                 told[name] = self._told_of(name, entry)
         shapes = {name: known.shape for name, known in told.items()}
         check_alike(node, shapes | {name: array.shape for name, array in constants.items()})
-        if node.inputs and node.inputs[0] in told:
-            agree_on_shape(node, told[node.inputs[0]].shape)
+        given = told[node.inputs[0]].shape if node.inputs and node.inputs[0] in told else None
+        agree_on_shape(node, given)
         results = infer(node, told, constants, self.model.proto.opset_import, self.shapes)
+        if results:
+            agree_on_extents(node, given, constants, results[0].shape)
         for name, result in zip(node.outputs, results, strict=True):
             if name:
                 result = self._declared(name, result)

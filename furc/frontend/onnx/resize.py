@@ -4,7 +4,7 @@ others are for the wider set of operators; everything else is refused."""
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,10 @@ from furc.frontend.onnx.linear_resize import linear, obstacle
 from furc.frontend.onnx.node import Node
 from furc.frontend.onnx.quantization import checked_axis
 from furc.frontend.onnx.registry import OnnxContext, operator
+from isa.enf import OPEN
 from isa.errors import counted
 from passes.dfg.legality import HINTS, OperatorSet
-from passes.ir.op import Value
+from passes.ir.op import Array, Value
 
 LINEAR_HINT = (
     "resize in half pixels by smaller whole factors, 4 say, in the wider operator set, or use nearest neighbours, or "
@@ -50,6 +51,37 @@ def interpolates(node: Node) -> bool:
     return node.op in ("Resize", "Upsample") and node.text("mode", "nearest") != "nearest"
 
 
+def agree_on_extents(
+    node: Node, shape: Sequence[int] | None, constants: Mapping[str, Array], inferred: Sequence[int] | None
+) -> None:
+    """shape: of the input, inferred: of the result by ONNX's inference; None where they are not known. ONNX Runtime
+    rounds extent times scale to float32 before it rounds down: 3 by 5/3 are 5 elements there, 4 to ONNX.
+
+    Raises LowerError UnsupportedOperator where the two differ: what reads the result would have one shape or the other.
+    """
+    at = _place_of_scales(node)
+    known = node.op in ("Resize", "Upsample") and node.has_input(at) and node.inputs[at] in constants
+    if not known or not shape or inferred is None or len(shape) != len(inferred):
+        return
+    scales = constants[node.inputs[at]].reshape(-1).astype(np.float32)
+    axes = [axis % len(shape) for axis in node.integers("axes", ())] or range(len(shape))
+    if len(scales) != len(axes) or not np.isfinite(scales).all():
+        return
+    for axis, scale in zip(axes, scales, strict=True):
+        made = math.floor(np.float32(shape[axis]) * scale)
+        if OPEN not in (shape[axis], inferred[axis]) and made != inferred[axis]:
+            what = f"{node.op} of {counted(shape[axis], 'element')} by {scale!s}"
+            raise node.unsupported(
+                f"{what} makes {inferred[axis]} to ONNX, {made} to ONNX Runtime",
+                f"export it with sizes, [{made}] on this axis, instead of scales" + (" (opset 11)" if at == 1 else ""),
+            )
+
+
+def _place_of_scales(node: Node) -> int:
+    """Which input they are."""
+    return 1 if node.op == "Upsample" or node.opset < 11 else 2
+
+
 def _repeats(node: Node, shape: Sequence[int], out: Sequence[int], scales: Sequence[float]) -> bool:
     """Whether each element is there several times: of nearest neighbours, and of linear ones of axes of one element."""
     mode = node.text("mode", "nearest")
@@ -65,15 +97,14 @@ def _repeats(node: Node, shape: Sequence[int], out: Sequence[int], scales: Seque
 
 def _resized(context: OnnxContext, node: Node, x: Value) -> tuple[list[int], list[float]]:
     """Output extents and scales of every axis. Scales are input 1 in opset 10, input 2 from 11 on, sizes input 3."""
-    old = node.op == "Upsample" or node.opset < 11
+    at = _place_of_scales(node)
     shape, axes = x.type.shape, [checked_axis(a, x.type.rank, node) for a in node.integers("axes", ())]
     axes = axes or list(range(x.type.rank))
     if node.text("keep_aspect_ratio_policy", "stretch") != "stretch":
         raise node.unsupported("Resize is not accelerated: it keeps the aspect ratio", "state the sizes")
     out, scales = list(shape), [1.0] * len(shape)
-    at = 1 if old else 2
     given = context.known(node, at).reshape(-1).astype(np.float32) if node.has_input(at) else np.zeros(0, np.float32)
-    sizes = context.known_ints(node, 3) if not old else []
+    sizes = context.known_ints(node, 3) if at == 2 else []
     listed = sizes or list(given)
     if len(listed) != len(axes):
         raise node.invalid(f"{len(listed)} scales or sizes for {counted(len(axes), 'axis', 'axes')}")

@@ -248,6 +248,20 @@ def test_resize_that_is_no_repetition() -> None:
     assert operator.reason.startswith("Resize is not accelerated: mode nearest")
 
 
+@pytest.mark.parametrize("opset", [10, 13, 18])
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+def test_resize_whose_extents_onnx_and_its_runtime_see_differently(opset: int, mode: str) -> None:
+    """A third of the scales that reach a whole number. It compiled, to extents that no run found."""
+    m = Qdq(opset=opset)
+    scales = m.const([5 / 3, 1] if opset == 18 else [1, 1, 5 / 3, 1], np.float32)
+    more: dict[str, Any] = {"axes": [2, 3]} if opset == 18 else {}
+    m.quantized(m.node("Resize", m.float_input(1, 2, 3, 4), *([] if opset == 10 else [""]), scales, mode=mode, **more))
+    error = failure(m.model())
+    assert error.name == "UnsupportedOperator"
+    assert error.message == "Resize of 3 elements by 1.6666666 makes 4 to ONNX, 5 to ONNX Runtime"
+    assert error.hint is not None and error.hint.startswith("export it with sizes, [5] on this axis")
+
+
 def test_operator_form_of_quantization() -> None:
     node = helper.make_node("QLinearConv", list("abcdefgh"), ["y"], name="conv")
     names = [helper.make_tensor_value_info(n, TensorProto.UINT8, [1, 1, 1, 1]) for n in "abcdefgh"]
