@@ -23,7 +23,7 @@ from furc.quantizer.optimize.fold_pad import fold_pad
 from furc.quantizer.optimize.l2_normalize import l2_normalize
 from furc.quantizer.optimize.max_pools import max_pools
 from furc.quantizer.optimize.merge_branches import merge_branches
-from furc.quantizer.optimize.opset import convert_opset
+from furc.quantizer.optimize.opset import PLACED_RESIZES, convert_opset
 from furc.quantizer.optimize.plain_ops import plain_ops
 from furc.quantizer.optimize.prelu import prelu
 from furc.quantizer.optimize.remove_identity import remove_identity
@@ -80,7 +80,7 @@ def optimize_shapes(
 
     Raises QuantizeError[OpsetConversion, BadModel, TensorTooLarge].
     """
-    graph = Graph(convert_opset(loaded, opset_version))
+    graph = Graph(convert_opset(_with_known_scales(loaded), opset_version))
     graph.inputs = [name for name in graph.inputs if name not in weights]
     graph.constants.update((name, np.broadcast_to(np.float32(1), shape)) for name, shape in weights.items())
     _infer(graph)
@@ -94,7 +94,7 @@ def optimize_shapes(
 def _optimized(loaded: onnx.ModelProto, opset_version: int) -> Graph:
     if all(node.domain in OWN_DOMAINS for node in loaded.graph.node):
         _forget_shapes(loaded)
-    graph = Graph(convert_opset(loaded, opset_version))
+    graph = Graph(convert_opset(_with_known_scales(loaded), opset_version))
     _infer(graph)
     fold_all(graph)
     for run in PASSES:
@@ -102,6 +102,19 @@ def _optimized(loaded: onnx.ModelProto, opset_version: int) -> Graph:
     for node in graph.nodes:
         _check_linear(graph, node)
     return graph
+
+
+def _with_known_scales(loaded: onnx.ModelProto) -> onnx.ModelProto:
+    """Scales that an old Resize computes from shapes, folded: `convert_opset` goes by whether they shrink."""
+    graph = Graph(loaded)
+    known = {"", *graph.constants, *(node.output for node in graph.nodes if node.op == "Constant")}
+    if graph.opset >= PLACED_RESIZES or all(
+        node.op not in ("Resize", "Upsample") or node.input(1) in known for node in graph.nodes
+    ):
+        return loaded
+    _infer(graph)
+    fold_all(graph)
+    return graph.model()
 
 
 def fold_all(graph: Graph) -> None:

@@ -516,6 +516,19 @@ def test_an_old_resize_reads_from_the_corner_on(op: str, opset: int, mode: str, 
     assert_same(before, optimize_model(before), image())
 
 
+@pytest.mark.parametrize("factors", [(0.75, 0.5), (0.25, 0.75), (1.5, 2)])
+def test_computed_scales_of_an_old_resize_are_known_before_it_is_rounded(factors: tuple[float, float]) -> None:
+    """As PyTorch writes them: the extents wanted by those there are, both from Shape. They had been rounded down."""
+    nodes = [
+        node("Shape", ["x"], "extents"), node("Cast", ["extents"], "there", to=TensorProto.FLOAT),
+        node("Mul", ["there", "factors"], "exact"), node("Floor", ["exact"], "wanted"),
+        node("Div", ["wanted", "there"], "scales"), node("Resize", ["x", "scales"], "y", mode="nearest"),
+    ]  # fmt: skip
+    constants = {"factors": np.array([1, 1, *factors], np.float32)}
+    before = model(nodes, {"x": (1, 3, 12, 12)}, ["y"], constants, opset=10)
+    assert_same(before, optimize_model(before), image())
+
+
 @pytest.mark.parametrize("mode", ["reflect", "edge", "constant"])
 def test_an_old_pad_may_state_a_value_that_it_does_not_use(mode: str) -> None:
     pads = [0, 0, 1, 2, 0, 0, 3, 1]
