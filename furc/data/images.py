@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
@@ -39,8 +39,8 @@ class Preprocess:
 
     size: (rows, columns), None keeps the image's. fit: stretch to the size; letterbox keeps proportions and fills with
     `fill`; crop scales the shorter side to the size and takes the middle. place: of a letterboxed image, in the middle
-    as YOLOv5 has it or at the top left as YOLOX has. mean, std: after scale, in the order of `channels`. dtype "uint8"
-    feeds pixels as they are. Raises ConfigError BadOption.
+    as YOLOv5 has it or at the top left as YOLOX has. mean, std: after scale, in the order of `channels`; a number, list
+    or array becomes a tuple. dtype "uint8" feeds pixels as they are. Raises ConfigError BadOption.
     """
 
     size: tuple[int, int] | None = None
@@ -56,7 +56,8 @@ class Preprocess:
 
     def __post_init__(self) -> None:
         check_words(fit=self.fit, place=self.place, channels=self.channels, layout=self.layout, dtype=self.dtype)
-        check_numbers(fill=self.fill, scale=self.scale, mean=self.mean, std=self.std)
+        for name, value in plain_numbers(fill=self.fill, scale=self.scale, mean=self.mean, std=self.std).items():
+            object.__setattr__(self, name, value)
 
 
 def check_words(**words: str) -> None:
@@ -69,17 +70,28 @@ def check_words(**words: str) -> None:
             raise ConfigError("BadOption", f"{option} is '{word}'", hint=f"one of {', '.join(CHOICES[option])}")
 
 
-def check_numbers(*, fill: int, scale: float, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-    """Raises ConfigError BadOption."""
-    for option, numbers in (("mean", mean), ("std", std)):
-        if not isinstance(numbers, tuple) or not numbers or not all(map(_is_number, numbers)):
-            raise ConfigError("BadOption", f"{option} is {numbers}", hint=f"write {option}=(127.5,), or one a channel")
-    if not all(std):
+def plain_numbers(*, fill: object, scale: object, mean: object, std: object) -> dict[str, object]:
+    """These options as Python's own numbers and tuples, whatever NumPy or the caller calls them.
+
+    Raises ConfigError BadOption where they are none."""
+    several = {"mean": _several(mean), "std": _several(std)}
+    for (option, numbers), given in zip(several.items(), (mean, std), strict=True):
+        if not numbers:
+            raise ConfigError("BadOption", f"{option} is {given}", hint=f"write {option}=(127.5,), or one a channel")
+    if not all(several["std"]):
         raise ConfigError("BadOption", f"std is {std}", hint="pixels are divided by it")
-    if not _is_number(scale):
+    if not isinstance(scale, Real) or not math.isfinite(scale):
         raise ConfigError("BadOption", f"scale is {scale}", hint="one number")
-    if not isinstance(fill, int) or not 0 <= fill <= 255:
+    if not isinstance(fill, Integral) or isinstance(fill, bool) or not 0 <= int(fill) <= 255:
         raise ConfigError("BadOption", f"fill is {fill}", hint="a pixel, 0 to 255")
+    return {"fill": int(fill), "scale": float(scale), **several}
+
+
+def _several(value: object) -> tuple[float, ...]:
+    """One number, or those of a list, a tuple or an array with one axis; () where they are none."""
+    given = value.tolist() if isinstance(value, np.ndarray) else value
+    numbers = given if isinstance(given, list | tuple) else (given,)
+    return tuple(map(float, numbers)) if all(map(_is_number, numbers)) else ()
 
 
 def _is_number(value: object) -> bool:

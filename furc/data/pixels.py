@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from furc.data.images import Channels, Fit, Place, Preprocess, check_numbers, check_words
+from furc.data.images import Channels, Fit, Place, Preprocess, check_words, plain_numbers
 from isa.errors import NOWHERE, ConfigError, Loc, SourceError, counted
 
 IMAGE_AXES = 4
@@ -26,7 +26,8 @@ class Pixels:
 
     def __post_init__(self) -> None:
         check_words(fit=self.fit, place=self.place, channels=self.channels)
-        check_numbers(fill=self.fill, scale=self.scale, mean=self.mean, std=self.std)
+        for name, value in plain_numbers(fill=self.fill, scale=self.scale, mean=self.mean, std=self.std).items():
+            object.__setattr__(self, name, value)
 
 
 USUAL = Pixels()

@@ -128,7 +128,8 @@ def test_what_is_far_longer_than_wide_is_cropped_or_refused_by_its_name(tmp_path
     "option",
     [
         {"channels": "BGR"}, {"fit": "Letterbox"}, {"place": "center"}, {"layout": "NHWC"}, {"dtype": "int8"},
-        {"mean": 127.5}, {"mean": ()}, {"std": (1.0, 0.0)}, {"std": (np.nan,)}, {"scale": (1.0,)}, {"fill": 256},
+        {"mean": ()}, {"mean": "1"}, {"mean": np.ones((3, 1))}, {"std": (1.0, 0.0)}, {"std": (np.nan,)},
+        {"scale": (1.0,)}, {"fill": 256}, {"fill": True}, {"fill": 7.0},
     ],
 )  # fmt: skip
 def test_a_word_that_says_nothing_is_refused(option: dict[str, Any]) -> None:
@@ -138,3 +139,18 @@ def test_a_word_that_says_nothing_is_refused(option: dict[str, Any]) -> None:
     if next(iter(option)) in {field.name for field in fields(Pixels)}:
         with pytest.raises(ConfigError, match="BadOption"):
             Pixels(**option)
+
+
+@pytest.mark.parametrize("kind", [Preprocess, Pixels])
+@pytest.mark.parametrize("three", [[1.0, 2, 3.5], np.array([1, 2, 3.5], np.float32), (np.float64(1), 2, 3.5)])
+def test_numbers_of_numpy_are_those_of_python(kind: Any, three: Any) -> None:
+    """They had been refused, by a message that showed the same number."""
+    told = kind(fill=np.int64(7), scale=np.float32(0.5), mean=three, std=np.float64(2))
+    assert told == kind(fill=7, scale=0.5, mean=(1.0, 2.0, 3.5), std=(2.0,))
+    assert hash(told) and {type(number) for number in (told.scale, *told.mean, *told.std)} == {float}
+
+
+def test_an_image_is_normalized_by_lists_as_by_tuples() -> None:
+    image = Image.new("RGB", (3, 2), (10, 20, 30))
+    listed = Preprocess(scale=1, mean=[1, 2, 3], std=[2, 2, 4])  # type: ignore[arg-type]
+    assert preprocess_image(image, listed)[0, :, 0, 0].tolist() == [4.5, 9.0, 6.75]
