@@ -21,6 +21,7 @@ from furc.onnx.run import RunModel
 
 SAME_STEP = 2.0**-20  # what rounding of two scales' product in float32 may explain
 INT32 = np.iinfo(np.int32)
+ACTIVATIONS = {np.dtype(np.uint8): TensorProto.UINT8, np.dtype(np.int8): TensorProto.INT8}
 _CLAMPS = ("Relu", "Clip")
 
 
@@ -53,12 +54,13 @@ def _as_int8(value: Array) -> Array:
 
 
 def _activations(graph: Graph) -> dict[str, int]:
-    """What every QuantizeLinear of a computed tensor makes, and its element type."""
+    """What every QuantizeLinear of a computed tensor makes in 8 bits, and its element type: others are the host's."""
     found = {}
     for node in graph.nodes:
         if node.op == "QuantizeLinear" and not graph.is_constant(node.inputs[0]):
-            zero = _zero(graph, node)
-            found[node.output] = TensorProto.UINT8 if zero.dtype == np.uint8 else TensorProto.INT8
+            kind = ACTIVATIONS.get(_zero(graph, node).dtype)
+            if kind is not None:
+                found[node.output] = kind
     return found
 
 
@@ -132,11 +134,17 @@ def _has_scales_of_columns(graph: Graph, node: Node, index: int, maker: Node) ->
 
 
 def _zero(graph: Graph, node: Node) -> Array:
-    """The zero point of a QuantizeLinear or a DequantizeLinear; where it is left out, that of weights or of uint8."""
+    """The zero point of a QuantizeLinear or a DequantizeLinear; where it is left out, 0 of the type of the integers."""
     if node.input(2):
         return graph.constants[node.input(2)]
-    weights = graph.constants.get(node.inputs[0])
-    return np.zeros((), np.uint8 if weights is None else weights.dtype)
+    if node.op == "QuantizeLinear":
+        stated = int(node.get("output_dtype", 0))
+        return np.zeros((), helper.tensor_dtype_to_np_dtype(stated) if stated else np.uint8)
+    if node.inputs[0] in graph.constants:
+        return np.zeros((), graph.constants[node.inputs[0]].dtype)
+    maker = graph.producer(node.inputs[0])
+    quantized = maker is not None and maker.op == "QuantizeLinear"
+    return np.zeros((), _zero(graph, maker).dtype if maker is not None and quantized else np.uint8)
 
 
 def _stored(graph: Graph, node: Node, index: int, maker: Node) -> tuple[str, list[Node]]:

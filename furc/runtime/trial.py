@@ -24,6 +24,10 @@ from passes.ir.graph import Graph
 MOST_MACS = 1 << 31  # of a step that is run to see whether it does: a second on one core
 MOST_NODES = 3  # that a message names
 _NUMBERS = (TensorProto.FLOAT, TensorProto.INT8, TensorProto.UINT8)  # no operator takes them for places or sizes
+_UNREADABLE = (  # by NumPy, from ONNX Runtime
+    TensorProto.INT4, TensorProto.UINT4, TensorProto.BFLOAT16, TensorProto.FLOAT8E4M3FN, TensorProto.FLOAT8E4M3FNUZ,
+    TensorProto.FLOAT8E5M2, TensorProto.FLOAT8E5M2FNUZ,
+)  # fmt: skip
 _HINT = "repair or remove the node; onnx.checker.check_model(path, full_check=True) may say more"
 
 
@@ -78,6 +82,7 @@ def _decided_by_sizes(model: onnx.ModelProto) -> onnx.ModelProto:
         for node in graph.node
         if not any(a.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for a in node.attribute)
         and all(not name or name in constants or _is_number_of_known_size(name, known) for name in node.input)
+        and not any(name in known and known[name].type.tensor_type.elem_type in _UNREADABLE for name in node.output)
     ]
     made = {name for node in nodes for name in node.output}
     read = dict.fromkeys(name for node in nodes for name in node.input if name)

@@ -22,7 +22,7 @@ from furc.frontend.onnx.hosted import ELEMENTS, Cause, Part, Told, Turns, in_tur
 from furc.frontend.onnx.model import Model
 from furc.frontend.onnx.node import QUANTIZE as QUANTIZE_AGAIN
 from furc.frontend.onnx.node import Node
-from furc.frontend.onnx.quantization import check_alike
+from furc.frontend.onnx.quantization import QUANTIZE, check_alike
 from furc.frontend.onnx.resize import agree_on_extents
 from furc.frontend.onnx.rounded_pools import agree_on_shape
 from furc.isolated import Worker
@@ -36,6 +36,8 @@ from passes.ir.types import DType, Quant, TensorType
 from passes.ops.host import Dequantize, HostCall
 
 FLOATING = Pending | Unary | Joined  # results that wait for a quantization
+RELUS_STAY = (TensorProto.UINT8, TensorProto.INT8, TensorProto.UINT16, TensorProto.INT16)
+IDLE = ("Identity", "Dropout")  # which ONNX Runtime leaves out first
 CAPTURED = -1  # the position of what the body of an If or Loop reads
 
 
@@ -150,6 +152,7 @@ class HostCalls(Context[Node]):
         for node in group:
             self.leave(node, self.before.hosts[node.index])
         self._check_sizes_are_known(group)
+        self._check_relus_stay(group)
         made = [name for node in group for name in node.outputs if name]
         reads = dict.fromkeys(name for node in group for name in reads_of(node) if name not in made)
         constants = {n: e.array for n in reads if isinstance(e := self.env[n], Constant | QuantizedConstant)}
@@ -186,6 +189,22 @@ class HostCalls(Context[Node]):
                 if name and (not self._on_host(name).told or OPEN in shape):
                     what = f"only a run tells how large '{name}' is, which {node.op} makes"
                     raise LowerError("UnsupportedOperator", what, at=node.loc, hint="make its sizes constants")
+
+    def _check_relus_stay(self, group: list[Node]) -> None:
+        """ONNX Runtime leaves out a Relu whose result is quantized to where 0 is the least; where the type is none of 8
+        or 16 bits it takes any zero point for that."""
+        makers = {name: node for node in group for name in node.outputs}
+        for node in group:
+            relu = makers.get(node.inputs[0]) if node.op == QUANTIZE else None
+            while relu is not None and relu.op in IDLE:
+                relu = makers.get(relu.inputs[0])
+            element = self.told[node.output].element if relu is not None and relu.op == "Relu" else 0
+            if relu is not None and element and element not in RELUS_STAY:
+                kind = TensorProto.DataType.Name(element).lower()
+                raise LowerError(
+                    "UnsupportedOperator", f"ONNX Runtime leaves out a Relu whose result is quantized to {kind}",
+                    at=relu.loc, hint="write it as a Clip with a minimum of 0, or quantize to int8",
+                )  # fmt: skip
 
     def _on_host(self, name: str) -> OnHost:
         entry = self.env[name]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import TensorProto, helper
 
 from furc.frontend.dfg_builder import IDENTITY
 from furc.frontend.entries import Constant, Entry, GraphInput, OnHost, Quantized, QuantizedConstant, Stored
@@ -19,8 +20,8 @@ from passes.ir.op import Array
 from passes.ir.types import DType, Quant, per_tensor
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
-ELEMENT_TYPES = {2: np.dtype(np.uint8), 3: np.dtype(np.int8)}  # by the numbers of TensorProto.DataType
 UINT8 = np.dtype(np.uint8)
+ELEMENT_TYPES = (UINT8, np.dtype(np.int8))  # that the NPU computes with
 
 
 class Parameters(NamedTuple):
@@ -49,7 +50,7 @@ def read_parameters(context: OnnxContext, node: Node) -> Parameters:
         stored = context.known(node, 2)
         dtype, zero = stored.dtype, stored.astype(np.int64).reshape(-1)
     else:
-        dtype, zero = ELEMENT_TYPES.get(node.integer("output_dtype", 0)), np.zeros(scale.shape, np.int64)
+        dtype, zero = _stated(node), np.zeros(scale.shape, np.int64)
     if zero.shape != scale.shape:
         raise node.invalid(f"{counted(scale.size, 'scale')} but {counted(zero.size, 'zero point')}")
     return Parameters(scale, zero, dtype, node.integer("axis", 1))
@@ -67,10 +68,18 @@ def check_alike(node: Node, shapes: Mapping[str, tuple[int, ...] | None]) -> Non
         raise node.invalid(f"its scale is {list(scale)}, its zero point {list(zero)}")
 
 
+def _stated(node: Node) -> np.dtype[np.generic] | None:
+    """The element type of a QuantizeLinear without zero point. That of a DequantizeLinear is its result's, a float."""
+    number = node.integer("output_dtype", 0) if node.op == QUANTIZE else 0
+    if number and number not in TensorProto.DataType.values():
+        raise node.invalid(f"output_dtype is {number}, no element type")
+    return helper.tensor_dtype_to_np_dtype(number) if number else None
+
+
 def activation_quant(parameters: Parameters, node: Node) -> Quant:
     """The quantization of an activation, in int8. Raises LowerError where it is not one of int8 or uint8 per tensor."""
     dtype = parameters.dtype or UINT8
-    if dtype not in ELEMENT_TYPES.values():
+    if dtype not in ELEMENT_TYPES:
         raise node.unsupported(f"activations are {dtype}, the NPU computes in int8", "quantize to 8 bits")
     if not parameters.per_tensor:
         raise node.unsupported(

@@ -425,3 +425,34 @@ def test_a_zero_point_that_is_no_number_is_told_when_compiling() -> None:
     m.output(m.node("Tanh", m.node("DequantizeLinear", x, m.const(0.05, np.float32), x)))
     with pytest.raises(SourceError, match=r"its scale is \[\], its zero point \[1, 4, 8, 8\]"):
         furc.compile(m.model())
+
+
+def quantized_as(m: Qdq, x: str, kind: int) -> str:
+    """QuantizeLinear by `output_dtype`, without zero point, and back."""
+    scale = m.const(0.3, np.float32)
+    return m.node("DequantizeLinear", m.node("QuantizeLinear", x, scale, output_dtype=kind), scale)
+
+
+@pytest.mark.parametrize("kind", [TensorProto.INT16, TensorProto.UINT16, TensorProto.INT4, TensorProto.UINT4])
+def test_other_elements_than_int8_stated_by_the_node_alone_are_the_hosts(kind: int) -> None:
+    """int16 without a zero point had been taken for uint8: by a scale of 0.02, up to 25 of 128 steps off. A step that
+    begins with one of 4 bits did not run when it was tried."""
+    m = Qdq(opset=21)
+    x = m.fresh("x")
+    m.inputs[x] = ("float32", (1, 4, 6, 6))
+    m.output(m.quantized(m.node("Sigmoid", quantized_as(m, x, kind)), 1 / 256, -128))
+    enf = same_as_onnxruntime(m.model(), m.feeds())
+    assert "Sigmoid" in [operator.name for operator in in_float(enf)]
+
+
+@pytest.mark.parametrize("kind", [TensorProto.INT4, TensorProto.UINT4, TensorProto.FLOAT8E4M3FN])
+@pytest.mark.parametrize("between", ["", "Identity"])
+def test_a_relu_that_onnxruntime_leaves_out_is_refused(kind: int, between: str) -> None:
+    """It is where its result is quantized to other types than int8 and int16: negative numbers came out."""
+    m = Qdq(opset=21)
+    y = m.node("Relu", m.float_input(1, 4, 6, 6))
+    m.output(quantized_as(m, m.node(between, y) if between else y, kind))
+    with pytest.raises(LowerError) as caught:
+        furc.compile(m.model())
+    assert caught.value.message.startswith("ONNX Runtime leaves out a Relu whose result is quantized to ")
+    assert caught.value.hint is not None and "Clip" in caught.value.hint
