@@ -11,7 +11,7 @@ from passes.dfg.legality import EVERYWHERE, OPERATORS, Operator, OperatorSet, ac
 
 HEAD = """# Operators
 
-What of ONNX runs on the NPU, in INT8, and under which conditions. Opsets 10 to 21 are read. Where a condition fails,
+What of ONNX runs on the NPU, in INT8, and under which conditions. Opsets 10 to 23 are read. Where a condition fails,
 the operator does not run on the NPU, and the table says what to do; what is outside the table is for the host.
 
 The column of opsets is ONNX's own history: since when there is an operator, and the opsets at which its inputs,

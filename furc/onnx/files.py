@@ -24,7 +24,7 @@ from isa.enf import MAGIC
 from isa.errors import FurcError, Loc, SourceError, counted, first_line
 
 Source: TypeAlias = str | Path | bytes | onnx.ModelProto
-OLDEST_OPSET, NEWEST_OPSET = 10, 21  # of what furc reads, and has the host run
+OLDEST_OPSET, NEWEST_OPSET = 10, 23  # of what furc reads, and has the host run
 CONSTANTS_ARE_NO_INPUTS = 4  # IR version
 HINT = "pass a model in ONNX's binary form (.onnx), or a TFLite model (.tflite)"
 TOGETHER = "keep the model and its data file together"

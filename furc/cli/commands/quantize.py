@@ -15,6 +15,7 @@ from furc.cli.progress import Bar
 from furc.cli.request import FILE, force_option, input_shape_option, open_batch_option, shapes_of
 from furc.cli.samples import METHODS, sample_options
 from furc.data.samples import SampleSource
+from furc.onnx.files import NEWEST_OPSET, OLDEST_OPSET
 from furc.output import MODEL, Outputs
 from furc.quantize_files import quantize_file
 from furc.quantizer import LintWarning, QuantizeOptions, Task, grouped
@@ -47,7 +48,9 @@ from isa.errors import QuantizeError, counted
 @click.option("--equalize/--no-equalize", default=True, help="Even out channel ranges between layers first.")
 @click.option("--bias-correction/--no-bias-correction", default=True, help="Let layers make up for errors before them.")
 @click.option("--adaround", is_flag=True, help="Choose the rounding of each weight by its effect. Slow.")
-@click.option("--opset", type=click.IntRange(10, 21), default=13, help="ONNX operator set of the result.")
+@click.option(
+    "--opset", type=click.IntRange(OLDEST_OPSET, NEWEST_OPSET), default=13, help="ONNX operator set of the result."
+)
 @input_shape_option
 @open_batch_option
 @click.option("--strict", is_flag=True, help="Write nothing where there are warnings.")

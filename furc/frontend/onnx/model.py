@@ -169,9 +169,9 @@ def _checked_opset(proto: onnx.ModelProto, source: str) -> int:
     opset = opset_of(proto)
     if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
         message = f"the model is of opset {opset}, furc reads {OLDEST_OPSET} to {NEWEST_OPSET}"
-        raise SourceError(
-            "UnsupportedOpset", message, at=Loc(source), hint="onnx.version_converter.convert_version(model, 13)"
-        )
+        up = "onnx.version_converter.convert_version(model, 13)"  # which has hardly a way down
+        hint = up if opset < OLDEST_OPSET else f"export it with opset_version={NEWEST_OPSET}, or an older one"
+        raise SourceError("UnsupportedOpset", message, at=Loc(source), hint=hint)
     return opset
 
 

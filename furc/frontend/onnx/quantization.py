@@ -41,6 +41,10 @@ def read_parameters(context: OnnxContext, node: Node) -> Parameters:
     """Scale, zero point and element type. Raises LowerError for forms the NPU does not have."""
     if node.integer("block_size", 0):
         raise node.unsupported("blocked quantization does not run on the NPU", "quantize per tensor or per channel")
+    inexact = node.integer("precision" if node.op == QUANTIZE else "output_dtype", TensorProto.FLOAT)
+    if inexact not in (TensorProto.UNDEFINED, TensorProto.FLOAT):
+        kind = TensorProto.DataType.Name(inexact).lower() if inexact in TensorProto.DataType.values() else inexact
+        raise node.unsupported(f"{node.op} computes in {kind}, the NPU as in float32", "state float, or nothing")
     scale = context.known(node, 1).astype(np.float32).reshape(-1)
     possible = np.isfinite(scale) & (scale > 0)
     if not possible.all():

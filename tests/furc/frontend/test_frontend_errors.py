@@ -137,12 +137,15 @@ def test_input_without_any_shape() -> None:
     assert load_onnx(model, input_shapes={model.graph.input[0].name: (1, 3, 8, 8)}).inputs[0].type.shape == (1, 3, 8, 8)
 
 
-@pytest.mark.parametrize("opset", [9, 22])
-def test_wrong_opset(opset: int) -> None:
+@pytest.mark.parametrize(
+    ("opset", "way_out"), [(9, "convert_version(model, 13)"), (24, "opset_version=23, or an older")]
+)
+def test_wrong_opset(opset: int, way_out: str) -> None:
     m = small()
     m.opset = opset
     error = failure(m.model())
-    assert (error.name, error.message) == ("UnsupportedOpset", f"the model is of opset {opset}, furc reads 10 to 21")
+    assert (error.name, error.message) == ("UnsupportedOpset", f"the model is of opset {opset}, furc reads 10 to 23")
+    assert way_out in str(error.hint)
 
 
 def test_external_data(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Operators whose meaning or form ONNX changed between opsets 10 and 21: furc computes at each what ONNX Runtime does.
+"""Operators whose meaning or form ONNX changed between opsets 10 and 23: furc computes at each what ONNX Runtime does.
 
 A form writes an operator as its opset has it: attributes that became inputs, defaults that changed, axes that count
 from the end.
@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 import pytest
-from qdq_models import Qdq, runtime
+from onnx import TensorProto
+from qdq_models import Qdq, on_host, runtime
 
 from furc.frontend import load_onnx
 from furc.onnx.files import NEWEST_OPSET
@@ -303,7 +304,7 @@ def changes(name: str, form: Form) -> list[int]:
     return [form.first, *(opset for opset in forms(name.split()[0]) if opset > form.first)]
 
 
-CASES = [(name, opset) for name, form in FORMS.items() for opset in changes(name, form)]
+CASES = [(name, opset) for name, form in FORMS.items() for opset in dict.fromkeys((*changes(name, form), NEWEST_OPSET))]
 QUANTIZED = [(name, opset) for name, opset in CASES if opset < 13 and len(changes(name, FORMS[name])) > 1]
 QUANTIZED += [(name, NEWEST_OPSET) for name in FORMS if name in ("Add", "Relu") or max(forms(name.split()[0])) > 13]
 
@@ -351,3 +352,19 @@ def test_every_operator_of_the_table_has_a_form() -> None:
     without = set(OPERATORS) - {name.split()[0] for name in FORMS} - tables
     assert without == {"MatMul", "Upsample"}  # of one form; of opset 9
     assert forms("Softmax") == [10, 13] and forms("HardSwish") == [14] and forms("Upsample") == []
+
+
+@pytest.mark.parametrize(("op", "attribute"), [("QuantizeLinear", "precision"), ("DequantizeLinear", "output_dtype")])
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT, TensorProto.FLOAT16])
+def test_what_quantizes_by_halves_is_the_hosts(op: str, attribute: str, kind: int) -> None:
+    """Attributes of opset 23."""
+    m = Qdq("int8", opset=23)
+    x, scale, zero = m.fresh("x"), m.const(0.02, np.float32), m.const(3, np.int8)
+    m.inputs[x] = ("float32", (1, 4, 6, 6))
+    for each in ("QuantizeLinear", "DequantizeLinear"):
+        stated: dict[str, Any] = {attribute: kind} if each == op else {}
+        x = m.node(each, x, scale, zero, **stated)
+    m.output(m.quantized(m.node("Cast", m.node("Relu", x), to=TensorProto.FLOAT), 0.02, -128))
+    reasons = on_host(load_onnx(m.model(), max_npu_segments="all"))
+    halves = f"{op} computes in float16, the NPU as in float32"
+    assert (halves in reasons) == (kind == TensorProto.FLOAT16)

@@ -236,4 +236,4 @@ class TestDivisions:
 def test_an_opset_of_nowhere(opset: int) -> None:
     model = segment([helper.make_node("Relu", ["x"], ["y"])])
     model.opset_import[0].version = opset
-    assert refusal(model) == f"opset {opset}, expected 10 to 21"
+    assert refusal(model) == f"opset {opset}, expected 10 to 23"
