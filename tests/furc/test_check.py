@@ -19,8 +19,9 @@ from qdq_models import Qdq
 import furc
 from furc.check import CheckReport, Where, check_file
 from furc.cli.main import cli
+from furc.quantizer import optimize_model
 from furc.request import Request
-from isa.errors import ConfigError
+from isa.errors import ConfigError, QuantizeError
 
 RNG = np.random.default_rng(0)
 
@@ -123,6 +124,18 @@ def test_a_float_model_is_judged_as_the_quantizer_makes_it_over() -> None:
     assert [*places(report)] == ["c", "b", "r", "d", "e", "p", "o", "q", "m", "y"]
     assert {name for name, where in places(report).items() if where != "NPU"} == {"b", "o"}
     assert {j.node: j.operator for j in report.judgements if j.node in "py"} == {"p": "Conv", "y": "Mul"}
+
+
+def test_an_operator_without_an_older_form_is_refused_as_the_quantizer_does() -> None:
+    """Opset 23 is read, but a float model of it is quantized in an older one."""
+    rows = helper.make_node("Reshape", ["d", "rows"], ["t"])
+    attention = helper.make_node("Attention", ["t", "t", "t"], ["y"], q_num_heads=2, kv_num_heads=2)
+    model = network(rows, attention, last="y", opset=23)
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1, 4096, 64]), "rows"))
+    for judge in (check_file, optimize_model):
+        with pytest.raises(QuantizeError) as caught:
+            judge(model)
+        assert caught.value.name == "OpsetConversion"
 
 
 def test_a_softmax_of_an_old_opset_is_judged_by_what_it_becomes() -> None:
