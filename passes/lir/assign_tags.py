@@ -118,9 +118,10 @@ def tag_shares(tags: int) -> dict[Unit, int]:
     """Of 4 completion tags or more, how many each unit with a queue may hold: all of them in sum, so that none is ever
     without.
 
-    Weight loads run far ahead of what waits for them and get most, 20 of 32. Nobody waits for the command processor."""
-    each = tags // 8 or 1
-    others = {Unit.DMA_OUT: each, Unit.SUB: each, Unit.MAIN: each}
+    Weight loads run far ahead of what waits for them and get most, 17 of 32; what computes holds 6 and 6, stores 3.
+    Nobody waits for the command processor."""
+    computing, stores = tags * 3 // 16 or 1, tags * 3 // 32 or 1
+    others = {Unit.DMA_OUT: stores, Unit.SUB: computing, Unit.MAIN: computing}
     return {**others, Unit.DMA_IN: tags - sum(others.values())}
 
 
