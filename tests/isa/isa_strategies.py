@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from hypothesis import strategies as st
 
 from isa.instructions import TABLE, Instruction, Spec
@@ -9,6 +11,7 @@ from isa.layout import Box, Layout, LayoutKind, Place, Shape4, Window
 from isa.operands import DramWindow, Field, Operand, OperandValue
 
 
+@cache  # a strategy that is made for each draw is checked and validated for each
 def numbers(field: Field) -> st.SearchStrategy[int]:
     """Every number a field can hold, its ends often."""
     steps = (field.high - field.low) // field.scale
@@ -16,6 +19,7 @@ def numbers(field: Field) -> st.SearchStrategy[int]:
     return st.sampled_from([field.low, field.high]) | inside
 
 
+@cache
 def raw_values(operand: Operand) -> st.SearchStrategy[OperandValue]:
     """Whatever the fields can hold, windows that make no sense among them."""
     return st.tuples(*(numbers(field) for field in operand.fields())).map(operand.unpack)
