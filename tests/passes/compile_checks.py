@@ -36,17 +36,23 @@ def copied(graph: Graph) -> Graph:
 
 
 class RoundTrips(Listener):
-    """Checks that the text of every graph parses back to an equal one; keeps a copy of the batched graph."""
+    """Checks that the text of every graph parses back to an equal one; keeps a copy of the batched graph.
+
+    What a pass leaves as it was has been parsed already."""
 
     def __init__(self) -> None:
         self.batched: Graph | None = None
+        self._text = ""
 
     def passed(self, name: str, graph: IR, seconds: float) -> None:
         if not isinstance(graph, Graph):
             return
+        before, self._text = self._text, show(graph)
+        if self._text == before and name != "set-batch":
+            return
         again = copied(graph)
         verify(again)
-        assert show(again) == show(graph), name
+        assert show(again) == self._text, name
         if name == "set-batch":
             self.batched = again
 
