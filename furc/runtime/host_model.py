@@ -15,7 +15,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import AttributeProto, TensorProto, external_data_helper, helper, numpy_helper
 
-from furc.isolated import Died, isolated
+from furc.isolated import Died, Worker
 from furc.onnx.files import NEWEST_OPSET, OLDEST_OPSET
 from furc.onnx.model_proto import OWN_DOMAINS, captured
 from furc.onnx.soundness import NotValid, checked, node_name, tensors_of, walk
@@ -72,8 +72,9 @@ def check_host_models(enf: Enf) -> None:
     """All host steps of a binary. Raises EnfError BadEnf."""
     user = {t.name: Declared(t.dtype, math.prod(t.shape), t.shape) for t in (*enf.inputs, *enf.outputs)}
     npu = {t.name: Declared("int8", t.shape.elements) for s in enf.npu_steps for t in (*s.inputs, *s.outputs)}
-    for step in enf.host_steps:
-        check_host_model(step.model, step.name, _of_one_image(step, {**npu, **user}))
+    with Worker(_with_shapes) as shapes:
+        for step in enf.host_steps:
+            _check(step.model, step.name, _of_one_image(step, {**npu, **user}), shapes)
 
 
 def _of_one_image(step: HostStep, declared: Mapping[str, Declared]) -> dict[str, Declared]:
@@ -98,15 +99,26 @@ def check_host_model(model: bytes, name: str, declared: Mapping[str, Declared]) 
 
     Raises EnfError BadEnf with the step and the node.
     """
+    with Worker(_with_shapes) as shapes:
+        _check(model, name, declared, shapes)
+
+
+def _check(model: bytes, name: str, declared: Mapping[str, Declared], shapes: Worker) -> None:
     try:
-        wrong = next(_wrong(model, declared), None)
+        wrong = next(_wrong(model, declared, shapes), None)
     except SourceError as error:
         wrong = f"{error.at}: {error.message}" if str(error.at) else error.message
     if wrong is not None:
         raise EnfError("BadEnf", f"host step '{name}': {wrong}", hint=COMPILE_AGAIN)
 
 
-def _wrong(data: bytes, declared: Mapping[str, Declared]) -> Iterator[str]:
+def _with_shapes(model: bytes) -> bytes:
+    """As onnx infers them: work for a process of its own, which it may end."""
+    proto = onnx.ModelProto.FromString(model)
+    return bytes(onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True).SerializeToString())
+
+
+def _wrong(data: bytes, declared: Mapping[str, Declared], shapes: Worker) -> Iterator[str]:
     try:
         proto = onnx.ModelProto.FromString(data)
     except (DecodeError, ValueError, RecursionError) as error:
@@ -116,7 +128,7 @@ def _wrong(data: bytes, declared: Mapping[str, Declared]) -> Iterator[str]:
     yield from _files(proto)
     checked(proto)
     yield from _edges(proto.graph, declared)
-    yield from _sizes(proto)
+    yield from _sizes(proto, shapes)
 
 
 def _constructs(proto: onnx.ModelProto) -> Iterator[str]:
@@ -167,14 +179,10 @@ def _edges(graph: onnx.GraphProto, declared: Mapping[str, Declared]) -> Iterator
                 yield f"{role} '{info.name}' is {kind}{list(shape)}, the file says {said.dtype}{wanted}"
 
 
-def _sizes(proto: onnx.ModelProto) -> Iterator[str]:
+def _sizes(proto: onnx.ModelProto, shapes: Worker) -> Iterator[str]:
     """Every tensor has a size that is known now, and those held at once are no more than the edges explain."""
     try:
-        data = isolated(
-            lambda: bytes(
-                onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True).SerializeToString()
-            )
-        )
+        data = shapes(proto.SerializeToString())
     except (*NotValid, Died) as error:
         yield f"its shapes cannot be told: {first_line(error)}"
         return
