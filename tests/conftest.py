@@ -5,8 +5,14 @@ Look for new ones with pytest --hypothesis-profile=search.
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.register_profile("search", deadline=None)
 settings.load_profile("repeatable")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """furc forks for what may abort, and a fork takes time in proportion to what the process holds."""
+    items.sort(key=lambda item: item.get_closest_marker("fills_memory") is not None)

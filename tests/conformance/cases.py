@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,7 +53,6 @@ class Quantized(NamedTuple):
     steps: tuple[float, ...]  # of the grid of each output; 0: not quantized
 
 
-@cache
 def cases() -> tuple[Case, ...]:
     """Every case whose first computing node is one of the 28."""
     with warnings.catch_warnings():

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from cases import Case, cases
+from cases import cases
 from conformance_page import PAGE, page
 from runner import Verdict, judge
 
 from passes.dfg.legality import named
 
-EVERY = 7  # of the cases are in the fast subset
-
-
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("case", cases()[::EVERY], ids=lambda case: case.name)
-def test_a_case_agrees_or_is_refused_with_a_reason(case: Case) -> None:
-    judged = judge(case)
-    assert judged.verdict is not Verdict.WRONG, judged.reason
-    assert judged.verdict is not Verdict.REFUSED or named(judged.error, judged.reason), judged
-
 
 @pytest.mark.slow
+@pytest.mark.fills_memory
 @pytest.mark.filterwarnings("ignore")
 def test_every_case_and_the_page_of_their_counts() -> None:
     judged = [judge(case) for case in cases()]

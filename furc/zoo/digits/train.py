@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from sklearn.datasets import load_digits
 
 from furc.zoo.digits import network
 from furc.zoo.digits.data import IMAGES_FILE, MODEL_FILE, as_input
@@ -45,6 +44,8 @@ class Schedule:
 
 def split() -> Split:
     """The 1797 images in a fixed random order, cut in two."""
+    from sklearn.datasets import load_digits  # here: what only writes or checks the network is without it
+
     digits = load_digits()
     order = np.random.default_rng(SPLIT_SEED).permutation(len(digits.target))
     images, labels = digits.images[order].astype(np.uint8), digits.target[order].astype(np.uint8)

@@ -68,6 +68,7 @@ PARTS = 4  # so that several processes share them
 
 
 @pytest.mark.slow
+@pytest.mark.fills_memory
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("part", range(PARTS))
 def test_every_operator_of_onnx_compiles_and_is_equal_or_is_refused(part: int) -> None:
