@@ -12,6 +12,7 @@ demo: $(STAMP)  ## quantize, compile, run and profile the digits model
 	$(BIN)/python -m furc.zoo.digits.demo
 
 test: $(STAMP) check  ## lint, types and tests
+	$(BIN)/python -m compileall -q furc passes isa  # what was edited since: tests start furc many times
 	$(BIN)/python -m pytest -n 2
 
 check: $(STAMP)
