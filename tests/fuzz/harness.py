@@ -24,13 +24,22 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple, NoReturn
 
-SECONDS, BYTES = 5.0, 1 << 30  # seconds of the processor: a busy machine is no hang
-WAITING = 20.0  # seconds without any of the processor, for what waits without end
-LONGEST = 300.0  # seconds in all, for what wakes up now and then
+
+class Limits(NamedTuple):
+    """When a case hangs. seconds: of the processor, for a busy machine is no hang; waiting: without any of the
+    processor, for what waits without end; longest: in all, for what wakes up now and then."""
+
+    seconds: float = 5.0
+    waiting: float = 20.0
+    longest: float = 300.0
+
+
+LIMITS = Limits()
+BYTES = 1 << 30
 PREPARING = 300.0  # seconds for the seeds
 DEFECTS = {
     "uncaught": "uncaught",
-    "hang": f"hangs over {SECONDS:.0f} s",
+    "hang": f"hangs over {LIMITS.seconds:.0f} s",
     "memory": "over 1 GiB",
     "died": "died",
     "wrong": "wrong",
@@ -72,8 +81,9 @@ class Report:
 
 
 def fuzz(
-    target: Any, seed: int, seconds: float, jobs: int, found: Path | None, first: int = 0, most: int = 1 << 40
-) -> Report:
+    target: Any, seed: int, seconds: float, jobs: int, found: Path | None, first: int = 0, most: int = 1 << 40,
+    limits: Limits = LIMITS,
+) -> Report:  # fmt: skip
     """Cases first, first + 1, ... until the time is over. found: where the first reproduction of each defect goes."""
     report, started = Report(target.name, seed), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch:
@@ -84,7 +94,7 @@ def fuzz(
         stop = time.monotonic() + seconds
         while running or (time.monotonic() < stop and number < end):
             while len(running) < jobs and time.monotonic() < stop and number < end:
-                case = _Case(target, seeds, seed, number, Path(scratch) / str(number))
+                case = _Case(target, seeds, seed, number, Path(scratch) / str(number), limits)
                 running[case.pipe] = case
                 number += 1
             for case in _ended(running):
@@ -221,8 +231,10 @@ def _text(error: Exception) -> str:
 class _Case:
     """One case, running."""
 
-    def __init__(self, target: Any, seeds: Mapping[str, Any], seed: int, number: int, folder: Path) -> None:
-        self.target, self.number, self.folder = target, number, folder
+    def __init__(
+        self, target: Any, seeds: Mapping[str, Any], seed: int, number: int, folder: Path, limits: Limits
+    ) -> None:  # fmt: skip
+        self.target, self.number, self.folder, self._limits = target, number, folder, limits
         rng = Random(f"{target.name} {seed} {number}")
 
         def work() -> None:
@@ -244,13 +256,13 @@ class _Case:
 
     def must_end(self) -> bool:
         """It has had its time: of the processor, or waiting for nothing."""
-        now = time.monotonic()
-        if now - self.started <= SECONDS:
+        now, limits = time.monotonic(), self._limits
+        if now - self.started <= limits.seconds:
             return False
         worked = self._child.worked()
         if worked > self._worked:
             self._worked, self._moved = worked, now
-        return worked > SECONDS or now - self._moved > WAITING or now - self.started > LONGEST
+        return worked > limits.seconds or now - self._moved > limits.waiting or now - self.started > limits.longest
 
     def expire(self) -> None:
         self.hung = True

@@ -55,7 +55,7 @@ def test_a_case_follows_from_its_seed_and_number(tmp_path: Path) -> None:
 SCRIPT = """
 import os, sys, time
 sys.path[:0] = sys.argv[1:2]
-from harness import fuzz
+from harness import Limits, fuzz
 from pathlib import Path
 from targets import Refused, Target, Wrong
 
@@ -81,7 +81,8 @@ def case(seeds, rng):
 total = []
 for number in range(7):
     seed = {"number": {"n": str(number).encode()}}
-    report = fuzz(Target("t", lambda: seed, case, run), 1, 60, 1, Path(sys.argv[2]), most=1)
+    target, limits = Target("t", lambda: seed, case, run), Limits(seconds=1, waiting=5)
+    report = fuzz(target, 1, 60, 1, Path(sys.argv[2]), most=1, limits=limits)
     total += [kind for kind, count in report.cases.items() if count]
 print(*total)
 """
