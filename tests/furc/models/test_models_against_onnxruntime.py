@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from zoo_models import SIZES, images, quantized
+from zoo_models import SIZES, binary, images, quantized
 
 from furc.compiler import compile, compile_options
 from furc.onnx.oracle import Oracle
@@ -33,7 +33,7 @@ def test_outputs_equal_onnx_runtime_in_a_batch(name: str, target_npu: str) -> No
     model = quantized(name)
     feeds = [images(model, seed) for seed in (2, 3)]
     batch = {"images": np.concatenate([feed["images"] for feed in feeds])}
-    results = Session(compile(model, target_npu=target_npu, batch_size=2)).run(batch)
+    results = Session(binary(name, target_npu, 2)).run(batch)
     oracle = Oracle(model)
     for index, feed in enumerate(feeds):
         expected = oracle.run(feed)

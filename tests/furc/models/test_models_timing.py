@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
 
 import pytest
-from zoo_models import SIZES, quantized
+from zoo_models import SIZES, binary, quantized
 
 from furc.compiler import compile
 from isa.enf import Enf
@@ -14,11 +13,6 @@ from isa.npu import TARGETS, target
 from isa.program import fetch
 from isa.timing.clock import Timeline, following_runs, simulate
 from isa.timing.races import races
-
-
-@cache
-def binary(name: str, target_npu: str, batch: int) -> Enf:
-    return compile(quantized(name), target_npu=target_npu, batch_size=batch)
 
 
 def timeline(enf: Enf) -> Timeline:

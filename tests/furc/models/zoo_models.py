@@ -8,7 +8,9 @@ import numpy as np
 import onnx
 
 from furc import zoo
+from furc.compiler import compile
 from furc.quantizer import CalibrationMethod, QuantizeOptions, quantize_model
+from isa.enf import Enf
 
 SIZES = {"resnet50": 64, "mobilenet_v2": 96, "yolov5n": 128, "yolov8n": 128, "ssd_mobilenet_v1": 160}
 
@@ -21,6 +23,11 @@ def quantized(name: str, size: int | None = None) -> onnx.ModelProto:
     rng = np.random.default_rng(0)
     data = [{"images": rng.random(shape, np.float32)} for _ in range(2)]
     return quantize_model(model, data, QuantizeOptions(method=CalibrationMethod.MIN_MAX_ASYM, split=False))
+
+
+@cache
+def binary(name: str, target_npu: str, batch: int) -> Enf:
+    return compile(quantized(name), target_npu=target_npu, batch_size=batch)
 
 
 def images(model: onnx.ModelProto, seed: int) -> dict[str, np.ndarray]:
