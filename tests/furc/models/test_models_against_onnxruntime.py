@@ -15,6 +15,7 @@ from furc.verify import verify
 from isa.npu import TARGETS, target
 from passes.options import CompileOptions
 
+pytestmark = pytest.mark.fills_memory
 WITHIN_ONE_LSB = ("avgpool",)  # docs/numerics.md: averages round a float32 quotient
 
 

@@ -15,6 +15,7 @@ from passes.ir.text import parse, show
 from passes.options import CompileOptions
 from passes.pipeline import lower
 
+pytestmark = pytest.mark.fills_memory
 OPTIONS = CompileOptions(npu=target("warboy"))
 
 

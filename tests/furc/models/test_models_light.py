@@ -14,6 +14,7 @@ from furc.data.samples import random_samples
 from furc.onnx.run import RunModel
 from furc.quantizer import QuantizeOptions, quantize_model
 
+pytestmark = pytest.mark.fills_memory
 FOLDER = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 NETWORKS = sorted(path.stem for path in FOLDER.glob("*.onnx"))
 # Smaller images and fewer features between the last layers, by extent; AlexNet keeps weights larger than all of SRAM.

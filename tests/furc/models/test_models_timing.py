@@ -14,6 +14,8 @@ from isa.program import fetch
 from isa.timing.clock import Timeline, following_runs, simulate
 from isa.timing.races import races
 
+pytestmark = pytest.mark.fills_memory
+
 
 def timeline(enf: Enf) -> Timeline:
     """Of every run but the first: what plans are compared by."""

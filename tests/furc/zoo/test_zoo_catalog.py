@@ -64,6 +64,7 @@ def test_card_names_input_and_source(name: str) -> None:
     assert card.note
 
 
+@pytest.mark.fills_memory
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LARGE else n for n in zoo.names()])
 def test_checker_accepts_and_onnxruntime_runs(name: str) -> None:
     size = SMALL.get(name, 64)
