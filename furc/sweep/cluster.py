@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from furc.cache import COMPUTING, this_furc
+from furc.cache import COMPUTING, ChangedError, this_furc
 from furc.optional import needed
 from furc.request import Request
 from furc.sweep.grid import Point
@@ -33,6 +33,7 @@ _LOST = ("cancelled", "lost")
 # What a worker says of itself and not of a point, with what to do; errors of furc do not travel as exceptions.
 _UNFIT = {
     "DifferentFurc": f"install the same versions of furc, {', '.join(COMPUTING)} on every worker",
+    "FurcChanged": "start the workers again: they run the code of before",
     "NoRoomForModel": "set TMPDIR of the workers to a folder with room",
 }
 _WRITING = threading.Lock()
@@ -41,8 +42,8 @@ _WRITING = threading.Lock()
 def measured_by_cluster(points: Sequence[Point], address: str) -> Generator[tuple[Point, Result], None, None]:
     """As they are done.
 
-    Raises ConfigError MissingPackage, NoScheduler, and FurcError WorkerUnusable, DifferentFurc, NoRoomForModel and
-    ClusterLost.
+    Raises ConfigError MissingPackage, NoScheduler, and FurcError WorkerUnusable, DifferentFurc, FurcChanged,
+    NoRoomForModel and ClusterLost.
     """
     distributed = needed("distributed", "sweep", "--scheduler")
     client = _connected(distributed, address)
@@ -54,12 +55,12 @@ def measured_by_cluster(points: Sequence[Point], address: str) -> Generator[tupl
 
 def measure_sent(model: ModelFiles, request: Request, furc: str) -> Result:
     """On a worker. furc: `this_furc` of who asks, which must be the same there."""
-    if furc != this_furc():
-        return failed("DifferentFurc", "the furc of a worker, or what it computes with, is another one than here")
     try:
+        if furc != this_furc():
+            return failed("DifferentFurc", "the furc of a worker, or what it computes with, is another one than here")
         with _WRITING:
             file = model.write(_folder())
-    except SourceError as error:
+    except (ChangedError, SourceError) as error:
         return failed(error.name, error.message)
     return measure(file, request)
 

@@ -156,7 +156,7 @@ class _Worker:
         """Whether a worker is one. Raises ChangedError where its code is another than this process has."""
         if isinstance(said, tuple) and said[:1] == (READY,) and said != (READY, this_furc()):
             what = "furc, or what it computes with, has changed since the sweep began"
-            raise ChangedError("FurcChanged", what, hint="run the same command again: what is done is kept")
+            raise ChangedError("FurcChanged", what, hint="run the same command again: all points are measured anew")
         return said == (READY, this_furc())
 
     def end(self) -> None:

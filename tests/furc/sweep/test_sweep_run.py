@@ -18,7 +18,7 @@ import onnx
 import pytest
 from distributed import LocalCluster
 
-from furc.cache import this_furc
+from furc.cache import own_sources, this_furc
 from furc.profile_files import profile_file
 from furc.request import Request
 from furc.sweep import Grid, Sweep, sweep
@@ -241,6 +241,15 @@ class TestCannotBegin:
         assert by_cluster.measure_sent(read, point.request, here)["status"] == "ok"
         monkeypatch.setattr("furc.cache.version", lambda name: "99" if name == "onnx" else version(name))
         assert by_cluster.measure_sent(read, point.request, here)["status"] == "DifferentFurc"
+
+    def test_a_worker_beside_an_upgrade(self, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """That it runs older code than its files hold is told as a result: errors of furc do not travel."""
+        [read] = read_models([model])
+        [point] = points([read], Grid(targets=("warboy",)))
+        here = this_furc()
+        monkeypatch.setattr("furc.cache._IMPORTED", 0.0)
+        own_sources.cache_clear()
+        assert by_cluster.measure_sent(read, point.request, here)["status"] == "FurcChanged"
 
     def test_a_worker_without_room(self, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         [read] = read_models([model])
