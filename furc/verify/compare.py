@@ -131,9 +131,12 @@ def verify_litert(data: bytes, request: Request, inputs: Mapping[str, Array], so
     if not is_tflite(data, source):
         raise ConfigError("NotTflite", "LiteRT runs TFLite models only", at=Loc(source),
                           hint="--against onnxruntime")  # fmt: skip
-    graph = request.load(data, source)  # not fused: LiteRT rounds in between
-    known = litert_tensors(data, inputs)
-    return Verification(Against.LITERT, _checked(graph, inputs, known, replace(request, batch=1).options()))
+    known, options = litert_tensors(data, inputs), replace(request, batch=1).options()
+
+    def read(leave: Mapping[str, Cause]) -> Graph:
+        return request.load(data, source, leave)  # not fused: LiteRT rounds in between
+
+    return Verification(Against.LITERT, fitted(read, lambda graph: _checked(graph, inputs, known, options)))
 
 
 def model_and_data(

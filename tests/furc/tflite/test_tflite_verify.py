@@ -20,6 +20,7 @@ from furc.tflite.convert import converted, to_onnx
 from furc.tflite.cutting import part_above
 from furc.tflite.litert import litert_run
 from furc.verify import Against, minimal, minimal_tflite, verify_file
+from isa.npu import target, with_constants
 from passes.ir.graph import Graph
 from passes.ops.conv import Conv2d
 
@@ -259,3 +260,11 @@ def test_a_part_may_be_of_several_operators(tmp_path: Path) -> None:
         assert part.operators == operators
         run = litert_run(part.data, {name: whole.get_tensor(number) for name, number in part.inputs.items()})
         assert np.array_equal(run.get_tensor(run.get_output_details()[0]["index"]), whole.get_tensor(target))
+
+
+def test_what_does_not_fit_sram_is_on_the_host(tmp_path: Path) -> None:
+    drawing, path = Drawing(), tmp_path / "m.tflite"
+    path.write_bytes(drawing.bytes(drawing.conv(drawing.input((1, 3, 4000, 8)), 8)))
+    asked = Request(on=with_constants(target("warboy"), {"sram_bytes_per_slice": 1024}))
+    assert "Conv2d" not in {row.operator for row in verify_file(path, asked, against=Against.LITERT).tensors}
+    assert minimal_tflite(path, asked) is None
