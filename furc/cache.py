@@ -18,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
+import isa
 from furc.version import __version__
 from isa import enf as enf_file
 from isa import unfinished
@@ -31,7 +32,7 @@ _SOURCES = ("*.py", "*.lark", "*.toml")
 # Their values are in binaries, as folded constants and tables; networkx finds what of a model is on the host.
 COMPUTING = ("networkx", "numpy", "onnx", "onnxruntime", "tflite")
 _FLOORS = ("isa", "passes", "furc")
-_IMPORTED = time.time()
+_IMPORTED = isa.LOADED  # not when the cache was first asked for: most of furc is older then
 
 
 class ChangedError(FurcError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -33,6 +34,7 @@ from isa.errors import ConfigError, FurcError
 
 Furc = Callable[..., Result]
 LEVELS = ("dfg", "ldfg", "cdfg", "gir", "lir")
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_the_six_steps_and_the_budget_are_printed(furc: Furc, models: Path) -> None:
@@ -180,6 +182,17 @@ class TestCache:
         assert default_cache().entries() == []
         with pytest.raises(FurcError, match="FurcChanged"):
             points(read_models([models / "int8.onnx"]), Grid())
+
+    def test_code_is_as_old_as_what_was_loaded_first_of_it(self, models: Path) -> None:
+        """`furc.compile` knows no cache: who asks for that only after an upgrade compiles by the code of before."""
+        for floor in ("isa", "passes", "furc"):
+            shutil.copytree(ROOT / floor, floor, ignore=shutil.ignore_patterns("__pycache__"))
+        script = "import pathlib, sys, furc\nfurc.compile(sys.argv[1])\npathlib.Path('passes/plan.py').touch()\n"
+        script += "from furc.build import build\nfrom furc.cache import default_cache\nbuild(sys.argv[1])\n"
+        script += "print(furc.__path__, len(default_cache().entries()))\n"
+        command = [sys.executable, "-c", script, str(models / "int8.onnx")]
+        done = subprocess.run(command, env={**os.environ, "PYTHONPATH": "."}, capture_output=True, text=True)
+        assert (done.stdout, done.stderr) == (f"{[str(Path('furc').resolve())]} 0\n", "")
 
     def test_no_cache_neither_reads_nor_writes(self, furc: Furc, models: Path) -> None:
         furc("compile", models / "int8.onnx", "--no-cache")
