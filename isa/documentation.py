@@ -161,7 +161,7 @@ surrogate of this model. All parts: 4.0%, and compute scaled by 1.02 fits best, 
 | the cheaper layout for each convolution | rows along W or along C | 4.1% (W), 5.4% (C) | both layouts are published |
 | input channels in multiples of 32 | the array's width | 4.2% | cfg; hardly told apart |
 | at most 16 channel columns over all PEs, a power of two | how far the fetch network spreads an input | 4.6% (8), 6.3% (16 a PE) | inference; why two PEs halve it is unknown |
-| as many columns as slices where a map has one row | nothing else to share out | | MobileNetV1's profile, by kind and in sum (+12.2% to +8.0%), SSD-MobileNet (+5.1% to +3.9%); ResNet50 speaks against it (-6.4% to -7.7%), YOLO has no such maps |
+| as many columns as slices where a map has one row | nothing else to share out | | MobileNetV1's profile, by kind and in sum (+12.2% to +8.0%), SSD-MobileNet (+4.1% to +3.0%); ResNet50 speaks against it (-6.4% to -7.7%), YOLO has no such maps |
 | columns of channel slices | nothing is re-laid before a concatenation | 11.1% | inference |
 | rows of W padded to 64 B in DRAM | I/O alignment | 6.7% | doc: alignment of 64 B |
 | concatenations through DRAM, stored early | the DMA engine alone reaches every slice | 8.5% | inference |
@@ -169,7 +169,7 @@ surrogate of this model. All parts: 4.0%, and compute scaled by 1.02 fits best, 
 | `program_switch_cycles` | with use_program_loading: units drain, the next operator's instructions start | 6.6% | the rows have it, the profiles do not; by operator, by kernel tap or by row fit alike |
 | weights that stay | the static area of SRAM | | the sum of MobileNetV1's profile leaves no room for their loads |
 
-Quantized by onnxruntime's tool instead of furc's, the same rows have the same mean error (4.0% of 25 with MLPerf's and
+Quantized by onnxruntime's tool instead of furc's, the same rows have the same mean error (3.9% of 25 with MLPerf's and
 MobileNetV1's, bias +0.2% instead of +0.9%).
 
 The two profiles of single operators, means on two PEs. `python -m benchmarks.fidelity` prints them, and MNISTnet's one by
@@ -207,7 +207,7 @@ Batches were not fitted to: MLPerf's offline queries of batch 8 on one PE take 0
 small images lie in slices of their own, a batch whose activations would leave the chip runs in groups of images, and a
 group starts while the one before it still runs, so that `sub` pads and DMA loads and stores for one group while `main`
 computes for another. SSD-MobileNet stays 21% too slow: `main` alone is busy for 0.264, most of it fetching for 1 x 1
-convolutions, which are right in queries of one image (4% too slow in all). What is left beside that are the load of the
+convolutions, which are right in queries of one image (3% too slow in all). What is left beside that are the load of the
 first group, its pads until the second one starts, and the last stores.
 
 ## What the model leaves out
