@@ -150,7 +150,8 @@ def profile(
     else:
         from furc.compiler import DEFAULT_TARGET, compile  # a binary can be profiled without onnx
 
-        target, batch = target_npu or DEFAULT_TARGET, 1 if batch_size is None else batch_size
+        target = DEFAULT_TARGET if target_npu is None else target_npu
+        batch = 1 if batch_size is None else batch_size
         enf = compile(model, target_npu=target, batch_size=batch, compiler_config=compiler_config, npu=npu)
     return summarize(record(enf, npu if npu is not None else npus.target(enf.target)))
 
@@ -166,7 +167,8 @@ def _binary(model: Enf | Model) -> Enf | None:
 
 
 def _refuse_others(enf: Enf, target: str | None, batch: int | None, config: Mapping[str, object] | None) -> None:
-    asked = {"target_npu": (target, enf.target), "batch_size": (batch, enf.batch), "compiler_config": (config, None)}
+    settings = config or None
+    asked = {"target_npu": (target, enf.target), "batch_size": (batch, enf.batch), "compiler_config": (settings, None)}
     for name, (value, own) in asked.items():
         if value is not None and value != own:
             what = f"{name} {value} is for models: this binary is compiled already, for {enf.target}, batch {enf.batch}"

@@ -49,7 +49,7 @@ def main() -> None:
         enf_file.save(compile(path, target_npu=target), file)
         show(profile(file), file)
     print("\nNetworks with weights of noise, modelled beside what is published of a card. The machine's constants were")
-    print("fitted to such rows; docs/timing.md has them all, and the errors at rows that were left out:")
+    print("fitted to such rows; furc/zoo/published.csv has them all, docs/timing.md the errors at rows left out:")
     print(plain(beside_a_card()), end="")
     print(f"\nGo on: {typed()} profile demo-out/digits.warboy-2pe.enf --format html -o demo-out/profile.html")
 

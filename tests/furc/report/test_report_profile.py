@@ -17,6 +17,7 @@ from furc.profiling.profile import Profile
 from furc.profiling.recorded import Engine, Recorded
 from furc.quantizer import QuantizeOptions, quantize_model
 from furc.zoo import digits
+from furc.zoo.int8 import in_int8
 from isa import enf as enf_file
 from isa.enf import Enf, HostStep
 from isa.errors import ConfigError, EnfError
@@ -139,9 +140,14 @@ def test_a_binary_is_not_profiled_as_it_was_not_compiled(
     made: tuple[object, Recorded, Profile], other: dict[str, Any]
 ) -> None:
     enf = made[1].enf
-    assert furc.profile(enf, batch_size=2, target_npu=enf.target) == made[2]
+    assert furc.profile(enf, batch_size=2, target_npu=enf.target, compiler_config={}) == made[2]
     with pytest.raises(ConfigError, match=f"AlreadyCompiled.*{next(iter(other))}"):
         furc.profile(enf, **other)
+
+
+def test_no_name_of_a_target_is_not_the_usual_one() -> None:
+    with pytest.raises(ConfigError, match="UnknownTarget"):
+        furc.profile(in_int8(digits.model()), target_npu="")
 
 
 def test_a_binary_for_another_machine_is_refused(made: tuple[object, Recorded, Profile]) -> None:
