@@ -15,7 +15,7 @@ from onnx import helper
 
 from furc.data.arrays import Array
 from furc.onnx.graph import Graph
-from isa.errors import Loc, QuantizeError, counted
+from isa.errors import Loc, QuantizeError, counted, first_line
 
 NUMBERS = "pass arrays of numbers, one for each input, by its name"
 
@@ -107,8 +107,10 @@ def _array(value: object, name: str, index: int | None) -> Array:
         raise _bad(f"{_sample(index)}input '{name}' has masked values", hint)
     try:
         return np.asarray(value)
-    except ValueError:  # rows of different lengths
-        raise _bad(f"{_sample(index)}input '{name}' is {type(value).__name__}, no array", NUMBERS) from None
+    except (ValueError, TypeError, RuntimeError) as error:
+        # rows of unlike lengths, tensors of other libraries on another device or with gradients
+        what = f"{_sample(index)}input '{name}' is {type(value).__name__}, no array: {first_line(error)}"
+        raise _bad(what, NUMBERS) from error
 
 
 def _converted(array: Array, tensor: Taken, index: int, *, copies: bool) -> Array:

@@ -127,7 +127,8 @@ def _array(inputs: Mapping[str, Array], name: str, tensor: ModelTensor) -> Array
         raise RunError("InputType", f"input '{name}' has masked values, which the model cannot tell", hint=hint)
     try:
         array, wanted = np.asarray(inputs[name]), np.dtype(tensor.dtype)
-    except (ValueError, TypeError) as error:  # rows of unlike lengths, tensors of other libraries on another device
+    except (ValueError, TypeError, RuntimeError) as error:
+        # rows of unlike lengths, tensors of other libraries on another device or with gradients
         what = f"input '{name}' is {type(inputs[name]).__name__}, no array: {first_line(error)}"
         raise RunError("InputType", what, hint=f"pass {_describe(tensor)}") from error
     if array.dtype.newbyteorder("=") != wanted:

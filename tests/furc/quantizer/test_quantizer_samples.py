@@ -63,7 +63,6 @@ def test_float16_is_taken() -> None:
         (np.full((1, 3, 12, 12), "a"), "sample 0: input 'x' is str32, the model takes float32"),
         (np.float32(1), "sample 0: input 'x' is [], the model takes [1, 3, 12, 12]"),
         (np.zeros((1, 3, 12, 13), np.float32), "sample 0: input 'x' is [1, 3, 12, 13], the model takes [1, 3, 12, 12]"),
-        ([[1, 2], [3]], "sample 0: input 'x' is list, no array"),
     ],
 )
 @pytest.mark.parametrize("method", ["MIN_MAX_ASYM", "MSE_ASYM"])
@@ -71,6 +70,31 @@ def test_what_would_have_to_be_guessed_is_refused_by_name(array: object, what: s
     with pytest.raises(QuantizeError) as caught:
         quantize_model(residual(), [{"x": array}], QuantizeOptions(method=method))
     assert (caught.value.name, caught.value.message) == ("BadCalibrationData", what)
+
+
+class Tracked:
+    """As PyTorch's tensors with gradients, or on another device."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __array__(self, *_: object, **__: object) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("array", "what"),
+    [
+        ([[1, 2], [3]], "list, no array: setting an array element"),
+        (Tracked(RuntimeError("call detach")), "Tracked, no array: call detach"),
+        (Tracked(TypeError("copy it first")), "Tracked, no array: copy it first"),
+    ],
+)
+def test_what_is_no_array_is_refused_with_the_reason(array: object, what: str) -> None:
+    with pytest.raises(QuantizeError) as caught:
+        quantize_model(residual(), [{"x": array}], FAST)
+    assert caught.value.name == "BadCalibrationData"
+    assert caught.value.message.startswith(f"sample 0: input 'x' is {what}")
 
 
 @pytest.mark.parametrize("data", [None, 7, "images", b"images"])

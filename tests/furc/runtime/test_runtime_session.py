@@ -140,6 +140,17 @@ def test_rows_of_unlike_lengths_are_no_array(enf: Enf) -> None:
         furc.Session(enf).run({"images": [[1, 2], [3]]})  # type: ignore[dict-item]
 
 
+def test_a_tensor_of_another_library_may_be_no_array(enf: Enf) -> None:
+    """One of PyTorch with gradients has a RuntimeError."""
+
+    class Tracked:
+        def __array__(self, *_: object, **__: object) -> None:
+            raise RuntimeError("call detach")
+
+    with pytest.raises(RunError, match=r"InputType.*input 'images' is Tracked, no array: call detach"):
+        furc.Session(enf).run({"images": Tracked()})  # type: ignore[dict-item]
+
+
 def test_a_number_of_numpy_is_an_array_without_axes(enf: Enf) -> None:
     with pytest.raises(RunError, match=r"InputShape.*input 'images' has shape \[\]"):
         furc.Session(enf).run(np.float32(1))  # type: ignore[arg-type]
