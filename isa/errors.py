@@ -75,7 +75,7 @@ class FurcError(Exception):
     def __init__(
         self, name: str, message: str, *, at: Loc = NOWHERE, hint: str = "", also: tuple[str, ...] = ()
     ) -> None:
-        super().__init__(message)
+        super().__init__(name, message)  # what it is made of anew when it travels from one process to another
         self.name, self.message, self.at, self.hint, self.also = name, message, at, hint, also
 
     def __str__(self) -> str:

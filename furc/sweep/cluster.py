@@ -30,7 +30,7 @@ from isa.errors import ConfigError, FurcError, Loc, SourceError
 CONNECT_SECONDS = 15.0
 AHEAD = 8  # points that wait at each thread, so that none waits for us
 _LOST = ("cancelled", "lost")
-# What a worker says of itself and not of a point, with what to do; errors of furc do not travel as exceptions.
+# What a worker says of itself and not of a point, with what to do; a result too, for its classes may be others.
 _UNFIT = {
     "DifferentFurc": f"install the same versions of furc, {', '.join(COMPUTING)} on every worker",
     "FurcChanged": "start the workers again: they run the code of before",

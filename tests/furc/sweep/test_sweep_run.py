@@ -243,7 +243,7 @@ class TestCannotBegin:
         assert by_cluster.measure_sent(read, point.request, here)["status"] == "DifferentFurc"
 
     def test_a_worker_beside_an_upgrade(self, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """That it runs older code than its files hold is told as a result: errors of furc do not travel."""
+        """That it runs older code than its files hold is told as all that it says of itself, as a result."""
         [read] = read_models([model])
         [point] = points([read], Grid(targets=("warboy",)))
         here = this_furc()
