@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -45,9 +46,9 @@ class SampleSource:
 
 
 def check_count(name: str, count: int | None) -> None:
-    """Raises ConfigError BadOption."""
-    if count is not None and count < 1:
-        raise ConfigError("BadOption", f"{name} is {count}", hint="a number from 1 on, or None")
+    """Raises ConfigError BadOption where it is no whole number from 1 on."""
+    if count is not None and (not isinstance(count, Integral) or isinstance(count, bool) or count < 1):
+        raise ConfigError("BadOption", f"{name} is {count}", hint="a whole number from 1 on")
 
 
 def read_samples(model: onnx.ModelProto, source: SampleSource, input_shapes: Shapes | None = None) -> list[Sample]:

@@ -285,7 +285,7 @@ def test_bench(furc: Furc, models: Path) -> None:
     assert "throughput-workload" in result.stdout
 
 
-@pytest.mark.parametrize("wrong", [{"workload": "latency"}, {"queries": 0}])
+@pytest.mark.parametrize("wrong", [{"workload": "latency"}, {"queries": 0}, {"queries": 2.5}, {"queries": "3"}])
 def test_a_benchmark_of_nothing_is_refused(models: Path, wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="BadOption"):
         bench(models / "model.enf", **wrong)
