@@ -72,9 +72,9 @@ def check_host_models(enf: Enf) -> None:
     """All host steps of a binary. Raises EnfError BadEnf."""
     user = {t.name: Declared(t.dtype, math.prod(t.shape), t.shape) for t in (*enf.inputs, *enf.outputs)}
     npu = {t.name: Declared("int8", t.shape.elements) for s in enf.npu_steps for t in (*s.inputs, *s.outputs)}
-    with Worker(_with_shapes) as shapes:
+    with Worker(with_shapes) as shapes:
         for step in enf.host_steps:
-            _check(step.model, step.name, _of_one_image(step, {**npu, **user}), shapes)
+            check_host_model(step.model, step.name, _of_one_image(step, {**npu, **user}), shapes)
 
 
 def _of_one_image(step: HostStep, declared: Mapping[str, Declared]) -> dict[str, Declared]:
@@ -94,16 +94,12 @@ def _of_one_image(step: HostStep, declared: Mapping[str, Declared]) -> dict[str,
     return cut
 
 
-def check_host_model(model: bytes, name: str, declared: Mapping[str, Declared]) -> None:
-    """Refuse what furc's partition does not write. name: of the step; declared: tensors at its edge, by name.
+def check_host_model(model: bytes, name: str, declared: Mapping[str, Declared], shapes: Worker) -> None:
+    """Refuse what furc's partition does not write. name: of the step; declared: tensors at its edge, by name; shapes:
+    does `with_shapes`.
 
     Raises EnfError BadEnf with the step and the node.
     """
-    with Worker(_with_shapes) as shapes:
-        _check(model, name, declared, shapes)
-
-
-def _check(model: bytes, name: str, declared: Mapping[str, Declared], shapes: Worker) -> None:
     try:
         wrong = next(_wrong(model, declared, shapes), None)
     except SourceError as error:
@@ -112,7 +108,7 @@ def _check(model: bytes, name: str, declared: Mapping[str, Declared], shapes: Wo
         raise EnfError("BadEnf", f"host step '{name}': {wrong}", hint=COMPILE_AGAIN)
 
 
-def _with_shapes(model: bytes) -> bytes:
+def with_shapes(model: bytes) -> bytes:
     """As onnx infers them: work for a process of its own, which it may end."""
     proto = onnx.ModelProto.FromString(model)
     return bytes(onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True).SerializeToString())

@@ -120,10 +120,8 @@ class _Layer:
         counts, shares = [patches.count(value) for value in exact], _shares(exact)
         at = [drawn(n, round(share * min(few, n)), i) for i, (n, share) in enumerate(zip(counts, shares, strict=True))]
         rounds = (every or inputs <= sum(map(len, at))) and inputs <= LARGEST_PATCH
-        # About the mean: the bias takes that.
-        with np.errstate(
-            over="ignore", invalid="ignore"
-        ):  # values of 1e30, whose errors single precision does not hold
+        # About the mean: the bias takes that. Of values of 1e30 single precision does not hold the errors.
+        with np.errstate(over="ignore", invalid="ignore"):
             read = look(patches, rows, exact, seen, at, self._x_scale, moments=rounds, about_mean=correct)
             change = _change(read, patches.taps, self._x_scale) if correct else None
         if not read.is_finite or (change is not None and not np.isfinite(change).all()):

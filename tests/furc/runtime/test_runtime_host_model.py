@@ -10,9 +10,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import furc
+from furc.isolated import Worker
 from furc.quantizer import QuantizeOptions, quantize_model, random_samples
 from furc.runtime import host_model
-from furc.runtime.host_model import Declared, check_host_model, check_host_models
+from furc.runtime.host_model import Declared, check_host_model, check_host_models, with_shapes
 from furc.zoo import digits
 from isa.errors import EnfError
 
@@ -28,9 +29,14 @@ def segment(
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
 
 
+def check(model: onnx.ModelProto) -> None:
+    with Worker(with_shapes) as shapes:
+        check_host_model(model.SerializeToString(), "head", DECLARED, shapes)
+
+
 def refusal(model: onnx.ModelProto) -> str:
     with pytest.raises(EnfError) as caught:
-        check_host_model(model.SerializeToString(), "head", DECLARED)
+        check(model)
     assert caught.value.name == "BadEnf" and caught.value.hint and "\n" not in caught.value.message
     start, _, rest = caught.value.message.partition(": ")
     assert start == "host step 'head'"
@@ -126,14 +132,12 @@ class TestSizes:
         if at_once:
             assert refusal(model).endswith(" elements at once more than its inputs and outputs explain")
         else:
-            check_host_model(model.SerializeToString(), "head", DECLARED)
+            check(model)
 
     def test_of_a_step_without_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(host_model, "LONGEST", 30)
         nodes = [helper.make_node("Erf", ["x"], ["a"]), helper.make_node("Erf", ["a"], ["b"])]
-        check_host_model(
-            segment([*nodes[:1], helper.make_node("Erf", ["a"], ["y"])]).SerializeToString(), "head", DECLARED
-        )
+        check(segment([*nodes[:1], helper.make_node("Erf", ["a"], ["y"])]))
         assert (
             refusal(segment([*nodes, helper.make_node("Erf", ["b"], ["y"])]))
             == "its nodes make 36 elements, more than 30"
@@ -227,9 +231,9 @@ class TestDivisions:
         assert refusal(segment(nodes, [constant("k", 0), which])).startswith("node 'divides': ")
 
     def test_by_other_constants_and_of_floats(self) -> None:
-        check_host_model(segment(self.NODES, [constant("k", 1, 2, 3, -4)]).SerializeToString(), "head", DECLARED)
+        check(segment(self.NODES, [constant("k", 1, 2, 3, -4)]))
         floats = segment([helper.make_node("Div", ["x", "x"], ["y"])])
-        check_host_model(floats.SerializeToString(), "head", DECLARED)
+        check(floats)
 
 
 @pytest.mark.parametrize("opset", [1, 99])
