@@ -101,7 +101,7 @@ class Graph:
         self._head.CopyFrom(without_graph(model))
         self._name = str(model.graph.name)
         infos = input_infos(model)
-        self._infos = {i.name: i for i in (*model.graph.value_info, *infos, *model.graph.output)}
+        self._infos = {i.name: i for i in (*model.graph.value_info, *model.graph.output, *infos)}  # some are both
         self.inputs = [str(i.name) for i in infos]
         self.outputs = [str(o.name) for o in model.graph.output]
         self._kept_float: frozenset[str] | None = None
@@ -310,7 +310,7 @@ class Graph:
         for name, value in weights.items():
             light.graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, value.shape))
         found = inferred(light)
-        self._infos = {i.name: i for i in (*found.value_info, *self.input_infos(), *found.output)}
+        self._infos = {i.name: i for i in (*found.value_info, *found.output, *self.input_infos())}
 
     def light_model(self) -> tuple[onnx.ModelProto, dict[str, Array]]:
         """The model without its large float32 weights, and these: `isa.ort.session` puts them together uncopied."""

@@ -398,6 +398,13 @@ def test_identity_and_dropout_go_and_outputs_keep_their_names() -> None:
     assert_same(before, after, image())
 
 
+def test_an_input_that_is_an_output_too_keeps_its_shape() -> None:
+    conv = node("Conv", ["x", "w"], "y")
+    after = optimize_model(model([conv], {"x": (1, 3, 12, 12)}, ["y", "x"], {"w": normal(1, 4, 3, 3, 3)}))
+    shapes = [[d.dim_value for d in i.type.tensor_type.shape.dim] for i in (*after.graph.input, *after.graph.output)]
+    assert shapes == [[1, 3, 12, 12], [1, 4, 10, 10], [1, 3, 12, 12]]
+
+
 def test_unbounded_clip_becomes_relu_and_bounded_clip_stays() -> None:
     constants = {"low": np.array(0, np.float32), "huge": np.array(3.4e38, np.float32), "six": np.array(6, np.float32)}
     nodes = [node("Clip", ["x", "low", "huge"], "a"), node("Clip", ["a", "low", "six"], "y")]
