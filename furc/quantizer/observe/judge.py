@@ -27,7 +27,7 @@ class Task(StrEnum):
 
     AUTO = "auto"  # a sigmoid behind maps [n, c, h, w] of what may be logits, nothing behind other outputs
     NONE = "none"  # nothing: they are used as they are
-    CLASSIFY = "classify"  # softmax over axis 1
+    CLASSIFY = "classify"  # softmax over axis 1 of outputs that are known to have one
     DETECT = "detect"  # a sigmoid
 
 
@@ -62,7 +62,7 @@ class Judge:
 
 
 def _sigmoid(values: Array) -> Array:
-    found = np.negative(values, dtype=np.float32)
+    found: Array = np.asarray(np.negative(values, dtype=np.float32))  # of an output without axes it is a number
     with np.errstate(over="ignore"):  # 1 / (1 + infinity) is 0, as it should be
         np.exp(found, out=found)
     found += 1
@@ -70,7 +70,7 @@ def _sigmoid(values: Array) -> Array:
 
 
 def _softmax(values: Array) -> Array:
-    powers = np.exp(values - values.max(1, keepdims=True))
+    powers = np.exp(values - values.max(1, keepdims=True, initial=-np.inf))
     return np.asarray(powers / powers.sum(1, keepdims=True), np.float32)
 
 
@@ -87,7 +87,7 @@ def judge_for(
         case Task.NONE:
             return Judge({})
         case Task.CLASSIFY:
-            return Judge(dict.fromkeys(free, "Softmax"))
+            return Judge({name: "Softmax" for name in free if (graph.rank(name) or 0) > 1})
         case Task.DETECT:
             return Judge(dict.fromkeys(free, "Sigmoid"))
     maps = [name for name in free if _is_map(graph.shape(name))]

@@ -152,6 +152,15 @@ def test_the_judge_puts_a_sigmoid_behind_maps_of_logits_alone() -> None:
     assert judge_for(logits, images(1), Task.CLASSIFY).behind == {"y": "Softmax"}
 
 
+@pytest.mark.parametrize("task", list(Task))
+@pytest.mark.parametrize("axes", [[0, 1, 2, 3], [0, 2, 3]])
+def test_outputs_of_no_axis_and_of_one_are_judged(task: Task, axes: list[int]) -> None:
+    """A number has no second axis to take the softmax over, and NumPy's functions make no array of it."""
+    nodes = [node("Conv", ["x", "w"], "c"), node("ReduceMean", ["c"], "y", axes=axes, keepdims=0)]
+    made = model(nodes, {"x": SHAPE}, ["y"], {"w": normal(1, 4, 3, 1, 1)})
+    assert run(quantize_model(made, images(4), QuantizeOptions(task=task)), images(1)[0])[0].ndim == 4 - len(axes)
+
+
 @pytest.mark.parametrize("opset", [11, 13, 18])
 def test_models_of_every_opset_quantize_with_or_without_a_survey(opset: int) -> None:
     written = quantize_model(residual(), images(4), QuantizeOptions(opset=opset))
