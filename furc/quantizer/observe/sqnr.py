@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from furc.onnx.graph import Array
+from furc.onnx.graph import Array, Float32
 
 EXACT_DB = 120.0  # reported where there is no noise at all
 
@@ -21,11 +21,12 @@ class Noise:
     error: float = 0.0
 
     def add(self, exact: Array, approximate: Array) -> None:
-        """Both of one shape."""
-        wanted = np.asarray(exact, np.float32).reshape(-1)
-        difference = np.asarray(approximate, np.float32).reshape(-1) - wanted
-        self.signal += float(np.dot(wanted, wanted))
-        self.error += float(np.dot(difference, difference))
+        """Where the two have other extents, as of boxes of which more are found, nothing of one stands for anything of
+        the other: all of both is error."""
+        wanted, found = (np.asarray(of, np.float32).reshape(-1) for of in (exact, approximate))
+        apart = [found - wanted] if np.shape(exact) == np.shape(approximate) else [wanted, found]
+        self.signal += _power(wanted)
+        self.error += sum(_power(part) for part in apart)
 
     @property
     def ratio(self) -> float:
@@ -36,6 +37,12 @@ class Noise:
     def db(self) -> float:
         """10 log10(signal / error), at most EXACT_DB."""
         return sqnr_db(self.ratio)
+
+
+def _power(values: Float32) -> float:
+    with np.errstate(over="ignore"):
+        power = float(np.dot(values, values))
+    return power if np.isfinite(power) else float(np.square(values, dtype=np.float64).sum())
 
 
 def sqnr_db(ratio: float) -> float:

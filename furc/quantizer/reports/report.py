@@ -184,10 +184,15 @@ def _closeness(exact: Sequence[Mapping[str, Array]], found: Sequence[Mapping[str
         for name, values in wanted.items():
             noises.setdefault(name, Noise()).add(values, got[name])
         first = next(iter(wanted))
-        classes = classes and wanted[first].ndim > 0 and wanted[first].size == wanted[first].shape[:2][-1]
-        same += int(np.argmax(wanted[first]) == np.argmax(got[first]))
+        classes = classes and _is_row(wanted[first]) and wanted[first].shape == got[first].shape
+        same += int(classes and np.argmax(wanted[first]) == np.argmax(got[first]))
     overall = Noise(1.0, mean_ratio(noises))
     return {"output_db": overall.db, "agreement": 100 * same / max(len(exact), 1) if classes else None}
+
+
+def _is_row(values: Array) -> bool:
+    """Whether it holds something along axis 1 alone, or the only axis."""
+    return values.ndim > 0 and values.size == values.shape[:2][-1] > 0
 
 
 def _quantized_names(graph: Graph, stored: Mapping[str, str]) -> list[str]:

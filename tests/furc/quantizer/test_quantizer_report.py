@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from test_quantizer_split import hard_silu
 
 from furc.data.images import preprocess_image
 from furc.data.samples import SampleSource, read_samples
+from furc.onnx.graph import Array
 from furc.quantizer import (
     CalibrationMethod,
     LayerSqnr,
@@ -27,6 +29,7 @@ from furc.quantizer import (
     report_html,
     tensor_ranges,
 )
+from furc.quantizer.observe.sqnr import Noise
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.ranges.histogram import Histogram
 from furc.quantizer.reports.lint import clipped_share
@@ -245,3 +248,24 @@ def test_ranges_are_read_back_from_the_quantized_model() -> None:
     found = ranges_in(quantize_model(digits.model(), samples, QuantizeOptions(method="MIN_MAX_ASYM")))
     assert found["images"] == pytest.approx((0.0, 1.0))
     assert "/conv1/Conv_output_0" not in found  # its Relu is fused
+
+
+@pytest.mark.parametrize("threshold", [0.5, 1e9])
+def test_outputs_whose_extents_only_a_run_tells_are_compared(threshold: float) -> None:
+    """As many places as are above the threshold, or none: a ValueError each."""
+    nodes = [node("Conv", ["x", "w"], "c"), node("Greater", ["c", "t"], "g"), node("NonZero", ["g"], "n"),
+             node("Cast", ["n"], "y", to=1)]  # fmt: skip
+    constants: dict[str, Array] = {"w": normal(1, 4, 3, 3, 3), "t": np.array(threshold, np.float32)}
+    made = model(nodes, {"x": (1, 3, 12, 12)}, ["y"], constants)
+    (row,) = compare_methods(made, images(4), images(2), methods=["MIN_MAX_ASYM"])
+    assert row.agreement is None and (row.output_db == 120 if threshold > 1 else row.output_db < 40)
+
+
+def test_noise_of_other_extents_and_of_large_numbers() -> None:
+    noise = Noise()
+    noise.add(np.ones((2, 3), np.float32), np.ones((2, 4), np.float32))
+    assert (noise.signal, noise.error) == (6, 14)
+    noise = Noise()
+    with warnings.catch_warnings(action="error"):
+        noise.add(np.full(4, 1e30, np.float32), np.full(4, 1.1e30, np.float32))
+    assert noise.db == pytest.approx(20, abs=0.01)
