@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from furc.onnx.graph import Float32
-from furc.quantizer.grids.affine import Range, with_zero
+from furc.quantizer.grids.affine import SMALLEST_SCALE, Range, with_zero
 from furc.quantizer.ranges.histogram import Bins
 from furc.quantizer.ranges.range_search import SEARCH_BINS, best_ends, levels_and_bounds
 from furc.quantizer.ranges.running_sums import RunningSums
@@ -32,8 +32,8 @@ def weighted_range(values: Float32, gain: Float64, low: float, high: float, func
     """The range of least error. values: [channels, n], of what lies from low to high. gain: [channels], what an error
     of a channel counts. function: what stands behind."""
     low, high = with_zero(low, high)
-    if low == high or not values.size or not gain.any():
-        return low, high
+    if high - low < SMALLEST_SCALE / 2 or not values.size or not gain.any():
+        return low, high  # every grid has all of so narrow a range at 0
     return best_ends(_Errors(_binned(values, gain, low, high), function), low, high)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from quantizer_models import images, model, node, normal, silent
@@ -126,3 +128,10 @@ def test_of_few_channels_more_places_are_seen() -> None:
     graph = optimize_graph(model([node("Conv", ["x", "w"], "y")], {"x": wide}, ["y"], {"w": normal(1, 32, 1, 1, 1)}))
     seen = seen_of(graph, ["x", "y"], images(8, wide))
     assert [sum(part.shape[1] for part in seen[name].values) for name in ("x", "y")] == [1 << 16, 1 << 12]
+
+
+def test_a_range_that_every_grid_has_at_zero_is_taken_as_it_is() -> None:
+    """Bins of subnormal numbers overflowed."""
+    values = np.array([[0, 1e-42, 2e-42]], np.float32)
+    with warnings.catch_warnings(action="error"):
+        assert weighted_range(values, np.ones(1), 0.0, 2e-42) == (0.0, 2e-42)
