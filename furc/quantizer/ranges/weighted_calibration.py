@@ -112,18 +112,19 @@ def _is_free(graph: Graph, name: str) -> bool:
 
 
 def _shown(graph: Graph) -> set[str]:
-    """The graph's outputs, and what they are made of by moving data alone."""
+    """The graph's outputs, what they are made of by moving data alone, and what the last activation reads."""
     found = set(graph.outputs)
     for node in reversed(graph.nodes):
         if not found.isdisjoint(node.outputs) and (node.op == "Concat" or is_move(graph, node)):
             found.update(node.inputs if node.op == "Concat" else node.inputs[:1])
-    return found
+    read = {name for node in graph.nodes for name in node.inputs if name}
+    return found | {name for name in read if (made := behind(graph, name)) is not None and made.result in found}
 
 
 def _weighted(graph: Graph, name: str, tensors: Mapping[str, Channels], is_shown: bool) -> Range:
-    """is_shown: the tensor is a result of the model. What stands behind it is a guess then, and where a sigmoid is flat
-    a gain tells of small errors alone: a range reaches at least as far as it would without them. Of a tensor that was
-    seen rarely nothing is cut off."""
+    """is_shown: the tensor is a result of the model, or the last activation makes one of it. What stands behind the
+    result is a guess then, and where a sigmoid is flat a gain tells of small errors alone: a range reaches at least as
+    far as it would without them. Of a tensor that was seen rarely nothing is cut off."""
     of = tensors[name]
     low, high = float(of.seen.low.min()), float(of.seen.high.max())
     if not _is_free(graph, name) or low == high:
@@ -133,8 +134,8 @@ def _weighted(graph: Graph, name: str, tensors: Mapping[str, Channels], is_shown
         return low, high
     values = of.seen.joined(max(1, BINNED_VALUES // len(of.low)))
     found = weighted_range(values, _gain(tensors, name, function), low, high, function)
-    if is_shown and function is None:
-        alike = weighted_range(values, np.ones(len(of.low)), low, high)
+    if is_shown:
+        alike = weighted_range(values, np.ones(len(of.low)), low, high, function)
         return min(found[0], alike[0]), max(found[1], alike[1])
     return found
 

@@ -87,6 +87,19 @@ def test_no_result_is_cut_where_a_sigmoid_behind_it_would_be_flat() -> None:
         assert found[1] > wanted[1] - 0.1 and found[0] < wanted[0] + 0.1
 
 
+@pytest.mark.parametrize("last", ["LeakyRelu", "Mish", "Silu"])
+def test_nothing_is_cut_in_front_of_the_activation_that_makes_a_result(last: str) -> None:
+    """The largest channel, which a sigmoid behind the result would flatten, had been clipped to the others."""
+    constants = {"w": normal(1, 8, 3, 1, 1), "b": np.where(np.arange(8) < 1, 9, 0).astype(np.float32)}
+    ends = silu("u", "y") if last == "Silu" else [node(last, ["u"], "y")]
+    opset = 18 if last == "Mish" else 13
+    made = model([node("Conv", ["x", "w", "b"], "u"), *ends], {"x": (1, 3, 12, 12)}, ["y"], constants, opset=opset)
+    graph, feeds = optimize_graph(made, None, opset), images(16)
+    tensors = surveyed(graph, feeds, Task.AUTO, silent)
+    assert tensors["y"].gain[0] < 0.01 * tensors["y"].gain[1:].mean()
+    assert weighted_ranges(graph, tensors)["u"][1] > 0.97 * tensors["u"].seen.high.max()
+
+
 @pytest.mark.parametrize("gate", ["Sigmoid", "HardSigmoid"])
 def test_an_error_behind_a_gate_counts_by_what_the_gate_does(gate: str) -> None:
     """Before it, an error in what keeps a gate wide open does nothing; but cut off it is not open any more."""
