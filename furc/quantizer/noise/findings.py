@@ -115,8 +115,9 @@ def _costly(
     spread, layer = spreads[names[0]], _layer_of(graph, names[0])
     total = sum(s.noise() for s in spreads.values())
     mine = sum(spreads[name].noise() for name in names)
+    share = mine / total if total else 0.0
     return Costly(
-        remedies.label(names[0]), names[0], spread.step(), mine / total, decibel(mine), _channels(spread),
+        remedies.label(names[0]), names[0], spread.step(), share, decibel(mine), _channels(spread),
         tuple(remedies.of(layer, names)), layer.loc if layer is not None else NOWHERE,
     )  # fmt: skip
 

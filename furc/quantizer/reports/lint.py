@@ -106,8 +106,8 @@ def _scale_at_first_layer(observer: Observer, name: str, samples: Sequence[Feed]
             if bias is None or not samples or not np.any(bias):
                 return None
             run = FloatRun(graph, [node.output])
-            values = np.concatenate([run(feed)[node.output] for feed in samples])
-            spread = values.std(axis=tuple(axis for axis in range(values.ndim) if axis != 1))
+            values = [np.moveaxis(run(feed)[node.output], 1, 0).reshape(len(bias), -1) for feed in samples]
+            spread = np.concatenate(values, axis=1).std(axis=1)
             return float(np.median(spread) / np.median(np.abs(bias[bias != 0])))
         reached.update(node.outputs)
     return None

@@ -112,7 +112,8 @@ def _groups(tensors: Sequence[TensorNoise], total: float) -> Table:
 
 
 def _row(tensor: TensorNoise, group: ChannelGroup, total: float) -> tuple[str, ...]:
-    steps, share = group.width / tensor.step, 100 * group.noise / total
+    steps = group.width / tensor.step if tensor.step else 0.0  # of nothing but zeros
+    share = 100 * group.noise / total if total else 0.0
     numbers = (f"{group.width:.3g}", f"{steps:.0f}", f"{share:.1f}")
     noises = (f"{decibel(group.noise):.1f}", f"{decibel(group.alone):.1f}")
     return (tensor.tensor, tensor.layer, _channels(group.channels), *numbers, *noises)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from quantizer_models import images, model, node, normal, residual
+from quantizer_models import image, images, model, node, normal, residual
 from test_quantizer_split import hard_silu
 
 from furc.data.images import preprocess_image
@@ -214,6 +214,26 @@ def test_samples_of_several_extents_are_not_compared_channel_by_channel() -> Non
     sentences = [{"x": normal(i, 1, 3 + i % 2, 8)} for i in range(16)]
     observer.observe(sentences)
     assert lint(observer, samples=sentences) == []
+
+
+def test_samples_of_several_extents_are_seen_together_behind_the_first_layer() -> None:
+    constants = {"w": normal(1, 4, 3, 3, 3), "b": normal(2, 4)}
+    made = model([node("Conv", ["x", "w", "b"], "y")], {"x": (1, 3, "rows", 12)}, ["y"], constants)
+    observer, several = Observer(optimize_graph(made)), [image(i, (1, 3, 9 + i % 3, 12)) for i in range(16)]
+    observer.observe(several)
+    assert lint(observer, samples=several) == []
+
+
+def test_a_model_that_makes_no_noise_has_a_report() -> None:
+    """Of nothing but zeros; and of one tensor of zeros beside others, as of a dead channel."""
+    constants = {"w": normal(1, 4, 3, 1, 1), "v": np.zeros((4, 3, 1, 1), np.float32)}
+    nodes = [node("Conv", ["x", "w"], "c"), node("Conv", ["x", "v"], "d"), node("Mul", ["c", "d"], "p"),
+             node("Add", ["c", "p"], "y")]  # fmt: skip
+    made = model(nodes, {"x": (1, 3, 12, 12)}, ["y"], constants)
+    for factor in (0, 1):
+        report = noise_report(made, [{"x": factor * feed["x"]} for feed in images(3)])
+        assert report.layers and (report.total > 0) == bool(factor)
+        assert "what would help" in report_html("net", [], noise=report)
 
 
 def test_layers_of_an_equalized_model_are_compared_with_the_equalized_float_layers() -> None:
