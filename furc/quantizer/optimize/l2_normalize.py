@@ -6,7 +6,7 @@ before: n = Max(ReduceL2(x, axis), tiny); y = Div(x, Expand(n))          as torc
 after:  y = LpNormalization(x, axis)
 
 `tiny` keeps zeros from being divided by zero, which LpNormalization does too. Leaves alone: lengths over more than one
-axis or over the batch, and bounds that are not tiny.
+axis or over the batch, and bounds that are not tiny. The batch may be open.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ def l2_normalize(graph: Graph) -> None:
 
 def _recognize(graph: Graph, node: Node) -> bool:
     for x, divisor in _divisions(graph, node):
-        shape, axis = graph.shape(x), _axis_of_length(graph, divisor, x)
-        if shape is None or shape != graph.shape(node.output) or axis is None or axis % len(shape) == 0:
+        shape, axis = graph.extents(x), _axis_of_length(graph, divisor, x)
+        if not shape or None in shape[1:] or shape != graph.extents(node.output):
+            continue
+        if axis is None or axis % len(shape) == 0:
             continue
         node.op, node.inputs, node.attributes = "LpNormalization", [x], {}
         node.set(axis=axis % len(shape), p=2)
@@ -54,7 +56,7 @@ def _axis_of_length(graph: Graph, name: str, x: str) -> int | None:
     squared = False  # behind the root
     while (node := graph.producer(name)) is not None:
         tiny = TINY**2 * 1.01 if squared else TINY * 1.01
-        if node.op == "Expand" or (node.op in ("Clip", "Max", "Add") and _bounds_by(graph, node, tiny)):
+        if _is_repeated(graph, node, x) or (node.op in ("Clip", "Max", "Add") and _bounds_by(graph, node, tiny)):
             name = next(each for each in node.inputs if each not in graph.constants)
         elif node.op == "Sqrt" and not squared:
             name, squared = node.inputs[0], True
@@ -65,6 +67,15 @@ def _axis_of_length(graph: Graph, name: str, x: str) -> int | None:
         else:
             return None
     return None
+
+
+def _is_repeated(graph: Graph, node: Node, x: str) -> bool:
+    """Whether an Expand gives every value its length: to the shape of x, or to a fixed one, which the result shows."""
+    if node.op != "Expand":
+        return False
+    extents, maker = graph.extents(x), graph.producer(node.inputs[1])
+    fixed = extents is not None and None not in extents
+    return fixed or (maker is not None and maker.op == "Shape" and not maker.attributes and maker.inputs[0] == x)
 
 
 def _bounds_by(graph: Graph, node: Node, tiny: float) -> bool:

@@ -440,6 +440,27 @@ def test_a_division_by_the_length_is_recognized(form: str) -> None:
     assert_same(before, after, image())
 
 
+@pytest.mark.parametrize("form", LENGTHS)
+def test_a_division_by_the_length_is_recognized_in_an_open_batch(form: str) -> None:
+    shape = node("Shape", ["x"], "shape")
+    nodes = [shape, *LENGTHS[form]] if form == "torch" else LENGTHS[form]
+    before = model(nodes, {"x": ("N", 3, 12, 12)}, ["y"], SMALL)
+    after = optimize_model(before)
+    assert ops(after) == ["LpNormalization"]
+    assert_same(before, after, image(0, (2, 3, 12, 12)))
+
+
+@pytest.mark.parametrize("repeats", ["Expand", "Add"])
+def test_a_division_that_repeats_an_open_batch_stays(repeats: str) -> None:
+    grown = np.array([2, 1, 1, 1]) if repeats == "Expand" else np.full((2, 1, 1, 1), 1e-12, np.float32)
+    nodes = [node("ReduceL2", ["x"], "l", axes=[1], keepdims=1), node(repeats, ["l", "by"], "m"),
+             node("Div", ["x", "m"], "y")]  # fmt: skip
+    before = model(nodes, {"x": ("N", 3, 12, 12)}, ["y"], {"by": grown})
+    after = optimize_model(before)
+    assert "LpNormalization" not in ops(after)
+    assert_same(before, after, image())
+
+
 @pytest.mark.parametrize("change", ["bound", "axes", "batch", "other", "squeezed"])
 def test_other_divisions_stay(change: str) -> None:
     axes = {"axes": [2, 3], "batch": [0]}.get(change, [1])
