@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from furc.onnx.graph import Array, Float32, Graph
 from furc.progress import Progress
 from furc.quantizer.grids.operators import CLAMPS, clip_bounds
+from furc.quantizer.grids.scheme import rounded_tensors
 from furc.quantizer.observe.float_run import Feed, FloatRun
 from furc.quantizer.observe.pointwise import Behind, behind
 from isa.errors import Loc, QuantizeError
@@ -211,9 +212,10 @@ def _place(graph: Graph, name: str) -> Loc:
 
 
 def _followed(graph: Graph, wanted: Sequence[str]) -> dict[str, Behind]:
-    """The functions behind tensors whose results are wanted too."""
-    inside = set(wanted)
-    functions = {name: function for name in wanted if (function := behind(graph, name)) is not None}
+    """The functions behind tensors whose results are wanted too; of those that decide a grid alone, so that the same
+    is seen of a result whatever else is looked at."""
+    inside, rounded = set(wanted), rounded_tensors(graph)
+    functions = {name: made for name in wanted if name in rounded and (made := behind(graph, name)) is not None}
     return {name: function for name, function in functions.items() if function.result in inside}
 
 
