@@ -142,6 +142,8 @@ class _Unrolling:
         """The batch of a tensor: its groups joined, where the NPU made them."""
         if value in self.joined or value not in self.groups or value in self.batched:
             return self.joined.get(value, value)
+        if not value.type.shape:
+            raise no_batch(value)
         parts = self.groups[value]
         joined = Value(value.name, value.type.shaped((self.factor * value.type.shape[0], *value.type.shape[1:])))
         self.ops.append(Concat(results=(joined,), inputs=tuple(parts), axis=0))

@@ -364,3 +364,15 @@ def test_flipped_bytes_are_refused_or_read(flips: list[tuple[int, int]]) -> None
     for at, mask in flips:
         data[at] ^= mask
     survives(bytes(data))
+
+
+def test_a_number_on_its_way_to_the_host_has_no_batch() -> None:
+    """The mean of an image, which the NPU makes and a Sin of the host reads: an IndexError."""
+    m = Qdq("int8")
+    x = m.quantized(m.node("Conv", m.float_input(1, 8, 64, 64), m.weights(8, 8, 3, 3)))
+    mean = m.quantized(m.node("ReduceMean", x, keepdims=0))
+    m.output(m.node("Sin", mean))
+    m.output(m.quantized(m.node("Conv", x, m.weights(8, 8, 3, 3))))
+    with pytest.raises(FurcError) as caught:
+        furc.compile(m.model(), batch_size=2)
+    assert caught.value.name == "BatchNotPossible"
