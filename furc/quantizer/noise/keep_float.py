@@ -20,9 +20,10 @@ from furc.onnx.graph import KEEP_FLOAT, Graph, Node
 from furc.onnx.moves import is_move
 from furc.onnx.work import macs
 from furc.quantizer.grids.operators import CLAMPS, is_quantized
+from furc.quantizer.grids.scheme import quantized_tensors
 from furc.quantizer.observe.pointwise import behind
 from furc.quantizer.sensitivity.noise_model import Spread, decibel
-from isa.errors import QuantizeError, counted
+from isa.errors import NOWHERE, Loc, QuantizeError, counted
 from isa.npu import NS_PER_MS, target
 
 FLOAT_BYTES = 4
@@ -46,14 +47,26 @@ class Island(NamedTuple):
 
 
 def check_inputs(graph: Graph, dtype: str) -> None:
-    """Raises QuantizeError[NotQuantized] where inputs are to be of integers and layers in float read them."""
-    for name in graph.inputs if dtype != "float32" else ():
+    """Raises QuantizeError[NotQuantized] where inputs are to be of integers and something else takes them in float:
+    layers that stay in float, bodies of If, Loop and Scan, or the model's caller as an output."""
+    if dtype == "float32":
+        return
+    stored = set(quantized_tensors(graph))
+    for name in graph.inputs:
         for node in graph.readers(name):
             if graph.stays_float(node):
-                raise QuantizeError(
-                    "NotQuantized", f"input '{name}' cannot be {dtype}: '{node.name}', which stays in float, reads it",
-                    at=node.loc, hint="quantize that layer, or leave the inputs in float32",
-                )  # fmt: skip
+                what, hint = f"'{node.name}', which stays in float, reads it", "quantize that layer"
+                raise _not_of_integers(name, dtype, what, hint, node.loc)
+            if name in stored and name not in node.inputs:
+                what = f"a body of {node.op} '{node.name}' reads it in float"
+                raise _not_of_integers(name, dtype, what, "take it out of that body", node.loc)
+        if name in stored and name in graph.outputs:
+            raise _not_of_integers(name, dtype, "it is an output too", "remove that output", NOWHERE)
+
+
+def _not_of_integers(name: str, dtype: str, why: str, hint: str, at: Loc) -> QuantizeError:
+    what = f"input '{name}' cannot be {dtype}: {why}"
+    return QuantizeError("NotQuantized", what, at=at, hint=f"{hint}, or leave the inputs in float32")
 
 
 def in_words(graph: Graph) -> list[str]:

@@ -200,3 +200,21 @@ def test_an_option_that_is_none_is_refused_before_any_work(option: dict[str, obj
     with pytest.raises(QuantizeError) as caught:
         QuantizeOptions(**option)  # type: ignore[arg-type]
     assert (caught.value.name, caught.value.message) == ("BadOption", told) and caught.value.hint
+
+
+def test_an_input_that_something_takes_in_float_is_not_of_bytes() -> None:
+    """As an output it had become bytes, too; a body of an If was found behind the calibration, with a false hint."""
+    constants = {"w": normal(1, 4, 3, 3, 3), "half": np.array(0.5, np.float32)}
+    conv = node("Conv", ["x", "w"], "y")
+    shown = model([conv], {"x": (1, 3, 12, 12)}, ["y", "x"], constants)
+    made = onnx.helper.make_tensor_value_info("r", onnx.TensorProto.FLOAT, [1, 3, 12, 12])
+    body = onnx.helper.make_graph([node("Neg", ["x"], "r")], "body", [], [made])
+    branch = node("If", ["c"], "z", then_branch=body, else_branch=body)
+    first = [node("ReduceMean", ["x"], "m", keepdims=0), node("Greater", ["m", "half"], "c")]
+    read = model([conv, *first, branch], {"x": (1, 3, 12, 12)}, ["y", "z"], constants)
+    for of, why in ((shown, "it is an output too"), (read, "a body of If 'z_node' reads it in float")):
+        for form in ("qdq", "calibrated"):
+            with pytest.raises(QuantizeError) as caught:
+                quantize_explained(of, images(2), QuantizeOptions(input_dtype="uint8", form=form))
+            assert caught.value.message == f"input 'x' cannot be uint8: {why}"
+        quantize_explained(of, images(2))
