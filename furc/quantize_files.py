@@ -32,6 +32,7 @@ from furc.quantizer import (
     report_html,
     tensor_ranges,
 )
+from furc.quantizer.noise.keep_float import keep_float
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.ranges.method import AUTO, WEIGHTED
 from furc.quantizer.reports.report import ranges_in
@@ -194,6 +195,7 @@ def _lint(
     shown = samples[:SHOWN_CHANNELS]
     if outcome.tensors:
         graph = optimize_graph(model, options.input_shapes, options.opset)
+        keep_float(graph, options.keep_float)
         observer = Observer(graph, only=graph.inputs)
         observer.observe(samples[:LINTED])
         return lint(observer, samples=shown, noise=outcome.findings(advice(options)))

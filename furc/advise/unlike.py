@@ -9,8 +9,8 @@ from furc.advise.subject import Range, Subject
 from furc.advise.surgery import followers
 from furc.onnx.graph import Node
 from furc.quantizer.grids.operators import FIXED_RANGES
+from furc.quantizer.reports.joined import UNLIKE
 
-UNLIKE = 16.0  # times as large: of 8 bits, 4 are left for the smaller one
 LEVELS = 255
 SAME_VALUES = {"Split", "Slice", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze"}
 

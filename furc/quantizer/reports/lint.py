@@ -13,6 +13,7 @@ from furc.quantizer.observe.float_run import Feed, FloatRun
 from furc.quantizer.observe.pointwise import behind
 from furc.quantizer.ranges.calibrator import Observer
 from furc.quantizer.ranges.histogram import Histogram
+from furc.quantizer.reports.joined import lost_in_concats
 from furc.quantizer.reports.report import LayerSqnr
 from isa.errors import NOWHERE, counted
 
@@ -35,13 +36,14 @@ def lint(
     advice: str = IMPROVE,
     noise: Sequence[LintWarning] | None = None,
 ) -> list[LintWarning]:
-    """At most MOST_LINES findings: about the data first, then about layers, what costs most first.
+    """At most MOST_LINES findings: about the data first, then Concats, then layers, what costs most first.
 
-    ranges: the chosen ones; layers: see `layer_sqnr`; samples: some data, to see channels; advice: what may help a
-    layer that loses much; noise: see `noise_findings`. Where noise is given it says what layers cost, and the signs
-    that clipping and a low SQNR are, are not looked at.
+    ranges: the chosen ones; layers: see `layer_sqnr`; samples: some data, to see channels and what Concats join;
+    advice: what may help a layer that loses much; noise: see `noise_findings`. Where noise is given it says what layers
+    cost, and the signs that clipping and a low SQNR are, are not looked at.
     """
     found = [*_samples(observer), *_inputs(observer, samples), *_constant_channels(observer, samples)]
+    found += lost_in_concats(observer.graph, samples)
     if noise is not None:
         return [*found, *noise][:MOST_LINES]
     found += _clipped(observer, ranges) if ranges is not None else []

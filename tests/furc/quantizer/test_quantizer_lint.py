@@ -16,7 +16,7 @@ from furc.onnx.graph import Graph
 from furc.profiling.profile import profile
 from furc.quantizer import LayerSqnr, LintWarning, Observer, QuantizeOptions, grouped, lint, quantize_explained
 from furc.quantizer.noise.findings import costly_layers
-from furc.quantizer.noise.keep_float import island
+from furc.quantizer.noise.keep_float import island, keep_float
 from furc.quantizer.optimize import optimize_graph
 from furc.quantizer.reports.report import ranges_in
 from isa.errors import QuantizeError
@@ -56,6 +56,37 @@ def test_pixels_that_the_first_layer_expects_raw_are_no_fault() -> None:
         observer = Observer(wants, only=wants.inputs)
         observer.observe(divided)
         assert [warning.name for warning in lint(observer, samples=divided[:2], noise=[])] == names
+
+
+def _head(boxes: float, *layers: onnx.NodeProto) -> Graph:
+    """Boxes of 0 to `boxes` and scores of 0 to 1, joined; `layers` read what they are joined to, 'y'."""
+    nodes = [
+        node("Conv", ["x", "w"], "c"), node("Sigmoid", ["c"], "score"), node("Mul", ["score", "size"], "box"),
+        node("Concat", ["box", "score"], "y", axis=1), *layers,
+    ]  # fmt: skip
+    constants = {"w": normal(1, 4, 3, 1, 1), "v": normal(2, 4, 8, 1, 1), "size": np.array(boxes, np.float32)}
+    return optimize_graph(model(nodes, {"x": (1, 3, 12, 12)}, [nodes[-1].output[0]], constants))
+
+
+def _lost(graph: Graph) -> list[str]:
+    observer = Observer(graph, only=graph.inputs)
+    observer.observe(images(16))
+    return [str(warning) for warning in lint(observer, samples=images(2), noise=[])]
+
+
+def test_scores_that_the_scale_of_boxes_leaves_nothing_of() -> None:
+    (warning,) = _lost(_head(640.0))
+    assert warning.startswith("warning[LostInConcat]: y_node joins 'score', 0 to ")
+    assert "leaves the former 0.4 of 255 steps" in warning and "`furc advise`" in warning
+    assert _lost(_head(640.0, node("Transpose", ["y"], "z", perm=[0, 2, 3, 1]))) == [warning]
+    assert _lost(_head(8.0)) == []
+
+
+def test_parts_that_a_layer_weighs_or_that_stay_in_float_are_not_lost() -> None:
+    assert _lost(_head(640.0, node("Conv", ["y", "v"], "z"))) == []
+    graph = _head(640.0)
+    keep_float(graph, ["y_node"])
+    assert _lost(graph) == []
 
 
 def test_ten_findings_are_the_most() -> None:
