@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+MOST_NODES = 6  # spelled out of a place: a part of a model that runs on the host has hundreds
 LONGEST_WORD, LONGEST_TEXT = 240, 2000  # characters of a message: no exporter's names come near, damaged files pass it
 
 
@@ -30,7 +31,9 @@ class Loc:
         return Loc(self.source or other.source, self.nodes + extra, self.detail or other.detail)
 
     def __str__(self) -> str:
-        nodes = "node " + ", ".join(f"'{n}'" for n in self.nodes) if self.nodes else ""
+        shown = [f"'{name}'" for name in self.nodes[:MOST_NODES]]
+        more = [f"{len(self.nodes) - MOST_NODES} more"] if len(self.nodes) > MOST_NODES else []
+        nodes = "node " + ", ".join([*shown, *more]) if shown else ""
         return printable(": ".join(part for part in (self.source, nodes, self.detail) if part))
 
 

@@ -25,7 +25,7 @@ from itertools import groupby
 from isa.errors import LowerError
 from passes.analysis.turns import is_hosts, turn_numbers
 from passes.ir.graph import Graph, Names
-from passes.ir.op import Op, Value
+from passes.ir.op import Op, Runs, Value
 from passes.ops.concat import Concat
 from passes.ops.conv import Conv2d
 from passes.ops.move import Slice
@@ -52,7 +52,7 @@ def mixes_images(op: Op) -> LowerError:
     """The batch of an op cannot grow."""
     return LowerError(
         "BatchNotPossible",
-        f"{op.mnemonic} mixes images of a batch",
+        f"{'a part on the host' if op.runs is Runs.HOST else op.mnemonic} mixes images of a batch",
         at=op.loc,
         hint="export the model with the batch you need and compile it with the same --batch",
     )

@@ -24,3 +24,9 @@ def test_an_error_travels_between_processes(kind: type[FurcError]) -> None:
     assert (again.name, again.message, again.at, again.hint, again.also) == (
         error.name, error.message, error.at, error.hint, error.also,
     )  # fmt: skip
+
+
+def test_a_place_of_many_nodes_names_some_and_counts_the_rest() -> None:
+    assert str(Loc("m.onnx", ("a", "b"))) == "m.onnx: node 'a', 'b'"
+    assert str(Loc(nodes=tuple("abcdef"))) == "node 'a', 'b', 'c', 'd', 'e', 'f'"
+    assert str(Loc(nodes=tuple("abcdefgh"))) == "node 'a', 'b', 'c', 'd', 'e', 'f', 2 more"

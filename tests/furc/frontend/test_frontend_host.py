@@ -219,7 +219,7 @@ def test_extents_that_only_a_run_tells() -> None:
     enf = same_as_onnxruntime(model, m.feeds())
     shapes = {t.name: t.shape for t in enf.outputs}
     assert shapes[kept] == (-1, 3)
-    with pytest.raises(LowerError, match="mixes images of a batch"):
+    with pytest.raises(LowerError, match="a part on the host mixes images of a batch"):
         furc.compile(model, batch_size=2, compiler_config={"max_npu_segments": "all"})
 
 
