@@ -75,15 +75,17 @@ def run_passes(source: Path | str, names: Sequence[str], request: Request | None
         if name not in PASSES:
             hint = f"they are {', '.join(PASSES)}"
             raise ConfigError("UnknownPass", f"there is no pass '{name}'", hint=hint)
-    ir = read_ir(Path(source))
-    _refuse_shapes(source, request or Request())
-    options = (request or Request()).options(batch=_graph(ir).batch).with_liberties()
+    ir, asked = read_ir(Path(source)), request or Request()
+    _refuse_shapes(source, asked)
+    _refuse_batch(source, asked, _graph(ir))
+    options = asked.options(batch=_graph(ir).batch).with_liberties()
     listener = verifying(ir, options) if verify and isinstance(ir, Graph) else QUIET
-    for name in names:
+    for done, name in enumerate(names):
         stage = next(stage for stage in pipeline.STAGES if PASSES[name] in stage.passes)
-        wanted = stage.reads(PASSES[name])
-        if level_of(ir) != wanted:
-            raise ConfigError("WrongLevel", f"{name} runs on {wanted}, this is {level_of(ir)}", at=Loc(str(source)),
+        wanted, own = stage.reads(PASSES[name]), level_of(ir)
+        if own != wanted:
+            this = f"after {names[done - 1]} it is {own}" if done else f"this is {own}"
+            raise ConfigError("WrongLevel", f"{name} runs on {wanted}, {this}", at=Loc(str(source)),
                               hint=f"furc compile --target-ir {wanted} writes it")  # fmt: skip
         ir = run_pass(PASSES[name], ir, options, listener)
     return ir
@@ -92,6 +94,14 @@ def run_passes(source: Path | str, names: Sequence[str], request: Request | None
 def _refuse_shapes(source: Path | str, request: Request) -> None:
     if request.input_shapes:
         raise ConfigError("ShapesAreFixed", "IR text has its shapes", at=Loc(str(source)), hint="drop --input-shape")
+
+
+def _refuse_batch(source: Path | str, request: Request, graph: Graph) -> None:
+    if graph.level is not Level.DFG and request.batch not in (None, graph.batch):
+        raise ConfigError(
+            "BatchIsFixed", f"{graph.level} text has batch {graph.batch}, {request.batch} was asked for",
+            at=Loc(str(source)), hint="the batch is chosen at dfg or before",
+        )  # fmt: skip
 
 
 def _graph(ir: IR) -> Graph:
@@ -117,11 +127,7 @@ def read(
     content = read_ir(source)
     graph = _graph(content)
     _refuse_shapes(source, request)
-    if graph.level is not Level.DFG and request.batch not in (None, graph.batch):
-        raise ConfigError(
-            "BatchIsFixed", f"{graph.level} text has batch {graph.batch}, {request.batch} was asked for",
-            at=Loc(str(source)), hint="the batch is chosen at dfg or before",
-        )  # fmt: skip
+    _refuse_batch(source, request, graph)
     return content, request.options(batch=graph.batch)
 
 

@@ -192,6 +192,13 @@ class TestIrText:
         furc("compile", models / "int8.onnx", "--target-ir", "cdfg", "-o", "a.cdfg")
         refused(furc("compile", "a.cdfg", "--target-ir", "dfg", exits=1), "TargetIrAbove")
         refused(furc("compile", "a.cdfg", "-b", 2, exits=1), "BatchIsFixed")
+        refused(furc("opt", "a.cdfg", "-b", 2, exits=1), "BatchIsFixed")
+
+    def test_a_pass_of_another_level(self, furc: Furc, models: Path) -> None:
+        furc("compile", models / "int8.onnx", "--target-ir", "dfg", "-o", "a.dfg")
+        assert "insert-pads runs on ldfg, this is dfg" in furc("opt", "a.dfg", "-p", "insert-pads", exits=1).stderr
+        late = furc("opt", "a.dfg", "-p", "to-lowlevel,fuse-tables", exits=1)
+        refused(late, "WrongLevel", "fuse-tables runs on dfg, after to-lowlevel it is ldfg")
 
 
 class TestExitCodes:
