@@ -84,7 +84,7 @@ def _operator(operator: HostOperator, step: int, images: int, npu: NpuConfig) ->
 
 def nanoseconds(operator: HostOperator, npu: NpuConfig) -> float:
     """The edge by its elements; everything else by what it moves and multiplies."""
-    elements = math.prod(operator.shape)
+    elements = math.prod(max(extent, 1) for extent in operator.shape)  # an open one counts as one
     match operator.name:
         case "Quantize" | "QuantizeLinear":
             return npu.host_quantize_ns_per_element * elements

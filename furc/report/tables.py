@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from isa.enf import OPEN
 from isa.errors import shortened
 
 GAP = "  "
@@ -64,8 +65,8 @@ def percent(share: float) -> str:
 
 
 def shape(extents: tuple[int, ...]) -> str:
-    """1x16x8x8"""
-    return "x".join(map(str, extents))
+    """1x16x8x8; ?x3 where only a run tells the first extent."""
+    return "x".join("?" if extent == OPEN else str(extent) for extent in extents)
 
 
 def nodes(names: tuple[str, ...]) -> str:

@@ -60,9 +60,9 @@ class HostOperator:
     """An operator of a host step, for profiles and messages.
 
     name: Quantize, Dequantize, Recast (uint8 to int8 or back), Lower or Unlower (int8 in another order of axes), or an
-    ONNX operator type. tensor: the model's name of what it works on; shape: of that. reason: why it is on the host;
-    remedy: what the user can do about it, or "". bytes, macs: what it reads and writes, and multiplies, in one run of
-    the model.
+    ONNX operator type. tensor: the model's name of what it works on; shape: of that, with OPEN where only a run tells.
+    reason: why it is on the host; remedy: what the user can do about it, or "". bytes, macs: what it reads and writes,
+    and multiplies, in one run of the model; an open extent counts as one.
     """
 
     name: str

@@ -86,7 +86,7 @@ def _host_step(where: str, step: HostStep) -> Iterator[str]:
         yield f"{where}.outputs: a host step makes at least one tensor"
     for number, operator in enumerate(step.operators):
         place = f"{where}.operators[{number}] '{operator.name}'"
-        if any(extent < 0 for extent in operator.shape):
+        if any(extent < 0 and extent != OPEN for extent in operator.shape):
             yield f"{place}: no tensor has the shape {operator.shape}"
         if min(operator.bytes, operator.macs) < 0:
             yield f"{place}: {operator.bytes} bytes and {operator.macs} MACs; neither is negative"

@@ -9,7 +9,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto, helper
 
-from isa.enf import HostOperator
+from isa.enf import OPEN, HostOperator
 from isa.errors import VerifyError
 from passes.ir.graph import Graph
 from passes.ops.host import HostCall
@@ -37,10 +37,13 @@ def operators_of(model: onnx.ModelProto, reason: str = "", remedy: str = "") -> 
     infos = (*model.graph.input, *model.graph.output, *model.graph.value_info)
     sizes: dict[str, tuple[Shape, int]] = {i.name: _extents(i) for i in infos}
     sizes |= {t.name: (tuple(t.dims), _item_bytes(t.data_type)) for t in model.graph.initializer}
-    return tuple(_operator(node, sizes, reason, remedy) for node in model.graph.node)
+    shown = {info.name: _shape(info) for info in infos}
+    return tuple(_operator(node, sizes, shown, reason, remedy) for node in model.graph.node)
 
 
-def _operator(node: onnx.NodeProto, sizes: Mapping[str, tuple[Shape, int]], reason: str, remedy: str) -> HostOperator:
+def _operator(
+    node: onnx.NodeProto, sizes: Mapping[str, tuple[Shape, int]], shown: Mapping[str, Shape], reason: str, remedy: str
+) -> HostOperator:
     said = {p.key: p.value for p in node.metadata_props}
     tensor = next((name for name in node.output if name), "")
     touched = [sizes[name] for name in dict.fromkeys((*node.input, *node.output)) if name in sizes]
@@ -48,7 +51,7 @@ def _operator(node: onnx.NodeProto, sizes: Mapping[str, tuple[Shape, int]], reas
         name=node.op_type,
         nodes=(node.name or tensor,),
         tensor=tensor,
-        shape=sizes[tensor][0] if tensor in sizes else (),
+        shape=shown.get(tensor, ()),
         reason=said.get(REASON, reason),
         remedy=said.get(REMEDY, remedy),
         bytes=sum(math.prod(shape) * item for shape, item in touched),
@@ -60,6 +63,10 @@ def _extents(info: onnx.ValueInfoProto) -> tuple[Shape, int]:
     """Open extents count as one."""
     tensor = info.type.tensor_type
     return tuple(int(d.dim_value) or 1 for d in tensor.shape.dim), _item_bytes(tensor.elem_type)
+
+
+def _shape(info: onnx.ValueInfoProto) -> Shape:
+    return tuple(int(d.dim_value) if d.HasField("dim_value") else OPEN for d in info.type.tensor_type.shape.dim)
 
 
 def _item_bytes(element: int) -> int:

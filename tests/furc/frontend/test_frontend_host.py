@@ -16,6 +16,7 @@ from furc.check import check_file
 from furc.compiler import compile_graph
 from furc.frontend import load_onnx
 from furc.onnx.oracle import Oracle
+from furc.report import tables
 from furc.runtime.session import Session
 from isa.enf import Enf, HostOperator, NpuStep
 from isa.errors import FurcError, LowerError, SourceError
@@ -219,6 +220,8 @@ def test_extents_that_only_a_run_tells() -> None:
     enf = same_as_onnxruntime(model, m.feeds())
     shapes = {t.name: t.shape for t in enf.outputs}
     assert shapes[kept] == (-1, 3)
+    (work,) = (work for work in furc.profile(enf).host if work.name == "NonMaxSuppression")
+    assert work.shape == (-1, 3) and work.ms > 0 and tables.shape(work.shape) == "?x3"
     with pytest.raises(LowerError, match="a part on the host mixes images of a batch"):
         furc.compile(model, batch_size=2, compiler_config={"max_npu_segments": "all"})
 
