@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from isa.enf import OPEN
 from isa.errors import shortened
 
 GAP = "  "
@@ -65,8 +64,8 @@ def percent(share: float) -> str:
 
 
 def shape(extents: tuple[int, ...]) -> str:
-    """1x16x8x8; ?x3 where only a run tells the first extent."""
-    return "x".join("?" if extent == OPEN else str(extent) for extent in extents)
+    """1x16x8x8; ?x3 where only a run tells the first extent (isa.enf.OPEN, which would load NumPy for a help)."""
+    return "x".join("?" if extent < 0 else str(extent) for extent in extents)
 
 
 def nodes(names: tuple[str, ...]) -> str:
