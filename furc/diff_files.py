@@ -17,7 +17,6 @@ from furc.report.diff_table import host_table, layer_table, totals_table
 from furc.report.tables import Table, plain
 from furc.request import Request
 from isa import enf as enf_file
-from isa import npu as npus
 from isa.errors import Loc, SourceError
 
 DIFF_FORMATS = ("table", "json", "html")
@@ -43,8 +42,9 @@ def measured_file(path: Path, request: Request) -> Measured:
     if not is_enf(path):
         return measured(profile_of(build(path, request).enf, request.npu()).to_json(), str(path))
     enf = enf_file.load(path)
-    known = enf.target in npus.TARGETS and npus.target(enf.target).fingerprint() == enf.fingerprint
-    npu = machine_of(enf, None if known else request.what_if)  # one of the two may be for a target as it is
+    npu = machine_of(
+        enf, None if enf_file.is_for_target(enf) else request.what_if
+    )  # one of the two may be for a target as it is
     return measured(profile_of(enf, npu).to_json(), str(path))
 
 

@@ -100,9 +100,14 @@ class NpuConfig:
         return self.fetch_reuse_groups * self.mac_height
 
     @property
+    def is_target(self) -> bool:
+        """Whether it is one of TARGETS as that is."""
+        return self.name in TARGETS and self == target(self.name)
+
+    @property
     def title(self) -> str:
         """What reports call it: a machine that has a target's name and other constants is a variant of it."""
-        return self.name if self.name not in TARGETS or self == target(self.name) else f"{self.name} (what-if)"
+        return self.name if self.name not in TARGETS or self.is_target else f"{self.name} (what-if)"
 
     def fingerprint(self) -> str:
         """Twelve hex digits that change with any constant; an ENF carries it."""

@@ -8,10 +8,10 @@ from typing import NamedTuple
 from furc.advise.subject import Range, Subject
 from furc.advise.surgery import followers
 from furc.onnx.graph import Node
+from furc.quantizer.grids.affine import STEPS
 from furc.quantizer.grids.operators import FIXED_RANGES
 from furc.quantizer.reports.joined import UNLIKE
 
-LEVELS = 255
 SAME_VALUES = {"Split", "Slice", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze"}
 
 
@@ -23,10 +23,10 @@ class Unlike(NamedTuple):
     small: Range
 
     def reason(self, name: str) -> str:
-        left = LEVELS * _reach(self.small) / _span(self.large)
+        left = STEPS * _reach(self.small) / _span(self.large)
         return (
             f"'{name}' joins {_words(self.large)} and {_words(self.small)} on one scale: INT8 leaves the smaller part "
-            f"{max(left, 0):.1f} of 255 steps"
+            f"{max(left, 0):.1f} of {STEPS} steps"
         )
 
 

@@ -14,7 +14,7 @@ from isa.enf.model import (
     Segment,
     Step,
 )
-from isa.enf.rules import DTYPES, MAX_RANK, check_compatible, made_for
+from isa.enf.rules import DTYPES, MAX_RANK, check_compatible, is_for_target, made_for
 
 __all__ = [
     "COMPILE_AGAIN",
@@ -33,6 +33,7 @@ __all__ = [
     "Segment",
     "Step",
     "check_compatible",
+    "is_for_target",
     "load",
     "made_for",
     "read",

@@ -26,8 +26,7 @@ def check_compatible(enf: Enf, npu: NpuConfig) -> None:
     if (enf.target, enf.fingerprint) != (npu.name, npu.fingerprint()):
         if enf.target != npu.name:
             # a what-if machine that has no name of its own is called as the target that it is based on
-            known = npu.name in TARGETS and npu.fingerprint() == target(npu.name).fingerprint()
-            again = f"--target-npu {npu.name}" if known else "this --npu-config"
+            again = f"--target-npu {npu.name}" if npu.is_target else "this --npu-config"
             hint = f"{COMPILE_AGAIN} with {again}, or run it on {made_for(enf)}"
         else:
             hint = f"give the --npu-config that it was compiled with, or {COMPILE_AGAIN} for this machine"
@@ -40,10 +39,14 @@ def check_compatible(enf: Enf, npu: NpuConfig) -> None:
     _refuse(_beyond_machine(enf, npu), Loc(enf.model_name))
 
 
+def is_for_target(enf: Enf) -> bool:
+    """Whether a file was made for one of TARGETS as that is."""
+    return enf.target in TARGETS and target(enf.target).fingerprint() == enf.fingerprint
+
+
 def made_for(enf: Enf) -> str:
     """The machine of a file, as `NpuConfig.title` calls it."""
-    known = enf.target not in TARGETS or target(enf.target).fingerprint() == enf.fingerprint
-    return enf.target if known else f"{enf.target} (what-if)"
+    return enf.target if enf.target not in TARGETS or is_for_target(enf) else f"{enf.target} (what-if)"
 
 
 def broken_rules(enf: Enf) -> Iterator[str]:

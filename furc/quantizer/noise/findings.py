@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from furc.onnx.graph import Graph, Node
 from furc.quantizer.channels.split_plan import LEAST_GAIN_DB, SplitChoice, all_choices, priced, whole
 from furc.quantizer.channels.split_price import LatencyPrice
+from furc.quantizer.grids.operators import LINEAR
 from furc.quantizer.grids.scheme import rounded_tensors
 from furc.quantizer.noise.keep_float import Island, island
 from furc.quantizer.noise.warning import LintWarning
@@ -94,7 +95,7 @@ def label_of(graph: Graph, name: str) -> str:
 def _layer_of(graph: Graph, name: str) -> Node | None:
     """The layer that a tensor belongs to: its own node, or that before an activation function."""
     node = graph.producer(name)
-    while node is not None and node.op not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
+    while node is not None and node.op not in LINEAR:
         before = {id(p): p for n in node.inputs if (p := graph.producer(n)) is not None}
         if len(before) == 2 and node.op == "Mul":  # x * f(x)
             first, second = before.values()

@@ -12,7 +12,7 @@ from furc.isolated import Worker
 from furc.onnx.files import Source, in_file, load
 from furc.onnx.graph import Graph, Node
 from furc.onnx.half import in_single
-from furc.onnx.model_proto import fixed_inputs, lightened
+from furc.onnx.model_proto import fixed_inputs, lightened, opset_of
 from furc.onnx.soundness import CHECK, check_by_onnx, node_name, onnx_checker
 from furc.onnx.traps import TRAP
 from furc.quantizer.grids.operators import LINEAR
@@ -106,11 +106,11 @@ def _optimized(loaded: onnx.ModelProto, opset_version: int) -> Graph:
 
 def _with_known_scales(loaded: onnx.ModelProto) -> onnx.ModelProto:
     """Scales that an old Resize computes from shapes, folded: `convert_opset` goes by whether they shrink."""
+    if opset_of(loaded) >= PLACED_RESIZES:
+        return loaded
     graph = Graph(loaded)
     known = {"", *graph.constants, *(node.output for node in graph.nodes if node.op == "Constant")}
-    if graph.opset >= PLACED_RESIZES or all(
-        node.op not in ("Resize", "Upsample") or node.input(1) in known for node in graph.nodes
-    ):
+    if all(node.op not in ("Resize", "Upsample") or node.input(1) in known for node in graph.nodes):
         return loaded
     _infer(graph)
     fold_all(graph)

@@ -10,12 +10,12 @@ import numpy as np
 
 from furc.onnx.graph import Array, Graph, Node
 from furc.quantizer.grids.affine import STEPS, Range, with_zero
+from furc.quantizer.grids.operators import LINEAR
 from furc.quantizer.grids.scheme import quantized_tensors
 from furc.quantizer.noise.warning import LintWarning
 from furc.quantizer.observe.float_run import Feed, FloatRun
 
 UNLIKE = 16.0  # times as large: of 8 bits, 4 are left for the smaller one
-LAYERS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 HINT = (
     "`furc advise` finds where to cut the model in front of that, --apply writes both parts; or give each part an "
     "output of its own"
@@ -53,7 +53,7 @@ def _reaches_layer(graph: Graph, node: Node) -> bool:
     while ahead:
         for name in ahead.pop().outputs:
             for reader in graph.readers(name) if name not in met else ():
-                if reader.op in LAYERS:
+                if reader.op in LINEAR:
                     return True
                 ahead.append(reader)
             met.add(name)

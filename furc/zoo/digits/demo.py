@@ -37,13 +37,14 @@ def main() -> None:
     correct = float_accuracy(model, images, labels)
     print(f"digits: {len(labels)} test images of 8 x 8, float accuracy {correct:.2%} (ONNX Runtime)\n")
     print("INT8 accuracy on the simulated NPU (warboy-2pe), by calibration method:")
-    for method in (QuantizeOptions().method, *CalibrationMethod):
+    default = QuantizeOptions().method
+    for method in (default, *CalibrationMethod):
         quantized = quantize(model, method)
         accuracy, seconds = npu_accuracy(quantized, images, labels)
         print(f"  {method:16} {accuracy:7.2%}   {len(labels) / seconds:6.0f} images/s simulated")
     path = OUT / "digits_int8.onnx"
-    onnx.save(quantize(model, QuantizeOptions().method), path)
-    print(f"\nModelled latency of one image ({QuantizeOptions().method}, {path}):")
+    onnx.save(quantize(model, default), path)
+    print(f"\nModelled latency of one image ({default}, {path}):")
     for target in TARGETS:
         file = OUT / f"digits.{target}.enf"
         enf_file.save(compile(path, target_npu=target), file)
